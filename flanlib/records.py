@@ -1,0 +1,305 @@
+"""The records that flow through the kit: frozen, and valid from the moment they exist.
+
+A :class:`Trajectory` is what an agent did, with no text format in it. A :class:`Conversation`
+is what a model reads: turns of labelled spans. Dialects turn the first into the second.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+# The capabilities of section 3 of the paper, plus ordinary chat and text that is never trained.
+Kind = Literal["reasoning", "retrieval", "understanding", "instruction", "general", "context"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+CONTENT: tuple[Kind, ...] = ("reasoning", "retrieval", "understanding")
+CAPABILITIES: tuple[Kind, ...] = (*CONTENT, "instruction")
+
+Role = Literal["system", "user", "assistant"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class FlanError(ValueError):
+    """Something the kit cannot work with, told in one line: where, found, expected, remedy."""
+
+    def __init__(self, where: str, *, found: str, expected: str, remedy: str) -> None:
+        self.where, self.found, self.expected, self.remedy = where, found, expected, remedy
+        super().__init__(f"{where}: found {found}; expected {expected}. {remedy}".replace("\n", "\\n"))
+
+
+def clip(value: object, width: int = 60) -> str:
+    """Show a value in an error message without flooding the line.
+
+    >>> clip("abcdefgh", 4)
+    "'abcd'... (8 characters)"
+    """
+    text = value if isinstance(value, str) else repr(value)
+    return repr(text) if len(text) <= width else f"{text[:width]!r}... ({len(text)} characters)"
+
+
+def freeze(value: Any, where: str = "value") -> Any:
+    """Return a JSON value that cannot change: mappings read-only, lists as tuples.
+
+    Raises FlanError for what JSON cannot carry: NaN, infinities, lone surrogates,
+    keys that are not text, objects of other types.
+
+    >>> freeze({"a": [1, 2]})["a"]
+    (1, 2)
+    """
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise _not_json(where, f"the key {key!r}")
+        return MappingProxyType({_text(k, where): freeze(v, where) for k, v in value.items()})
+    if isinstance(value, (list, tuple)):
+        return tuple(freeze(v, where) for v in value)
+    if isinstance(value, str):
+        return _text(value, where)
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise _not_json(where, repr(value))
+
+
+def thaw(value: Any) -> Any:
+    """Undo :func:`freeze`: plain dicts and lists, as ``json.dumps`` wants them."""
+    if isinstance(value, Mapping):
+        return {k: thaw(v) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return [thaw(v) for v in value]
+    return value
+
+
+def to_json(value: Any) -> str:
+    """Write a JSON value on one line, characters as they are.
+
+    >>> to_json(freeze({"city": "Köln", "days": [1, 2]}))
+    '{"city": "Köln", "days": [1, 2]}'
+    """
+    return json.dumps(thaw(value), ensure_ascii=False, allow_nan=False)
+
+
+def from_json(text: str) -> Any:
+    """Read strict JSON. Raises ValueError for anything else, NaN, Infinity and endless nesting too."""
+
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is not JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool as it is offered to a model.
+
+    ``parameters`` is a JSON schema of type object: ``properties`` by name, and ``required``.
+    """
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _tool_name(self.name, "tool")
+        _text(self.description, f"tool {self.name}")
+        if not isinstance(self.parameters, Mapping):
+            raise FlanError(f"tool {self.name}", found=clip(self.parameters), expected="a JSON schema object",
+                            remedy="Pass {'properties': {...}, 'required': [...]}.")
+        object.__setattr__(self, "parameters", freeze(self.parameters, f"tool {self.name}"))
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Schema of each parameter, by its name."""
+        return self.parameters.get("properties", MappingProxyType({}))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the parameters that a call must give."""
+        return tuple(self.parameters.get("required", ()))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One think-act-observe round. ``observation`` is None only where the record ends before it."""
+
+    thought: str
+    tool: str
+    arguments: Mapping[str, Any]
+    observation: str | None
+
+    def __post_init__(self) -> None:
+        _tool_name(self.tool, "step")
+        _text(self.thought, f"step {self.tool}")
+        if self.observation is not None:
+            _text(self.observation, f"step {self.tool}")
+        if not isinstance(self.arguments, Mapping):
+            raise FlanError(f"step {self.tool}", found=f"arguments {clip(self.arguments)}", expected="a mapping",
+                            remedy="Give every argument a name.")
+        object.__setattr__(self, "arguments", freeze(self.arguments, f"step {self.tool}"))
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What an agent was asked, what it could use, what it did and what it answered.
+
+    ``instructions`` is the task's own preamble (what the environment is), free of any reply format.
+    ``answer`` is None where the record stops without one; ``answer_thought`` leads to the answer.
+    """
+
+    id: str
+    source: str
+    query: str
+    tools: tuple[Tool, ...] = ()
+    steps: tuple[Step, ...] = ()
+    answer: str | None = None
+    answer_thought: str = ""
+    instructions: str = ""
+
+    def __post_init__(self) -> None:
+        where = f"trajectory {self.id}"
+        for text in (self.id, self.source, self.query, self.answer or "", self.answer_thought, self.instructions):
+            _text(text, where)
+        object.__setattr__(self, "tools", tuple(self.tools))
+        object.__setattr__(self, "steps", tuple(self.steps))
+        if not self.query.strip():
+            raise FlanError(where, found="an empty query", expected="a request", remedy="Drop the row.")
+        if not self.steps and self.answer is None:
+            raise FlanError(where, found="no step and no answer", expected="at least one of them",
+                            remedy="Drop the row.")
+        if self.answer is not None and not self.answer.strip():
+            raise FlanError(where, found="an empty answer", expected="text, or None where the record has no answer",
+                            remedy="Pass answer=None.")
+        if self.answer is None and self.answer_thought:
+            raise FlanError(where, found="a thought about an answer that is not there", expected="both or neither",
+                            remedy="Pass the answer too.")
+        for i, step in enumerate(self.steps):
+            if step.observation is None and (self.answer is not None or i + 1 < len(self.steps)):
+                raise FlanError(where, found=f"step {i + 1} without an observation before the record's end",
+                                expected="an observation after every call but the last",
+                                remedy="Cut the record there, or pass an empty observation.")
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of text of one kind. Never empty."""
+
+    text: str
+    kind: Kind
+
+    def __post_init__(self) -> None:
+        if not self.text:
+            raise FlanError("span", found="empty text", expected="text", remedy="Leave the span out.")
+        if self.kind not in KINDS:
+            raise FlanError("span", found=f"kind {self.kind!r}", expected=f"one of {', '.join(KINDS)}",
+                            remedy="Use a kind of flanlib.records.")
+        _text(self.text, "span")
+
+
+def spans(*parts: tuple[str, Kind]) -> tuple[Span, ...]:
+    """Build spans from (text, kind) pairs, leaving out empty texts.
+
+    >>> [s.text for s in spans(("Thought: ", "instruction"), ("", "reasoning"))]
+    ['Thought: ']
+    """
+    return tuple(Span(text, kind) for text, kind in parts if text)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message: a role, its spans, and whether the assistant's words in it are trained."""
+
+    role: Role
+    spans: tuple[Span, ...]
+    trained: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spans", tuple(self.spans))
+        if self.role not in ROLES:
+            raise FlanError("turn", found=f"role {self.role!r}", expected=f"one of {', '.join(ROLES)}",
+                            remedy="Map the role in the reader.")
+        if not self.spans:
+            raise FlanError("turn", found=f"an empty {self.role} turn", expected="text",
+                            remedy="Leave the turn out, or count the row as dropped.")
+        if self.trained and (self.role != "assistant" or all(s.kind == "context" for s in self.spans)):
+            raise FlanError("turn", found=f"a trained {self.role} turn with nothing of the assistant's in it",
+                            expected="an assistant turn with a span that is not context",
+                            remedy="Set trained=False.")
+
+    @property
+    def text(self) -> str:
+        """The turn's whole text."""
+        return "".join(span.text for span in self.spans)
+
+
+def say(role: Role, text: str, kind: Kind = "context", *, trained: bool = False) -> Turn:
+    """Make a turn of a single span.
+
+    >>> say("user", "Hello").text
+    'Hello'
+    """
+    return Turn(role, spans((text, kind)), trained)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Turns that a model reads: an optional system turn, then user and assistant in turn."""
+
+    id: str
+    source: str
+    turns: tuple[Turn, ...]
+    tools: tuple[Tool, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "turns", tuple(self.turns))
+        object.__setattr__(self, "tools", tuple(self.tools))
+        roles = [turn.role for turn in self.turns]
+        spoken = roles[1:] if roles[:1] == ["system"] else roles
+        if not spoken or any(role != ("user", "assistant")[i % 2] for i, role in enumerate(spoken)):
+            raise FlanError(f"conversation {self.id}", found=f"roles {', '.join(roles) or 'none'}",
+                            expected="an optional system turn, then user and assistant in turn",
+                            remedy="Merge or drop turns in the reader, and count it.")
+
+    @property
+    def trained(self) -> bool:
+        """True if any turn is trained."""
+        return any(turn.trained for turn in self.turns)
+
+
+def kinds_in(turns: Iterable[Turn]) -> dict[Kind, int]:
+    """Count the trained UTF-8 bytes of each kind in some turns (end-of-turn marks not included)."""
+    counts = dict.fromkeys(KINDS, 0)
+    for turn in turns:
+        for span in turn.spans if turn.trained else ():
+            counts[span.kind] += len(span.text.encode())
+    return counts
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise FlanError(where, found=clip(value), expected="text", remedy="Convert it in the reader.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise FlanError(where, found=f"a lone surrogate at character {error.start}", expected="valid Unicode",
+                        remedy="Read the file as UTF-8, or drop the row.") from None
+    return value
+
+
+def _tool_name(name: Any, where: str) -> None:
+    _text(name, where)
+    if not name or name != name.strip() or len(name.splitlines()) != 1:
+        raise FlanError(where, found=f"the tool name {clip(name)}", expected="one line without outer spaces",
+                        remedy="Strip the name in the reader, or drop the row.")
+
+
+def _not_json(where: str, found: str) -> FlanError:
+    return FlanError(where, found=found, expected="a JSON value (finite numbers, text keys)",
+                     remedy="Convert it in the reader.")

@@ -1,0 +1,64 @@
+"""Count what every step keeps and loses, so that no row vanishes silently."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pandas as pd
+
+
+class Tally:
+    """Rows seen, kept and dropped by reason; repairs are noted beside them.
+
+    ``kept + dropped == seen`` holds by construction: a row is seen when its fate is told.
+
+    >>> tally = Tally("sample.jsonl")
+    >>> tally.keep(); tally.drop("no turns", "sample.jsonl:2"); tally.note("thought missing")
+    >>> print(tally)
+    sample.jsonl: 2 seen, 1 kept, 1 dropped (no turns 1, first sample.jsonl:2); noted: thought missing 1
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.kept = 0
+        self.dropped: Counter[str] = Counter()
+        self.noted: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+
+    def keep(self, n: int = 1) -> None:
+        """Count rows that go on."""
+        self.kept += n
+
+    def drop(self, reason: str, where: str, n: int = 1) -> None:
+        """Count rows that end here, under a short reason; ``where`` names the record."""
+        self.dropped[reason] += n
+        self.first.setdefault(reason, where)
+
+    def note(self, what: str, n: int = 1) -> None:
+        """Count repairs and oddities of rows whose fate is told elsewhere."""
+        self.noted[what] += n
+
+    @property
+    def seen(self) -> int:
+        """Rows whose fate was told."""
+        return self.kept + self.dropped.total()
+
+    def add(self, other: Tally) -> None:
+        """Add another tally's counts to this one."""
+        self.kept += other.kept
+        self.dropped.update(other.dropped)
+        self.noted.update(other.noted)
+        self.first = other.first | self.first
+
+    def frame(self) -> pd.DataFrame:
+        """Return the counts as a table: what, rows, first (the first record of that fate)."""
+        rows = [("seen", self.seen, ""), ("kept", self.kept, "")]
+        rows += [(f"dropped: {reason}", n, self.first[reason]) for reason, n in self.dropped.most_common()]
+        rows += [(f"noted: {what}", n, "") for what, n in self.noted.most_common()]
+        return pd.DataFrame(rows, columns=["what", "rows", "first"])
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{r} {n}, first {self.first[r]}" for r, n in self.dropped.most_common())
+        noted = ", ".join(f"{what} {n}" for what, n in self.noted.most_common())
+        return (f"{self.name}: {self.seen} seen, {self.kept} kept, {self.dropped.total()} dropped"
+                + (f" ({told})" if told else "") + (f"; noted: {noted}" if noted else ""))
