@@ -1,0 +1,50 @@
+"""The only place where text formats live: a trajectory written as text, and read back exactly.
+
+``parse(render(t)) == t`` in every dialect, for every trajectory that the dialect can express:
+
+======== ==================================================== ===========================================
+dialect  one step reads                                       source
+======== ==================================================== ===========================================
+react    ``Thought: .. / Action: .. / Action Input: {..}``    section 3 of the paper, ReAct
+json     one object with thought, name and arguments          section 3, function-calling style
+chat     an exchange each for thought, name and argument      section 4.1, alignment to chat
+======== ==================================================== ===========================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from flanlib.dialects import chat, json, react
+from flanlib.records import Conversation, FlanError, Trajectory
+
+DIALECTS = {"react": react, "json": json, "chat": chat}
+
+
+def render(trajectory: Trajectory, dialect: str, *, seed: int = 0) -> Conversation:
+    """Write a trajectory as a conversation of labelled spans.
+
+    ``seed`` and the trajectory's id choose among elicit statements, so one row reads the same in any corpus.
+    Raises FlanError for an unknown dialect.
+    """
+    rng = np.random.default_rng([seed, *trajectory.id.encode()])
+    return _module(dialect).render(trajectory, rng=rng)
+
+
+def render_all(trajectories: Iterable[Trajectory], dialect: str, *, seed: int = 0) -> list[Conversation]:
+    """Write many trajectories in one dialect."""
+    return [render(trajectory, dialect, seed=seed) for trajectory in trajectories]
+
+
+def parse(conversation: Conversation, dialect: str) -> Trajectory:
+    """Read a conversation back into a trajectory. Raises FlanError where a turn is not in the dialect."""
+    return _module(dialect).parse(conversation)
+
+
+def _module(dialect: str):
+    if dialect not in DIALECTS:
+        raise FlanError("dialect", found=repr(dialect), expected=f"one of {', '.join(DIALECTS)}",
+                        remedy="Name one of them.")
+    return DIALECTS[dialect]

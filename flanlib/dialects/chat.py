@@ -1,0 +1,132 @@
+"""Chat: the paper's alignment (section 4.1). Thought, tool name and every argument become their own exchange.
+
+A user's question or a tool's result is answered with the thought; elicit statements then ask for the name,
+for the arguments one at a time, and for the answer. Where a thought is empty, the statement follows the
+question or result in the same user turn. The parser goes by position, so no content can be mistaken for a statement.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from flanlib.dialects.common import Answer, reply, spoken, system, to_json
+from flanlib.dialects.common import rebuild as _rebuild
+from flanlib.dialects.elicit import ACTION, ANSWER, ARGUMENT, RESULT
+from flanlib.records import Conversation, FlanError, Kind, Step, Trajectory, Turn, clip, from_json, say
+
+HOW = "Talk with the user. Say what you think should be done next; the user asks for the details and runs the tools."
+_BREAK = "\n\n"
+
+
+def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
+    """Write a trajectory in chat form; ``rng`` chooses the elicit statements."""
+
+    def pick(statements: tuple) -> Any:
+        return statements[rng.integers(len(statements))]
+
+    def think(pending: str, thought: str, statement: str) -> str:
+        """Answer the pending user text with the thought, and return what the user says next."""
+        if not thought:
+            return pending + _BREAK + statement
+        exchange(pending, (thought, "reasoning"))
+        return statement
+
+    def exchange(user: str, *parts: tuple[str, Kind]) -> None:
+        turns.extend((say("user", user), reply(*parts)))
+
+    turns: list[Turn] = [system(trajectory, HOW)]
+    pending: str | None = trajectory.query
+    for step in trajectory.steps:
+        pending = think(pending, step.thought, pick(ACTION))
+        exchange(pending, (step.tool, "retrieval"))
+        for name, value in step.arguments.items():
+            before, after = pick(ARGUMENT)
+            exchange(before + name + after, *_value_parts(value))
+        pending = None if step.observation is None else pick(RESULT) + step.observation
+    if trajectory.answer is not None:
+        exchange(think(pending, trajectory.answer_thought, pick(ANSWER)), (trajectory.answer, "reasoning"))
+    elif pending is not None:
+        turns.append(say("user", pending))
+    return Conversation(trajectory.id, trajectory.source, tuple(turns), trajectory.tools)
+
+
+def parse(conversation: Conversation) -> Trajectory:
+    """Read a chat-form conversation back. Raises FlanError where a user turn fits no elicit statement."""
+    texts = spoken(conversation)
+    steps: list[Step] = []
+    answer: Answer | None = None
+    query, at = None, 0  # the turn that is looked at: always a user's
+
+    while at < len(texts) and answer is None:
+        user, thought = texts[at], ""
+        if at + 2 < len(texts) and texts[at + 2] in ACTION + ANSWER:
+            thought, statement, at = texts[at + 1], texts[at + 2], at + 2
+        elif at + 1 < len(texts):
+            user, statement = _split_statement(user, f"conversation {conversation.id}, turn {at + 1}")
+        else:
+            statement = None
+        if query is None:
+            query = user
+        else:
+            steps[-1] = _with_observation(steps[-1], user, f"conversation {conversation.id}, turn {at + 1}")
+        if statement is None:
+            break
+        said, at = texts[at + 1], at + 2
+        if statement in ANSWER:
+            answer = Answer(thought, said)
+            continue
+        arguments: dict[str, Any] = {}
+        while at + 1 < len(texts) and (name := _argument_asked(texts[at])) is not None:
+            arguments[name], at = parse_value(texts[at + 1]), at + 2
+        steps.append(Step(thought, said, arguments, None))
+
+    if at < len(texts) and answer is not None:
+        raise FlanError(f"conversation {conversation.id}", found=f"{clip(texts[at])} after the answer",
+                        expected="the end", remedy="One trajectory holds one request: split the row in the reader.")
+    return _rebuild(conversation, HOW, query, steps, answer)
+
+
+def parse_value(text: str) -> Any:
+    """Read an argument as chat form writes it: bare text, or JSON for whatever bare text cannot be.
+
+    >>> parse_value("Ulm"), parse_value("3"), parse_value('"3"')
+    ('Ulm', 3, '3')
+    """
+    try:
+        return from_json(text)
+    except ValueError:
+        return text
+
+
+def _value_parts(value: Any) -> list[tuple[str, Kind]]:
+    written = to_json(value)
+    if not isinstance(value, str):
+        return [(written, "understanding")]
+    if value and parse_value(value) == value:
+        return [(value, "understanding")]
+    return [('"', "instruction"), (written[1:-1], "understanding"), ('"', "instruction")]
+
+
+def _split_statement(user: str, where: str) -> tuple[str, str]:
+    before, mark, statement = user.rpartition(_BREAK)
+    if not mark or statement not in ACTION + ANSWER:
+        raise FlanError(where, found=clip(user), expected="a user turn that asks for a tool or an answer",
+                        remedy="Count the row as not in chat form.")
+    return before, statement
+
+
+def _argument_asked(user: str) -> str | None:
+    for before, after in ARGUMENT:
+        if user.startswith(before) and user.endswith(after) and len(user) >= len(before) + len(after):
+            return user[len(before) : -len(after)]
+    return None
+
+
+def _with_observation(step: Step, user: str, where: str) -> Step:
+    for before in RESULT:
+        if user.startswith(before):
+            return Step(step.thought, step.tool, step.arguments, user.removeprefix(before))
+    raise FlanError(where, found=clip(user), expected="a user turn that gives a result",
+                    remedy="Count the row as not in chat form.")

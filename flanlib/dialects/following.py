@@ -1,0 +1,70 @@
+"""Instruction-following pairs: asked to answer in some ReAct or JSON template, with ever other key names (4.1).
+
+Chat form no longer teaches a format, so the paper adds a small set of these. The user says which call to make;
+what is left to learn is the template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flanlib.dialects import json, react
+from flanlib.dialects.common import tool_list
+from flanlib.records import Conversation, FlanError, Step, Trajectory, say, to_json
+
+THOUGHT = ("Thought", "thought", "Reason", "reasoning", "Plan", "Why", "goal", "think", "idea", "rationale")
+NAME = ("Action", "name", "Tool", "tool", "API", "Function", "function_name", "Command", "call", "use")
+ARGUMENTS = ("Action Input", "arguments", "Args", "Parameters", "params", "Input", "inputs", "with", "values", "data")
+ASK = (
+    "Use `{name}` {values}.",
+    "Please call `{name}` {values}.",
+    "I want you to run `{name}` {values}.",
+    "Call the tool `{name}`, {values}.",
+    "Make one call of `{name}`, {values}.",
+    "Start `{name}` {values}.",
+)
+FORMAT = (
+    "Reply in exactly this format:",
+    "Your reply must look like this:",
+    "Use this template for your reply and add nothing:",
+    "Answer only in the following form:",
+    "Keep to this layout:",
+    "Write your reply like this:",
+)
+
+
+def pairs(trajectories: Sequence[Trajectory], n: int, *, seed: int) -> list[Conversation]:
+    """Draw ``n`` single-turn pairs from the steps of trajectories, JSON and ReAct-like templates 1 : 1.
+
+    Raises FlanError if the trajectories have no step to ask for.
+    """
+    rng = np.random.default_rng(seed)
+    steps = [(trajectory, step) for trajectory in trajectories for step in trajectory.steps]
+    if n and not steps:
+        raise FlanError("instruction-following pairs", found=f"no step in {len(trajectories)} trajectories",
+                        expected="at least one tool call", remedy="Pass trajectories that call tools.")
+    return [_pair(*steps[rng.integers(len(steps))], f"following-{seed}-{i:06d}", rng) for i in range(n)]
+
+
+def _pair(trajectory: Trajectory, step: Step, id: str, rng: np.random.Generator) -> Conversation:
+    def pick(options: Sequence[str]) -> str:
+        return options[rng.integers(len(options))]
+
+    keys = thought, name, arguments = pick(THOUGHT), pick(NAME), pick(ARGUMENTS)
+    if rng.random() < 0.5:
+        answer = json.write_call(step, keys)
+        template = f'{{"{thought}": "the thought", "{name}": "the tool", "{arguments}": {{"parameter": "value"}}}}'
+    else:
+        answer = react.write_call(step, keys)
+        template = f"{thought}: the thought\n{name}: the tool\n{arguments}: the arguments as a JSON object"
+    offered = f"You can use these tools:\n{tool_list(trajectory.tools)}\n\n" if trajectory.tools else ""
+    listed = ", ".join(f"{key} = {to_json(value)}" for key, value in step.arguments.items())
+    values = f"with {listed}" if listed else "as it is"
+    goal = f"Say first: {step.thought}\n" if step.thought else ""
+    return Conversation(id, trajectory.source, (
+        say("system", f"{offered}{pick(FORMAT)}\n{template}"),
+        say("user", goal + pick(ASK).format(name=step.tool, values=values)),
+        answer,
+    ), trajectory.tools)  # fmt: skip

@@ -1,0 +1,66 @@
+"""JSON: every step is one assistant turn that is a single JSON object, as function-calling data writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from flanlib.dialects.common import Answer, Call, argument_spans, read_object, read_rounds, reply, to_json, write_rounds
+from flanlib.records import Conversation, FlanError, Step, Trajectory, Turn, clip
+
+HOW = (
+    "Reply with one JSON object and nothing else. To use a tool:\n"
+    '{"thought": "what you need to do next", "name": "the tool", "arguments": {"parameter": "value"}}\n'
+    "When you know enough:\n"
+    '{"thought": "why you can answer now", "answer": "the answer"}'
+)
+
+
+def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
+    """Write a trajectory in JSON form. ``rng`` is not needed: this form has one wording."""
+    return write_rounds(trajectory, HOW, write_call, lambda text: to_json({"observation": text}), _answer)
+
+
+def parse(conversation: Conversation) -> Trajectory:
+    """Read a JSON-form conversation back. Raises FlanError where a turn is not in this form."""
+    return read_rounds(conversation, HOW, parse_turn, _observation)
+
+
+def parse_turn(text: str, where: str = "turn") -> Call | Answer:
+    """Read one assistant turn. Raises FlanError if it is not an object with the keys of a call or an answer.
+
+    >>> parse_turn('{"thought": "done", "answer": "42"}')
+    Answer(thought='done', text='42')
+    """
+    told = read_object(text, where)
+    thought, name, arguments, answer = (told.get(k) for k in ("thought", "name", "arguments", "answer"))
+    if set(told) == {"thought", "answer"} and isinstance(thought, str) and isinstance(answer, str):
+        return Answer(thought, answer)
+    if (set(told) == {"thought", "name", "arguments"} and isinstance(thought, str) and isinstance(name, str)
+            and isinstance(arguments, dict)):  # fmt: skip
+        return Call(thought, name, arguments)
+    raise FlanError(where, found=clip(text), expected="the keys thought, name, arguments or thought, answer",
+                    remedy="Count the row as not in JSON form.")
+
+
+def write_call(step: Step, keys: Sequence[str] = ("thought", "name", "arguments")) -> Turn:
+    """Write one step as a JSON object; ``keys`` name the thought, the tool and the arguments."""
+    return reply((f'{{"{keys[0]}": "', "instruction"), (to_json(step.thought)[1:-1], "reasoning"),
+                 (f'", "{keys[1]}": "', "instruction"), (to_json(step.tool)[1:-1], "retrieval"),
+                 (f'", "{keys[2]}": ', "instruction"), *argument_spans(step.arguments),
+                 ("}", "instruction"))  # fmt: skip
+
+
+def _answer(thought: str, answer: str) -> Turn:
+    return reply(('{"thought": "', "instruction"), (to_json(thought)[1:-1], "reasoning"),
+                 ('", "answer": "', "instruction"), (to_json(answer)[1:-1], "reasoning"),
+                 ('"}', "instruction"))  # fmt: skip
+
+
+def _observation(text: str, where: str) -> str:
+    told = read_object(text, where)
+    if set(told) != {"observation"} or not isinstance(told["observation"], str):
+        raise FlanError(where, found=clip(text), expected="an object with the key observation",
+                        remedy="Count the row as not in JSON form.")
+    return told["observation"]

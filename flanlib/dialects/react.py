@@ -1,0 +1,82 @@
+"""ReAct: every step is one assistant turn of labelled lines (section 3 of the paper; Yao et al., 2210.03629)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from flanlib.dialects.common import Answer, Call, argument_spans, read_object, read_rounds, reply, write_rounds
+from flanlib.records import Conversation, FlanError, Step, Trajectory, Turn, clip
+
+HOW = (
+    "Reply in this format, one step at a time:\n"
+    "Thought: what you need to do next\n"
+    "Action: the name of one tool\n"
+    "Action Input: its arguments as a JSON object on one line\n"
+    "You are then given an Observation. When you know enough, reply:\n"
+    "Thought: why you can answer now\n"
+    "Final Answer: the answer"
+)
+_LABEL = re.compile(r"^(Thought|Action Input|Action|Final Answer): ?", re.M)
+_FORMS = [["Thought", "Action", "Action Input"], ["Thought", "Final Answer"]]
+# A line of content that looks like a label gets a backslash, one that already has some gets one more.
+_LOOKS_LIKE_LABEL = re.compile(r"^(?=\\*(?:Thought|Action Input|Action|Final Answer):)", re.M)
+_ESCAPED = re.compile(r"^\\(?=\\*(?:Thought|Action Input|Action|Final Answer):)", re.M)
+
+
+def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
+    """Write a trajectory in ReAct form. ``rng`` is not needed: this form has one wording."""
+    return write_rounds(trajectory, HOW, write_call, "Observation: {}".format, _answer)
+
+
+def parse(conversation: Conversation) -> Trajectory:
+    """Read a ReAct conversation back. Raises FlanError where a turn is not in this form."""
+    return read_rounds(conversation, HOW, parse_turn, _observation)
+
+
+def parse_turn(text: str, where: str = "turn") -> Call | Answer:
+    """Read one assistant turn. Raises FlanError if its labels are not those of a call or of an answer.
+
+    >>> parse_turn('Thought: look it up\\nAction: find_town\\nAction Input: {"name": "Ulm"}')
+    Call(thought='look it up', tool='find_town', arguments={'name': 'Ulm'})
+    """
+    marks = list(_LABEL.finditer(text))
+    labels = [mark[1] for mark in marks]
+    if labels in _FORMS and marks[0].start() == 0:
+        ends = [mark.start() - 1 for mark in marks[1:]] + [len(text)]  # a label's line begins after one newline
+        first, *rest = (text[mark.end() : max(mark.end(), end)] for mark, end in zip(marks, ends, strict=True))
+        if len(rest) == 1:
+            return Answer(_plain(first), _plain(rest[0]))
+        return Call(_plain(first), rest[0].strip(), read_object(rest[1], where))
+    raise FlanError(where, found=f"labels {', '.join(labels) or 'none'} in {clip(text)}",
+                    expected="Thought, Action, Action Input or Thought, Final Answer",
+                    remedy="Count the row as not in ReAct form.")
+
+
+def write_call(step: Step, labels: Sequence[str] = _FORMS[0]) -> Turn:
+    """Write one step as labelled lines; ``labels`` name the thought, the tool and the arguments."""
+    return reply((f"{labels[0]}: ", "instruction"), (_escaped(step.thought), "reasoning"),
+                 (f"\n{labels[1]}: ", "instruction"), (step.tool, "retrieval"),
+                 (f"\n{labels[2]}: ", "instruction"), *argument_spans(step.arguments))  # fmt: skip
+
+
+def _answer(thought: str, answer: str) -> Turn:
+    return reply(("Thought: ", "instruction"), (_escaped(thought), "reasoning"),
+                 ("\nFinal Answer: ", "instruction"), (_escaped(answer), "reasoning"))  # fmt: skip
+
+
+def _observation(text: str, where: str) -> str:
+    if not text.startswith("Observation: "):
+        raise FlanError(where, found=clip(text), expected="a user turn that begins with 'Observation: '",
+                        remedy="Count the row as not in ReAct form.")
+    return text.removeprefix("Observation: ")
+
+
+def _escaped(text: str) -> str:
+    return _LOOKS_LIKE_LABEL.sub(r"\\", text)
+
+
+def _plain(text: str) -> str:
+    return _ESCAPED.sub("", text)
