@@ -1,0 +1,77 @@
+"""Readers: the rows of public data sets become trajectories and conversations, and every loss is counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from flanlib.records import Conversation, FlanError, Trajectory
+from flanlib.sources import agentinstruct, chat, fireact, toolbench
+from flanlib.sources.common import Drop, reason_of
+from flanlib.sources.files import rows
+from flanlib.tally import Tally
+
+# In the order they are tried on a row: the narrow shapes first. Each module has ``matches`` and ``convert``.
+FORMATS = {"agentinstruct": agentinstruct, "toolbench": toolbench, "fireact": fireact, "chat": chat}
+
+
+def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) -> Iterator[Trajectory | Conversation]:
+    """Yield the records of a file, glob, folder or hub name; each row is counted once in the tally.
+
+    ``format`` is a name of FORMATS; by default each row's shape tells. ToolBench training rows come last, once
+    every prefix of a trajectory has been seen. Notes are counted for rows that are kept.
+
+    Raises FlanError for an unknown format and for files that cannot be read (see
+    :func:`flanlib.sources.files.rows`), never for a row.
+    """
+    if format is not None and format not in FORMATS:
+        raise FlanError(str(data), found=f"format {format!r}", expected="one of " + ", ".join(FORMATS),
+                        remedy="Leave the format out to let each row's shape tell.")
+    return _read(data, tally, format)
+
+
+def load(data: str | os.PathLike, format: str | None = None) -> tuple[list[Trajectory], list[Conversation], Tally]:
+    """Read everything at once, with a progress bar in a terminal: trajectories, conversations, and the tally."""
+    from tqdm import tqdm
+
+    tally = Tally(str(data))
+    found = list(tqdm(read(data, tally=tally, format=format), desc=str(data), unit=" rows", disable=None))
+    return ([record for record in found if isinstance(record, Trajectory)],
+            [record for record in found if isinstance(record, Conversation)], tally)
+
+
+def _read(data: str | os.PathLike, tally: Tally, format: str | None) -> Iterator[Trajectory | Conversation]:
+    longest = toolbench.Longest(tally)
+    for where, row in rows(data, tally=tally):
+        if format in (None, "toolbench") and longest.wants(row):
+            longest.hold(where, row)
+        else:
+            yield from _convert(where, row, tally, format)
+    for where, row in longest.rest():
+        yield from _convert(where, row, tally, "toolbench")
+
+
+def _convert(where: str, row: Any, tally: Tally, format: str | None) -> Iterator[Trajectory | Conversation]:
+    told: list[str] = []
+    try:
+        if not isinstance(row, (dict, list)):
+            raise Drop("not an object")
+        tried = FORMATS.values() if format is None else [FORMATS[format]]
+        module = next((module for module in tried if module.matches(row)), None)
+        if module is None:
+            raise Drop("no known format" if format is None else f"not in format {format}")
+        record = module.convert(row, where, told.append)
+    except Drop as drop:
+        tally.drop(str(drop), where)
+        return
+    except FlanError as error:
+        tally.drop(reason_of(error), where)
+        return
+    except RecursionError:
+        tally.drop("nested too deeply", where)
+        return
+    tally.keep()
+    for what in told:
+        tally.note(what)
+    yield record
