@@ -1,0 +1,285 @@
+"""From conversations to token ids with a kind each: render once, tokenise once, map characters to kinds.
+
+Spans are never tokenised one by one: a merge across their border would differ from what the model sees when it
+generates. Trained ids decode to exactly the trained text, or the conversation is rejected and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from flanlib.records import KINDS, Conversation, FlanError, clip
+from flanlib.tally import Tally
+from flanlib.templates import AnyTemplate, Rendered, bind, render
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+CONTEXT = KINDS.index("context")
+CHUNK = 512
+FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab.json", "merges.txt")
+SAMPLE = 'Plain text, {"n": [1, 23]}:\n  "naïve" 日本 🙂'
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A tokenised conversation: three arrays of equal length, one entry per token.
+
+    ``kinds`` index ``records.KINDS``; ``bytes`` are the UTF-8 bytes of trained text that a token stands for
+    (0 for context), each counted for exactly one token.
+    """
+
+    id: str
+    ids: np.ndarray
+    kinds: np.ndarray
+    bytes: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("ids", np.int32), ("kinds", np.int8), ("bytes", np.int32)):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype))
+        found = f"{len(self.ids)} ids, {len(self.kinds)} kinds, {len(self.bytes)} bytes"
+        if len(self.ids) == len(self.kinds) == len(self.bytes) > 0:
+            if self.kinds[0] == CONTEXT:
+                return
+            found = "a trained first token"
+        raise FlanError(f"example {self.id}", found=found, expected="equally many, the first token being context",
+                        remedy="Use a template that opens every turn.")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer from a folder, or from the hub by name; it adds no special tokens by itself.
+
+    ``tokenizer.json`` is taken as it is published. A folder with only ``tokenizer.model`` (Llama's sentencepiece)
+    or ``vocab.json`` and ``merges.txt`` (GPT-2) gives the same ids as the original programs. Padding falls back to
+    the end token: padding is never trained. Raises FlanError for files that are missing, for a tokenizer that
+    cannot give plain text back, and for one without an end token.
+    """
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
+
+    folder, where = _folder(str(name)), f"tokenizer {name}"
+    if (folder / "tokenizer.json").is_file():
+        # Not AutoTokenizer: its LlamaTokenizer replaces the published normaliser ("<s>[INST]" and " Hello" change).
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    elif (folder / "tokenizer.model").is_file():
+        backend, names = _from_sentencepiece(folder / "tokenizer.model", where)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, tokenizer_object=backend, **names)
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        named = (folder / "tokenizer_config.json").is_file()
+        tokenizer = (AutoTokenizer if named else GPT2Tokenizer).from_pretrained(folder)
+    else:
+        raise FlanError(where, found=f"no tokenizer files in {folder}",
+                        expected="tokenizer.json, tokenizer.model, or vocab.json and merges.txt",
+                        remedy="Give the model's own folder or hub name.")
+    # The template writes the special tokens as text: none are added here.
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+    spelled = tokenizer.decode(tokenizer(SAMPLE, add_special_tokens=False).input_ids)
+    if spelled != SAMPLE:
+        raise FlanError(where, found=f"{len(tokenizer)} tokens that turn {clip(SAMPLE)} into {clip(spelled)}",
+                        expected="a tokenizer that gives text back", remedy="Check its files: some may be missing.")
+    if tokenizer.eos_token is None:
+        raise FlanError(where, found="no end token", expected="eos_token in tokenizer_config.json",
+                        remedy="Set it there to the token that ends a reply.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def encode(
+    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *, max_tokens: int
+) -> Example:
+    """Tokenise one conversation; see :func:`encode_all`. Raises FlanError where that counts a drop."""
+    [result] = _encode([conversation], tokenizer, bind(template, tokenizer), max_tokens)
+    if isinstance(result, FlanError):
+        raise result
+    return result.example
+
+
+def encode_all(
+    conversations: Iterable[Conversation],
+    tokenizer: PreTrainedTokenizerBase,
+    template: AnyTemplate,
+    *,
+    max_tokens: int,
+    tally: Tally,
+) -> list[Example]:
+    """Tokenise conversations, in order; those that cannot be labelled exactly are dropped and counted.
+
+    A conversation over ``max_tokens`` loses whole exchanges from its end, and is noted.
+    A token of two kinds takes the one with most of its characters, the later one if they are equal.
+    Dropped are conversations with nothing to train, with no room for a first trained reply, with a template mark
+    in the content, with a token across the border of trained text, and with trained text that decodes to another.
+    Raises FlanError if the tokenizer does not fit the template.
+    """
+    conversations, template = list(conversations), bind(template, tokenizer)
+    examples = []
+    with tqdm(total=len(conversations), desc="tokenise", unit=" conversations", leave=False, disable=None) as bar:
+        for start in range(0, len(conversations), CHUNK):
+            chunk = conversations[start : start + CHUNK]
+            for conversation, result in zip(chunk, _encode(chunk, tokenizer, template, max_tokens), strict=True):
+                if isinstance(result, FlanError):
+                    tally.drop(result.found, f"{conversation.source} {conversation.id}")
+                    continue
+                tally.keep()
+                if result.cut:
+                    tally.note("last exchanges cut to fit")
+                examples.append(result.example)
+            bar.update(len(chunk))
+    return examples
+
+
+class _Labelled(NamedTuple):
+    example: Example
+    cut: bool
+    texts: list[str]  # stretches of trained text, and
+    runs: list[list[int]]  # stretches of trained ids, which must decode to them
+
+
+def _encode(
+    conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, max_tokens: int
+) -> list[_Labelled | FlanError]:
+    rendered = [_try(_render, conversation, template) for conversation in conversations]
+    texts = [result.text for result in rendered if isinstance(result, Rendered)]
+    batch = tokenizer([*texts, "a"], add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False,
+                      return_token_type_ids=False, verbose=False)  # fmt: skip
+    *tokens, (letter, _) = zip(batch["input_ids"], batch["offset_mapping"], strict=True)
+    pairs = iter(tokens)
+    results = [
+        _try(_label, conversation.id, result, *next(pairs), max_tokens) if isinstance(result, Rendered) else result
+        for conversation, result in zip(conversations, rendered, strict=True)
+    ]
+    # A decoder may drop a leading space: a letter before the run puts it in the middle of a text, where it stands.
+    runs = [letter + run for result in results if isinstance(result, _Labelled) for run in result.runs]
+    decoded = iter(tokenizer.backend_tokenizer.decode_batch(runs, skip_special_tokens=False))
+    for i, result in enumerate(results):
+        if isinstance(result, _Labelled) and [next(decoded) for _ in result.runs] != [f"a{t}" for t in result.texts]:
+            results[i] = _rejected(conversations[i].id, "trained text that the tokenizer changes",
+                                   "text that survives encoding and decoding")  # fmt: skip
+    return results
+
+
+def _try(step: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return step(*arguments)
+    except FlanError as error:
+        return error
+
+
+def _render(conversation: Conversation, template: AnyTemplate) -> Rendered:
+    if not conversation.trained:
+        raise _rejected(conversation.id, "nothing to train", "a trained assistant turn")
+    return render(conversation, template)
+
+
+def _label(id: str, rendered: Rendered, ids: list[int], offsets: list[tuple[int, int]], max_tokens: int) -> _Labelled:
+    """Give every token its kind and bytes, and keep what fits."""
+    text, spans, ends = rendered
+    edges = np.asarray(offsets)
+    stops = np.maximum.accumulate(edges[:, 1])
+    before = np.concatenate([[0], stops[:-1]])
+    starts = np.minimum(edges[:, 0], before)  # characters that no offset covers belong to the token after them
+
+    n, end = len(ids), len(text)
+    if n > max_tokens:
+        sizes = np.searchsorted(stops, ends, side="right")
+        fitting = int((sizes <= max_tokens).sum())
+        if not fitting:
+            raise _rejected(id, "a context too long for one turn", f"a first trained reply within {max_tokens} tokens")
+        n, end = int(sizes[fitting - 1]), ends[fitting - 1]
+        starts, stops, before = starts[:n], stops[:n], before[:n]
+
+    chars = np.full(len(text) + 1, CONTEXT, np.int8)
+    for first, last, kind in spans:
+        chars[first:last] = KINDS.index(kind) if last <= end else CONTEXT
+    trained = chars != CONTEXT
+    points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    widths = 1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF)
+    size = _sums(np.where(trained[:-1], widths, 0))
+    # Tokens that share a character share its offsets: the first of them gets its bytes.
+    counted = size[stops] - size[before]
+
+    lasts = np.maximum(stops, starts + 1)
+    inside = _sums(trained)[lasts] - _sums(trained)[starts]
+    if np.any((inside > 0) & (inside < lasts - starts)):
+        raise _rejected(id, "a token across the border of trained text", "a template that keeps them apart")
+    kinds = chars[starts]
+    changes = _sums(chars[1:] != chars[:-1])
+    for token in np.flatnonzero(changes[lasts - 1] != changes[starts]):
+        part = chars[starts[token] : lasts[token]]
+        counts = np.bincount(part)
+        kinds[token] = next(kind for kind in part[::-1] if counts[kind] == counts.max())
+
+    texts = [text[first:last] for first, last in _stretches(trained)]
+    runs = [ids[first:last] for first, last in _stretches(kinds != CONTEXT)]
+    return _Labelled(Example(id, ids[:n], kinds, counted), n < len(ids), texts, runs)
+
+
+def _sums(values: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(values)])
+
+
+def _stretches(mask: np.ndarray) -> np.ndarray:
+    """Return the (start, stop) pairs where a mask is true."""
+    return np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)
+
+
+def _rejected(id: str, found: str, expected: str) -> FlanError:
+    return FlanError(f"conversation {id}", found=found, expected=expected, remedy="Drop it and count it.")
+
+
+def _folder(name: str) -> Path:
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    except (OSError, ValueError) as error:
+        raise FlanError(f"tokenizer {name}", found=f"no such folder, and from the hub: {clip(str(error))}",
+                        expected="a folder, or a name on the hub",
+                        remedy="Check the name, the network, and that you accepted the model's licence.") from None
+
+
+def _from_sentencepiece(path: Path, where: str) -> tuple[Tokenizer, dict[str, str]]:
+    """Rebuild a sentencepiece BPE model (Llama, Llama-2) in ``tokenizers``, ids equal, offsets added."""
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except DecodeError:
+        raise FlanError(where, found=f"{path.name} that is no sentencepiece model", expected="one",
+                        remedy="Download it again: it may be a pointer to a large file.") from None
+    trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
+    plain = normalizer.name == "identity" and normalizer.add_dummy_prefix and not normalizer.remove_extra_whitespaces
+    own_symbols = any(piece.type == piece.USER_DEFINED for piece in proto.pieces)
+    if trainer.model_type != trainer.BPE or not trainer.byte_fallback or not plain or own_symbols:
+        raise FlanError(where, found="a sentencepiece model of another family", expected="one like Llama's",
+                        remedy="Use a folder that has tokenizer.json.")
+    vocabulary = {piece.piece: i for i, piece in enumerate(proto.pieces)}
+    merges = sorted(
+        (-piece.score, vocabulary[left], vocabulary[right], left, right)
+        for piece in proto.pieces
+        for cut in range(1, len(piece.piece))
+        if (left := piece.piece[:cut]) in vocabulary and (right := piece.piece[cut:]) in vocabulary
+    )
+    tokenizer = Tokenizer(models.BPE(vocabulary, [merge[3:] for merge in merges], unk_token=trainer.unk_piece,
+                                     fuse_unk=True, byte_fallback=True))  # fmt: skip
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+                                           decoders.Strip(" ", 1, 0)])  # fmt: skip
+    tokenizer.add_special_tokens([AddedToken(p.piece, normalized=False) for p in proto.pieces if p.type == p.CONTROL])
+    names = {"bos_token": trainer.bos_id, "eos_token": trainer.eos_id, "unk_token": trainer.unk_id}
+    return tokenizer, {name: proto.pieces[i].piece for name, i in names.items() if i >= 0}
