@@ -1,0 +1,1 @@
+"""The lab: a small closed world of executable tools, and tasks in it."""

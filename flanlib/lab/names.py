@@ -1,0 +1,61 @@
+"""Invent the proper names of the lab's world: nothing here exists, and no name hides inside another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flanlib.lab.words import MONTHS, Draw, upper_first
+
+# How a made-up word becomes the name of a thing; a family with several forms mixes them.
+FORMS: dict[str, str] = {
+    "place": "{word}",
+    "station": "{word} [Halt|Central|Cross|Gate|Road]",
+    "title": "The {adjective} {word}",
+    "dish": "{word} [soup|stew|pie|salad|cake]",
+    "mountain": "[Mount {word}|{word} Peak|{word} Horn]",
+    "medicine": "{word}[nol|mide|xin|fen]",
+    "museum": "{word} [Museum|Gallery|House]",
+    "team": "{word} [Rovers|United|Lions|Stars|Town]",
+    "plant": "{word} [fern|lily|thistle|ivy|rose]",
+    "star": "{word} [Prime|Minor|A|B]",
+    "fish": "{word} [eel|trout|crab|ray]",
+    "song": "{word} [Waltz|Blues|Lullaby|March]",
+    "ship": "[Queen|Star of|Lady] {word}",
+    "hotel": "[Hotel {word}|{word} Inn|{word} Lodge]",
+    "farm": "{word} [Farm|Meadow|Mill]",
+    "person": "{first} {word}",
+}
+
+
+class Names:
+    """Draws names, each new: no made-up word is part of another, so one can be searched for in a text.
+
+    Made-up words of the two splits start with different syllables (:class:`flanlib.lab.words.Draw`).
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._draws = {"train": Draw(seed, "train"), "heldout": Draw(seed + 1, "heldout")}
+        self._words: set[str] = set()
+        self._parts: set[str] = set()
+
+    def make(self, family: str, split: str) -> str:
+        """Return a new name: a key of FORMS, ``code`` (VK2817) or ``date`` (May 12)."""
+        draw = self._draws[split]
+        if family == "code":
+            return self._fresh(lambda: draw.one("ABCDEFGHJKLMNPQRSTUVWXYZ") + draw.one("ABCDEFGHJKLMNPQRSTUVWXYZ")
+                               + str(draw.number(1000, 9999)))
+        if family == "date":  # two digits always: May 1 would be part of May 12
+            return self._fresh(lambda: f"{draw.one(MONTHS)} {draw.number(10, 28)}")
+        word = self._fresh(draw.made_up)
+        return draw.fill(FORMS[family], word=upper_first(word), first=draw.word("first"),
+                         adjective=upper_first(draw.word("adjective")))
+
+    def _fresh(self, draw: Callable[[], str]) -> str:
+        while True:
+            word = draw()
+            key = word.casefold()
+            parts = {key[i:j] for i in range(len(key)) for j in range(i + 5, len(key) + 1)}
+            if parts and key not in self._parts and not parts & self._words:
+                self._words.add(key)
+                self._parts |= parts
+                return word

@@ -1,0 +1,189 @@
+"""Make the lab's tools: eighteen per domain, each a name, a description, typed parameters and code that runs."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flanlib.lab.domains import Domain, Number
+from flanlib.lab.words import Draw, an
+from flanlib.records import Tool, to_json
+
+# By verb: wordings of the name, wordings of the description, roles of the parameters, forms of the observation.
+# In a form, "=" stands for the result; other words are looked up among the tool's own words.
+VERBS: dict[str, tuple[str, str, str, str]] = {
+    "lookup": ("get_{noun}_{key} lookup_{noun}_{key} {noun}_{key} {key}_of_{noun} find_{key}_of_{noun} "
+               "check_{noun}_{key}",
+               "[Get|Look up|Return|Show] the {words} of {a_noun}. / The {words} of one {noun}.",
+               "entity", "{key}:= result:= {noun}:@,{key}:= value:="),
+    "check": ("check_{noun}_{key} {noun}_{key}_check is_{key}_known ask_{noun}_{key}",
+              "[Tell|Check] whether {a_noun} {yes}. / True if the {noun} {yes}.", "entity", "{key}:= answer:= ="),
+    "list": ("list_{plural}_by_{group} find_{plural}_by_{group} {group}_{plural} get_{plural}_of_{group}",
+             "[List|Find|Show|Get] all {plural} {within} one {group}.", "group", "= {plural}:= ="),
+    "count": ("count_{plural} number_of_{plural} how_many_{plural} {noun}_count",
+              "[Count the|Number of|Return how many] {plural} {within} {a_group}.", "group",
+              "count:= {plural}:= {group}:@,count:="),
+    "extreme": ("find_{best}_{noun} get_{best}_{noun} {best}_{noun} lookup_{best}_{noun}",
+                "[Find|Get|Name] the {best} {noun} {within} {a_group}.", "group",
+                "{noun}:= result:= {group}:@,{noun}:="),
+    "rank": ("rank_{plural}_by_{key} top_{noun}_by_{key} {key}_ranking",
+             "[Find|Get] the {noun} of highest or lowest {words} {within} {a_group}.", "group order",
+             "{noun}:= name:="),
+    "above": ("filter_{plural}_by_{key} {plural}_with_more_{key} search_{plural}_above_{key}",
+              "[List|Find] {plural} {within} {a_group} with {words} above a limit.", "group limit",
+              "= {plural}:="),
+    "match": ("search_{plural}_by_{key} {plural}_with_{key} pick_{plural}_by_{key}",
+              "[List|Find|Get] {plural} {within} {a_group} by their {words}.", "group choice", "= {plural}:="),
+    "find": ("find_{noun}_by_{key} {noun}_from_{key} lookup_{noun}_by_{key} {noun}_of_{key}",
+             "[Find|Look up|Get] the {noun} of {a_key}.", "person", "{noun}:= name:= {key}:@,{noun}:="),
+    "link": ("get_{key} find_{key} {key}_of_{noun} lookup_{key}",
+             "[Find|Get|Show] the {words} of {a_noun}.", "entity", "{key}:= {noun}:= result:="),
+    "total": ("sum_{noun}_{key} total_{key} add_{plural}_{key} {key}_sum",
+              "[Add up|Sum|Total] the {words} of several {plural}.", "entities", "total:= sum:= {key}:="),
+    "convert": ("convert_{unit}_to_{other} {unit}_to_{other} {unit}_in_{other} change_{unit}_to_{other}",
+                "[Convert|Change|Turn] {unit_words} [to|into] {other_words}.", "amount", "{other}:= result:= ="),
+    "reserve": ("{do}_{thing} make_{thing}_order {thing}_request new_{thing}_order",
+                "{Do} {a_thing}; returns a code. / {Do} {a_thing} and get a reference.",
+                "entity guest date extra", "code:= reference:= status:ok,code:="),
+}
+
+# Wordings of the parameter names by role; a name that is already taken by another role is passed over.
+_SLOTS = {"entity": "{noun} {noun} {noun}_name name", "group": "{group} {group} {group}_name", "order": "order",
+          "limit": "limit minimum", "choice": "{key}", "person": "{key} {key}_name", "entities": "{plural}",
+          "amount": "amount value {unit}", "guest": "guest customer", "date": "date day", "extra": "{extra}"}
+ORDER = ("highest", "lowest")
+
+
+@dataclass(frozen=True, eq=False)  # a tool is itself: compared and hashed by identity
+class LabTool:
+    """A tool and what it does.
+
+    ``verb`` is the operation, ``attribute`` what it is about, ``best`` the superlative it looks for (of
+    an ``extreme``), ``slots`` the parameter names by role (entity, group, person, ...). ``run`` takes
+    checked arguments by role and returns a JSON value; ``form`` is how an observation shows it.
+    """
+
+    tool: Tool
+    domain: Domain
+    verb: str
+    attribute: str
+    best: str
+    slots: Mapping[str, str]
+    run: Callable[..., Any]
+    form: str
+
+    @property
+    def name(self) -> str:
+        """The tool's name."""
+        return self.tool.name
+
+    @property
+    def noun(self) -> str:
+        """The kind of thing that the tool is about."""
+        return self.domain.noun
+
+    def show(self, value: Any, asked: Mapping[str, Any]) -> str:
+        """Write a result as the tool's observation, compact JSON."""
+        if self.form == "=":
+            return to_json(value)
+        first = next(iter(asked.values()))
+        parts = (part.split(":") for part in self.form.split(","))
+        return to_json({key: {"=": value, "@": first}.get(what, what) for key, what in parts})
+
+
+def build(domain: Domain, rows: Mapping[str, Any], members: Mapping[str, Any], draw: Draw,
+          taken: Iterable[str]) -> list[LabTool]:
+    """Make the tools of one domain over its tables (attributes by name, and names by group).
+
+    No name is part of another one, in ``taken`` neither, so that a name can be searched for in a text.
+    """
+    names, tools = list(taken), []
+    for verb, key, best in _wanted(domain):
+        called, told, roles, forms = VERBS[verb]
+        words = _words(domain, key, best)
+        options = draw.shuffled(called.split())
+        name = next(n for n in (o.format(**words) for o in options) if not any(n in t or t in n for t in names))
+        slots: dict[str, str] = {}
+        for role in roles.split():
+            options = [o.format(**words) for o in draw.shuffled(_SLOTS[role].split())]
+            slots[role] = next(o for o in options if o not in slots.values())
+        properties = {slots[role]: _schema(role, domain) for role in slots}
+        required = [slots[role] for role in slots if role != "extra" or "{" in domain.reserve[4]]
+        tool = Tool(name, draw.fill(told.split(" / "), **words), {"properties": properties, "required": required})
+        names.append(name)
+        tools.append(LabTool(tool, domain, verb, key, best, slots, _code(domain, verb, key, best, rows, members, name),
+                             draw.one(forms.split()).format(**words)))
+    return tools
+
+
+def _wanted(domain: Domain) -> Iterator[tuple[str, str, str]]:
+    """Yield verb, attribute and superlative of each tool of a domain."""
+    first, second, third = domain.numbers
+    for key in (first.key, second.key, third.key, domain.text[0], domain.person):
+        yield "lookup", key, ""
+    yield "check", domain.flag[0], ""
+    yield from (("list", "", ""), ("count", "", ""))
+    yield from (("extreme", first.key, first.most), ("extreme", second.key, second.least), ("rank", third.key, ""))
+    yield from (("above", second.key, ""), ("match", domain.text[0], ""), ("find", domain.person, ""))
+    yield from (("link", domain.link, ""), ("total", next(n.key for n in domain.numbers if n.additive), ""))
+    yield from (("convert", first.key, ""), ("reserve", domain.reserve[1], ""))
+
+
+def _words(domain: Domain, key: str, best: str) -> dict[str, str]:
+    unit, other, _, _ = domain.convert
+    do, thing, _, extra, _ = domain.reserve
+    return {"noun": domain.noun, "plural": domain.plural, "group": domain.group, "within": domain.within, "key": key,
+            "words": key.replace("_", " "), "a_noun": an(domain.noun), "a_group": an(domain.group),
+            "a_key": an(key.replace("_", " ") or "x"), "best": best, "yes": domain.flag[1], "unit": unit,
+            "other": other, "unit_words": unit.replace("_", " "), "other_words": other.replace("_", " "), "do": do,
+            "Do": do.capitalize(), "thing": thing, "a_thing": an(thing.replace("_", " ")), "extra": extra}
+
+
+def _schema(role: str, domain: Domain) -> dict[str, Any]:
+    if role == "extra":
+        return {"type": "integer" if "{" in domain.reserve[4] else "boolean"}
+    if role == "entities":
+        return {"type": "array", "items": {"type": "string"}}
+    if role in {"order", "choice"}:
+        return {"type": "string", "enum": list(ORDER if role == "order" else domain.text[1])}
+    return {"type": {"limit": "integer", "amount": "number"}.get(role, "string")}
+
+
+def _code(domain: Domain, verb: str, key: str, best: str, rows: Mapping[str, Any], members: Mapping[str, Any],
+          name: str) -> Callable[..., Any]:
+    """Return the implementation: checked arguments by role in, a JSON value out."""
+    def pick(group: str, most: bool) -> str:
+        return (max if most else min)(members[group], key=lambda n: rows[n][key])
+
+    def reserve(**given: Any) -> str:
+        mark = zlib.crc32(to_json([name, given]).encode())  # the same booking has the same code, and nothing is stored
+        return f"{chr(65 + mark % 26)}{chr(65 + mark // 26 % 26)}-{mark // 676 % 9000 + 1000}"
+
+    def convert(amount: float) -> float:
+        result = round(amount * factor + offset, 2)
+        return int(result) if result == int(result) else result
+
+    owner = {row[domain.person]: n for n, row in rows.items()}
+    _, _, factor, offset = domain.convert
+    return {
+        "lookup": lambda entity: rows[entity][key],
+        "check": lambda entity: rows[entity][key],
+        "list": lambda group: list(members[group]),
+        "count": lambda group: len(members[group]),
+        "extreme": lambda group: pick(group, best in {n.most for n in domain.numbers if n.key == key}),
+        "rank": lambda group, order: pick(group, order == "highest"),
+        "above": lambda group, limit: [n for n in members[group] if rows[n][key] > limit],
+        "match": lambda group, choice: [n for n in members[group] if rows[n][key] == choice],
+        "find": lambda person: owner[person],
+        "link": lambda entity: rows[entity][key],
+        "total": lambda entities: sum(rows[n][key] for n in entities),
+        "convert": convert,
+        "reserve": reserve,
+    }[verb]
+
+
+def number(domain: Domain, key: str) -> Number:
+    """Return the number of a domain with a given key. Raises StopIteration where there is none."""
+    return next(n for n in domain.numbers if n.key == key)

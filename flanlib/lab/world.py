@@ -1,0 +1,174 @@
+"""A closed world of several hundred small tools that really run, over tables made from a seed.
+
+Each domain of :mod:`flanlib.lab.domains` becomes one table and eighteen tools. Tools and values are
+divided once into ``train`` and ``heldout``: some whole domains, a fifth of the tools of the others,
+and a quarter of the groups of every table with everything in them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from flanlib.lab.domains import DOMAINS, Domain
+from flanlib.lab.names import Names
+from flanlib.lab.tools import LabTool, build
+from flanlib.lab.words import MONTHS, Draw
+from flanlib.records import FlanError, clip
+
+SPLITS = ("train", "heldout")
+GROUPS = {"train": 12, "heldout": 4}  # per table, of 3 to 5 things each
+POOLED = {"person": {"train": 160, "heldout": 48}, "date": {"train": 120, "heldout": 40}}
+HELD_OUT_DOMAINS = 3
+HELD_OUT_TOOLS = 4  # of the eighteen of every other domain
+
+_LONGEST, _MOST, _LARGEST = 60, 6, 1_000_000  # characters of a text, entries of a list, size of a number
+_DATES = frozenset(f"{month} {day}" for month in MONTHS for day in range(1, 32))
+
+
+class _Refused(Exception):  # noqa: N818 (an answer to the caller, not a failure of the kit)
+    """A call that is answered with an error text."""
+
+
+class World:
+    """Tables, tools and their split. Get one from :func:`world`.
+
+    ``rows[domain][name]`` maps attributes to values (``group`` among them), ``members[domain][group]``
+    lists the names of a group; ``groups[domain, split]``, ``entities[domain, split]`` and
+    ``pooled["person" or "date", split]`` list the values that tasks of one split may use.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        draw, names = Draw(seed, "train"), Names(seed)
+        self.pooled = {(kind, split): tuple(names.make(kind, split) for _ in range(sizes[split]))
+                       for kind, sizes in POOLED.items() for split in SPLITS}
+        self.rows: dict[str, dict[str, dict[str, Any]]] = {}
+        self.members: dict[str, dict[str, tuple[str, ...]]] = {}
+        self.groups: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.entities: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._known: dict[tuple[str, str], dict[str, str]] = {}
+        tools: dict[str, LabTool] = {}
+        whole = draw.some([domain.name for domain in DOMAINS], HELD_OUT_DOMAINS)
+        heldout: set[str] = set()
+        for domain in DOMAINS:
+            self._fill(domain, draw, names)
+            made = build(domain, self.rows[domain.name], self.members[domain.name], draw, tools)
+            tools |= {tool.name: tool for tool in made}
+            heldout |= {t.name for t in (made if domain.name in whole else draw.some(made, HELD_OUT_TOOLS))}
+        self.tools: Mapping[str, LabTool] = MappingProxyType(tools)
+        self._heldout = frozenset(heldout)
+
+    def split(self, name: str) -> str:
+        """Return ``train`` or ``heldout`` for a tool's name. Raises FlanError for a name not in the world."""
+        if name not in self.tools:
+            raise FlanError("lab world", found=f"the tool {clip(name)}", expected="a tool of the world",
+                            remedy="Use a name of world().tools.")
+        return "heldout" if name in self._heldout else "train"
+
+    def values(self, split: str) -> frozenset[str]:
+        """Return every proper name and date that only tasks of one split may hold."""
+        kept = (*self.groups.items(), *self.entities.items(), *self.pooled.items())
+        return frozenset(name for (_, of), names in kept if of == split for name in names)
+
+    def call(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """Run a tool and return its observation: compact JSON, under 120 characters.
+
+        Whatever a model writes is answered: an unknown tool, an unknown, missing, wrong or oversized
+        argument gives a text that begins ``error:``. Nothing raises, and nothing is kept.
+
+        >>> world().call("no_such_tool", {})
+        'error: no such tool'
+        """
+        return self.run(name, arguments)[1]
+
+    def run(self, name: str, arguments: Mapping[str, Any]) -> tuple[Any, str]:
+        """Run a tool as :meth:`call` does; return its result as a value too (None with an error)."""
+        if not isinstance(name, str) or name not in self.tools:
+            return None, "error: no such tool"
+        tool = self.tools[name]
+        try:
+            asked = self._asked(tool, arguments)
+        except _Refused as refused:
+            return None, f"error: {refused}"
+        value = tool.run(**asked)
+        return value, tool.show(value, asked)
+
+    def _asked(self, tool: LabTool, arguments: Any) -> dict[str, Any]:
+        """Return the arguments by role, each of the right type, in bounds and known to the tables."""
+        properties = tool.tool.properties
+        if not isinstance(arguments, Mapping):
+            raise _Refused("the arguments must have names")
+        if any(key not in properties for key in arguments):
+            raise _Refused(f"unknown argument, expected {', '.join(properties)}")
+        for key in tool.tool.required:
+            if key not in arguments:
+                raise _Refused(f"{key} is missing")
+        return {role: self._value(tool.domain, role, key, properties[key], arguments[key])
+                for role, key in tool.slots.items() if key in arguments}
+
+    def _value(self, domain: Domain, role: str, key: str, schema: Mapping[str, Any], value: Any) -> Any:
+        # No error repeats what was given: a value may be huge, nested without end or not printable.
+        if schema["type"] == "boolean":
+            if not isinstance(value, bool):
+                raise _Refused(f"{key} must be true or false")
+            return value
+        if schema["type"] in {"integer", "number"}:
+            whole = schema["type"] == "integer"
+            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+                raise _Refused(f"{key} must be a {'whole ' if whole else ''}number")
+            least, most = (1, 99) if role == "extra" else (-_LARGEST, _LARGEST)
+            if not least <= value <= most or not math.isfinite(value):
+                raise _Refused(f"{key} must be from {least} to {most}")
+            return value
+        if schema["type"] == "array":
+            if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= _MOST:
+                raise _Refused(f"{key} must be a list of 1 to {_MOST} names")
+            return [self._text(domain, "entity", key, schema, item) for item in value]
+        return self._text(domain, role, key, schema, value)
+
+    def _text(self, domain: Domain, role: str, key: str, schema: Mapping[str, Any], value: Any) -> str:
+        if not isinstance(value, str):
+            raise _Refused(f"{key} must be text")
+        value = value.strip() if len(value) <= _LONGEST else ""
+        if not value.isprintable() or not value:
+            raise _Refused(f"{key} must be 1 to {_LONGEST} plain characters")
+        if "enum" in schema and value not in schema["enum"]:
+            raise _Refused(f"{key} must be one of {', '.join(schema['enum'])}")
+        if role == "date" and value not in _DATES:
+            raise _Refused(f"{key} must be a date such as May 12")
+        if role in {"entity", "group", "person"}:
+            known = self._known[domain.name, role]
+            if value.casefold() not in known:
+                raise _Refused(f"{key} is not known")
+            return known[value.casefold()]
+        return value
+
+    def _fill(self, domain: Domain, draw: Draw, names: Names) -> None:
+        """Make one domain's table: groups of things with attributes; no two of a group share a number."""
+        rows, members = self.rows.setdefault(domain.name, {}), self.members.setdefault(domain.name, {})
+        key, options = domain.text
+        for split in SPLITS:
+            people = iter(draw.shuffled(self.pooled["person", split]))
+            groups = self.groups[domain.name, split] = tuple(names.make("place", split) for _ in range(GROUPS[split]))
+            for group in groups:
+                members[group] = tuple(names.make(domain.names, split) for _ in range(draw.number(3, 5)))
+                drawn = {n.key: draw.some(range(n.low, n.high + 1), len(members[group])) for n in domain.numbers}
+                for i, name in enumerate(members[group]):
+                    rows[name] = {"group": group, **{k: v[i] for k, v in drawn.items()}, key: draw.one(options),
+                                  domain.flag[0]: draw.chance(0.5), domain.person: next(people)}
+            of = self.entities[domain.name, split] = tuple(n for g in groups for n in members[g])
+            for name, other in zip(of, draw.shuffled(of), strict=True):
+                rows[name][domain.link] = other if other != name else of[of.index(name) - 1]
+        tables = {"entity": rows, "group": members, "person": [row[domain.person] for row in rows.values()]}
+        for role, known in tables.items():
+            self._known[domain.name, role] = {name.casefold(): name for name in known}
+
+
+@cache
+def world(seed: int = 0) -> World:
+    """Return the world of a seed; made once, since it never changes."""
+    return World(seed)
