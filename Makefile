@@ -1,0 +1,51 @@
+# make figures [ONLY=00,01] [DATA=path] [PRESET=smoke]   run the notebooks and draw every figure
+# make test | lint | base | clean                        tests | style | train the lab's base model | remove what is rebuilt
+# Everything runs in .venv, made on first use; PYTHON=path picks the interpreter that makes it.
+
+.DEFAULT_GOAL := figures
+.PHONY: figures test lint base clean
+.SILENT:
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+# Only what stands on the command line counts: a DATA in the environment is somebody else's.
+given = $(if $(findstring command,$(origin $(1))),$($(1)))
+CHOICES := $(or $(call given,PYTHON),python3.11 python3.12 python3.13 python3)
+# One setting without which OpenMP threads waste a busy machine's cores waiting for each other.
+export GOMP_SPINCOUNT := 2000
+
+figures: $(INSTALLED)
+	echo "make: running the notebooks"
+	$(if $(call given,PRESET),FLAN_PRESET="$(PRESET)") $(BIN)/python -m flanlib.run \
+		$(if $(call given,ONLY),--only "$(ONLY)") $(if $(call given,DATA),--data "$(DATA)")
+
+test: $(INSTALLED)
+	echo "make: running the tests"
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/python -m ruff check .
+
+base: $(INSTALLED)
+	echo "make: training the lab's base model"
+	$(BIN)/python -m flanlib.pretrain
+
+# data/runs stays: it holds hours of training, and is found again by content.
+clean:
+	rm -rf .venv .hypothesis .ruff_cache *.egg-info figures/smoke
+	find flanlib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+
+$(INSTALLED): pyproject.toml
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		for choice in $(CHOICES); do \
+			if "$$choice" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found="$$choice"; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "make: no Python 3.11 or newer among: $(CHOICES). Install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; \
+		fi; \
+		echo "make: creating .venv with $$found"; \
+		"$$found" -m venv --clear .venv; \
+	fi
+	echo "make: installing what pyproject.toml lists (several minutes the first time)"
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@

@@ -1,0 +1,199 @@
+"""Claims and their verdicts: an interval against a bound, computed and never typed.
+
+``figures/claims.csv`` gathers the claims of all notebooks, one row each.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from flanlib.presets import output
+from flanlib.records import FlanError
+
+COLUMNS = ("notebook", "claim", "paper", "ours", "low", "high", "n", "seeds", "verdict")
+Verdict = Literal["holds", "differs", "unclear"]
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean, the interval around it, and how many values it comes from. NaN where it cannot be known."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def bootstrap(
+    values: Sequence[float],
+    *,
+    rng: np.random.Generator,
+    weights: Sequence[float] | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> Interval:
+    """Estimate a mean over samples with its percentile bootstrap interval.
+
+    With ``weights`` the mean is weighted: values in nats per byte weighted by bytes give all nats over all bytes.
+    For a paired comparison pass the differences. Fewer than two values give NaN bounds.
+    """
+    x = np.asarray(values, dtype=float)
+    w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=float)
+    if x.shape != w.shape or x.ndim != 1:
+        raise FlanError("bootstrap", found=f"values of shape {x.shape} and weights of shape {w.shape}",
+                        expected="two lists of one length", remedy="Pass one weight per value.")  # fmt: skip
+    mean = float((x * w).sum() / w.sum()) if len(x) else NAN
+    if len(x) < 2:
+        return Interval(mean, NAN, NAN, len(x))
+    draws = (rng.integers(len(x), size=len(x)) for _ in range(resamples))
+    means = [(x[i] * w[i]).sum() / w[i].sum() for i in draws]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, float(low), float(high), len(x))
+
+
+def seeds(values: Sequence[float], *, level: float = 0.95) -> Interval:
+    """Estimate the mean over seeds with its Student-t interval, one value per seed. One seed gives NaN bounds.
+
+    >>> seeds([1.0, 2.0, 3.0])  # 2 +- 4.303 * 1 / sqrt(3)
+    Interval(mean=2.0, low=-0.484..., high=4.484..., n=3)
+    """
+    x = np.asarray(values, dtype=float)
+    mean = float(x.mean()) if len(x) else NAN
+    if len(x) < 2:
+        return Interval(mean, NAN, NAN, len(x))
+    half = t_quantile(level, len(x) - 1) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    return Interval(mean, mean - half, mean + half, len(x))
+
+
+def t_quantile(level: float, freedom: int) -> float:
+    """Return t with P(|T| < t) = level, for Student's T with whole degrees of freedom.
+
+    The probability has a closed form in the angle atan(t / sqrt(freedom)): Abramowitz and Stegun 26.7.3 and 26.7.4.
+
+    >>> round(t_quantile(0.95, 2), 3), round(t_quantile(0.95, 9), 3)
+    (4.303, 2.262)
+    """
+    odd = freedom % 2
+
+    def probability(angle: float) -> float:
+        term, total = (math.cos(angle) if odd else 1.0), 0.0
+        for k in range(odd, freedom - 1, 2):
+            total += term
+            term *= math.cos(angle) ** 2 * (k + 1) / (k + 2)
+        total *= math.sin(angle)
+        return 2 / math.pi * (angle + total) if odd else total
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if probability(middle) < level else (low, middle)
+    return math.tan(low) * math.sqrt(freedom)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim checked: what the paper says, what we measured, and whether that bears it out."""
+
+    notebook: str
+    claim: str
+    paper: str
+    ours: float
+    low: float
+    high: float
+    n: int
+    seeds: int
+    verdict: Verdict
+
+
+def check(
+    notebook: str,
+    claim: str,
+    *,
+    paper: str | float,
+    ours: Interval,
+    seeds: int,
+    above: float | None = None,
+    below: float | None = None,
+) -> Claim:
+    """Hold a measured interval against a claim: strictly above a bound, strictly below one, or between two.
+
+    ``holds`` if the whole interval satisfies it, ``differs`` if all of it fails, else ``unclear``;
+    ``unclear`` too where there is no interval. ``paper`` is what the paper says, in its own words or number.
+
+    >>> check("01", "gap", paper="0.5", ours=Interval(0.4, 0.3, 0.5, 90), seeds=3, above=0).verdict
+    'holds'
+    """
+    if above is None and below is None:
+        raise FlanError(f"claim {claim!r}", found="no bound", expected="above=, below= or both",
+                        remedy="Say what the claim means in numbers.")  # fmt: skip
+    floor = -math.inf if above is None else above
+    ceiling = math.inf if below is None else below
+    if floor >= ceiling or ours.low > ours.high:
+        raise FlanError(f"claim {claim!r}", found=f"bounds {floor} to {ceiling}, interval {ours.low} to {ours.high}",
+                        expected="low ends below high ends", remedy="Swap them.")  # fmt: skip
+    verdict: Verdict = "unclear"
+    if math.isfinite(ours.low) and math.isfinite(ours.high):
+        if floor < ours.low and ours.high < ceiling:
+            verdict = "holds"
+        elif ours.high <= floor or ours.low >= ceiling:
+            verdict = "differs"
+    said = paper if isinstance(paper, str) else f"{paper:g}"
+    return Claim(notebook, claim, said, ours.mean, ours.low, ours.high, ours.n, seeds, verdict)
+
+
+def save(rows: Iterable[Claim], notebook: str) -> Path:
+    """Put a notebook's claims into ``claims.csv`` of the output folder, in place of its earlier ones.
+
+    Other notebooks' rows stay as they are; rows are sorted by notebook. Returns the file's path.
+    """
+    rows = list(rows)
+    path = output() / "claims.csv"
+    if strangers := {row.notebook for row in rows} - {notebook}:
+        raise FlanError(str(path.name), found=f"claims of {', '.join(sorted(strangers))}",
+                        expected=f"claims of {notebook}", remedy="Save each notebook's claims by itself.")  # fmt: skip
+    lines = [line for line in _read(path) if line[0] != notebook]
+    lines += [[_cell(getattr(row, column)) for column in COLUMNS] for row in rows]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(sorted(lines, key=lambda line: line[0]))
+    write_atomically(path, text.getvalue().encode())
+    return path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is either whole or not there, making its folder if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(content)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> list[list[str]]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *lines = list(csv.reader(file)) or [[]]
+    if tuple(header) != COLUMNS or any(len(line) != len(COLUMNS) for line in lines):
+        raise FlanError(path.name, found=f"columns {', '.join(header) or 'none'}, or a line of another length",
+                        expected=", ".join(COLUMNS), remedy="Delete the file and run the notebooks.")  # fmt: skip
+    return lines
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return str(value)

@@ -1,0 +1,62 @@
+"""The paper's published numbers, typed once in ``data/paper/*.csv`` and read from there by everything else.
+
+Every row is one number: what it is of (the columns before ``value``), ``value``, ``basis`` (``printed`` in the paper,
+read from public ``notes`` about it, or ``derived`` from printed numbers), ``where`` it stands, and a ``note`` where
+the paper contradicts itself. What the paper does not report stays empty.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from flanlib.presets import DATA
+from flanlib.records import FlanError
+
+ABOUT = ("value", "unit", "basis", "where", "note")
+
+
+def names() -> list[str]:
+    """List the published tables: table1 to table4, table6, figure2, recipe."""
+    return sorted(path.stem for path in (DATA / "paper").glob("*.csv"))
+
+
+def table(name: str) -> pd.DataFrame:
+    """Read one published table, a number per row. Raises FlanError for a table that is not there."""
+    if name not in names():
+        raise FlanError(
+            "data/paper", found=f"no table {name!r}", expected=f"one of {', '.join(names())}", remedy="Check the name."
+        )
+    frame = pd.read_csv(DATA / "paper" / f"{name}.csv", dtype=str, keep_default_na=False, encoding="utf-8")
+    return frame.assign(value=pd.to_numeric(frame["value"]))
+
+
+def number(name: str, **keys: str) -> float:
+    """Look up one published number.
+
+    Raises FlanError unless the keys fit exactly one row, and for a number that the paper does not report.
+
+    >>> number("table1", model="Agent-FLAN", score="overall")
+    41.7
+    """
+    frame = table(name)
+    allowed = [column for column in frame.columns if column not in ABOUT]
+    where = f"data/paper/{name}.csv"
+    if set(keys) - set(allowed):
+        raise FlanError(where, found=f"keys {', '.join(keys)}", expected=f"keys among {', '.join(allowed)}",
+                        remedy="Use the columns of the table.")  # fmt: skip
+    rows = frame
+    for key, value in keys.items():
+        left = rows[rows[key] == value]
+        if left.empty:
+            raise FlanError(where, found=f"no row with {key}={value!r}",
+                            expected=f"one of {', '.join(rows[key].unique())}",
+                            remedy="Check the spelling.")  # fmt: skip
+        rows = left
+    if len(rows) > 1:
+        raise FlanError(where, found=f"{len(rows)} rows that fit", expected="one row",
+                        remedy=f"Give all of {', '.join(allowed)}.")  # fmt: skip
+    row = rows.iloc[0]
+    if pd.isna(row["value"]):
+        raise FlanError(where, found=f"an empty value ({row['where']}: {row['note']})", expected="a published number",
+                        remedy="The paper does not report it; leave it out.")  # fmt: skip
+    return float(row["value"])

@@ -1,0 +1,178 @@
+"""Run the notebooks in order, each in a fresh kernel: ``python -m flanlib.run [--only 01,02] [--data PATH]``.
+
+Under the lab preset the executed notebooks replace those in ``notebooks/``, normalised so that a run from the
+cache changes nothing. Under other presets, and on other data, they go to ``executed/`` in the output folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from flanlib.claims import write_atomically
+from flanlib.presets import FIGURES, ROOT, output, preset
+from flanlib.records import FlanError
+
+NOTEBOOKS = ROOT / "notebooks"
+MOST_BYTES = 300_000
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
+# A bar drawn over itself, or tqdm's "12/40 [00:01<00:03" without a terminal.
+PROGRESS = re.compile(r"\r|\d+(\.\d+)?\w*/(\d+(\.\d+)?\w*|\?) \[\d+:\d\d|\d+\w*it \[\d+:\d\d")
+
+
+class ThisInterpreter(AsyncKernelManager):
+    """Starts every kernel with the Python that runs this, whatever kernels are registered or on PATH."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """The specification of every kernel, whatever its name."""
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+        return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns 0, or 1 after the first notebook that fails; the ones after it are not run."""
+    parser = argparse.ArgumentParser(prog="python -m flanlib.run", description=__doc__.split(":", 1)[0] + ".")
+    parser.add_argument("--only", help="numbers of notebooks, with commas: 01,02")
+    parser.add_argument("--data", help="real trajectories: a path, a glob or a hub name")
+    options = parser.parse_args(arguments)
+    if options.data:
+        os.environ["FLAN_DATA"] = os.path.abspath(options.data) if _is_local(options.data) else options.data
+    try:
+        paths = chosen(options.only)
+        began, folder = time.time(), output()
+        for path in paths:
+            print(f"{path.name}: started, {preset().name} preset", flush=True)
+            start = time.monotonic()
+            place = run(path)
+            print(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(place)}", flush=True)
+    except FlanError as error:
+        print(error, file=sys.stderr)
+        return 1
+    fresh = [p for p in sorted(folder.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
+    print(f"{len(paths)} notebooks run; {len(fresh)} files written to {_short(folder)}:")
+    print("\n".join(f"  {p.name}" for p in fresh) or "  none")
+    return 0
+
+
+def chosen(only: str | None = None) -> list[Path]:
+    """List the notebooks to run, in order: all, or those whose names begin with the numbers given."""
+    paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    wanted = [number.strip() for number in (only or "").split(",") if number.strip()]
+    for number in wanted or [""]:
+        if not any(path.name.startswith(number) for path in paths):
+            raise FlanError(_short(NOTEBOOKS), found=f"no notebook {number}".strip(),
+                            expected=f"one of {', '.join(path.stem for path in paths) or 'none'}",
+                            remedy="Give numbers as in --only 01,02.")  # fmt: skip
+    return [path for path in paths if not wanted or path.name.startswith(tuple(wanted))]
+
+
+def run(path: Path) -> Path:
+    """Execute one notebook in a fresh kernel and write it, normalised. Returns where it went.
+
+    Raises FlanError, with the end of the traceback, if a cell fails, and if the result is too large to read.
+    """
+    book = nbformat.read(path, as_version=4)
+    client = NotebookClient(book, kernel_name="python3", kernel_manager_class=ThisInterpreter, timeout=None,
+                            record_timing=False, resources={"metadata": {"path": str(path.parent)}})  # fmt: skip
+    try:
+        client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        raise _failure(path, book, error) from None
+    text = nbformat.writes(normalise(book)) + "\n"
+    if len(text.encode()) > MOST_BYTES:
+        raise FlanError(path.name, found=f"{len(text.encode()):,} bytes after running",
+                        expected=f"at most {MOST_BYTES:,}", remedy="Show less in its cells.")  # fmt: skip
+    in_place = preset().name == "lab" and output() == FIGURES
+    place = path if in_place else output() / "executed" / path.name
+    write_atomically(place, text.encode())
+    return place
+
+
+def normalise(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a notebook without what differs between equal runs: counts, timings, addresses, progress bars.
+
+    Cell ids and tags stay. Normalising twice changes nothing more.
+    """
+    book = copy.deepcopy(book)
+    book.metadata = nbformat.from_dict(METADATA)
+    book.nbformat, book.nbformat_minor = 4, 5
+    for i, cell in enumerate(book.cells):
+        cell.setdefault("id", f"cell-{i:02d}")
+        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        if cell.cell_type == "code":
+            cell.execution_count = None
+            cell.outputs = _outputs(cell.outputs)
+    return book
+
+
+def _outputs(outputs: list) -> list:
+    """Clean the outputs of a cell and join what one stream wrote in pieces."""
+    kept: list = []
+    for out in outputs:
+        if out.output_type == "stream":
+            joined = bool(kept) and kept[-1].output_type == "stream" and kept[-1].name == out.name
+            text = (kept[-1].text if joined else "") + out.text
+            if out.name == "stderr":
+                text = "".join(line for line in _lines(text) if not PROGRESS.search(line))
+            if joined:
+                kept.pop()
+            out.text = ADDRESS.sub("0x", text)
+            if out.text:
+                kept.append(out)
+            continue
+        if "data" in out:
+            if any("widget" in kind for kind in out.data):
+                continue
+            for kind, content in out.data.items():
+                if isinstance(content, str) and kind.startswith("text/"):
+                    out.data[kind] = ADDRESS.sub("0x", content)
+            out.metadata = nbformat.from_dict({})
+        if "execution_count" in out:
+            out.execution_count = None
+        kept.append(out)
+    return kept
+
+
+def _lines(text: str) -> list[str]:
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def _failure(path: Path, book: nbformat.NotebookNode, error: Exception) -> FlanError:
+    """Name the cell that failed, and show the end of its traceback above the error."""
+    failed = [i for i, cell in enumerate(book.cells, 1)
+              if any(out.output_type == "error" for out in cell.get("outputs", []))]  # fmt: skip
+    where = f"{path.name}, cell {failed[0]}" if failed else path.name
+    tail = ANSI.sub("", str(error)).rstrip().splitlines()
+    print("\n".join(["", *tail[-25:], ""]), file=sys.stderr)
+    return FlanError(where, found=tail[-1] if tail else type(error).__name__, expected="a cell that runs",
+                     remedy="The traceback is above; the notebooks after this one were not run.")  # fmt: skip
+
+
+def _is_local(data: str) -> bool:
+    return any(mark in data for mark in "*?[") or os.path.exists(data)
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path, ROOT) if path.is_relative_to(ROOT) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Intervals have known answers, verdicts follow from them, and the claims file keeps every notebook's rows."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flanlib import claims
+from flanlib.claims import Claim, Interval, check
+from flanlib.records import FlanError
+
+NUMBERS = st.floats(-1e6, 1e6)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "output", lambda: tmp_path / "figures")
+    return tmp_path / "figures"
+
+
+def claim(notebook="01", text="a gap", low=0.1, high=0.3, **bounds):
+    ours = Interval((low + high) / 2, low, high, 40)
+    return check(notebook, text, paper=0.5, ours=ours, seeds=3, **(bounds or {"above": 0.0}))
+
+
+@pytest.mark.parametrize(
+    ("level", "freedom", "quantile"),  # the usual printed table of two-sided critical values
+    [(0.95, 1, 12.706), (0.95, 2, 4.303), (0.95, 3, 3.182), (0.95, 4, 2.776), (0.95, 30, 2.042), (0.99, 5, 4.032),
+     (0.9, 10, 1.812), (0.95, 120, 1.980)],
+)  # fmt: skip
+def test_t_quantiles_match_the_printed_table(level, freedom, quantile):
+    assert claims.t_quantile(level, freedom) == pytest.approx(quantile, abs=6e-4)
+
+
+def test_interval_over_seeds_has_its_textbook_value():
+    interval = claims.seeds([0.70, 0.74, 0.81])
+    half = 4.302653 * np.std([0.70, 0.74, 0.81], ddof=1) / math.sqrt(3)
+    assert interval.mean == pytest.approx(0.75)
+    assert (interval.low, interval.high) == pytest.approx((0.75 - half, 0.75 + half), abs=1e-6)
+
+
+@pytest.mark.parametrize("values", [[], [0.4]])
+def test_too_few_values_have_no_interval(values):
+    for interval in (claims.seeds(values), claims.bootstrap(values, rng=np.random.default_rng(0))):
+        assert interval.n == len(values)
+        assert math.isnan(interval.low)
+        assert math.isnan(interval.high)
+        assert math.isnan(interval.mean) == (not values)
+
+
+def test_bootstrap_of_many_normal_values_is_close_to_the_formula():
+    values = np.random.default_rng(1).normal(3.0, 2.0, size=400)
+    interval = claims.bootstrap(values, rng=np.random.default_rng(2))
+    half = 1.96 * values.std(ddof=1) / 20
+    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+    assert interval == claims.bootstrap(values, rng=np.random.default_rng(2))
+    assert interval != claims.bootstrap(values, rng=np.random.default_rng(3))
+
+
+def test_bootstrap_with_bytes_as_weights_is_all_nats_over_all_bytes():
+    nats, sizes = np.array([10.0, 5.0, 60.0]), np.array([10, 50, 20])
+    interval = claims.bootstrap(nats / sizes, weights=sizes, rng=np.random.default_rng(0))
+    assert interval.mean == pytest.approx(75 / 80)
+    assert 0.1 <= interval.low <= interval.mean <= interval.high <= 3.0
+
+
+def test_weights_of_another_length_are_refused():
+    with pytest.raises(FlanError, match="one weight per value"):
+        claims.bootstrap([1.0, 2.0], weights=[1.0], rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bounds", "verdict"),
+    [
+        (0.1, 0.3, {"above": 0.0}, "holds"),
+        (-0.1, 0.3, {"above": 0.0}, "unclear"),
+        (0.0, 0.3, {"above": 0.0}, "unclear"),
+        (-0.3, 0.0, {"above": 0.0}, "differs"),
+        (0.1, 0.3, {"below": 1.0}, "holds"),
+        (1.0, 1.3, {"below": 1.0}, "differs"),
+        (0.4, 0.6, {"above": 0.3, "below": 0.7}, "holds"),
+        (0.2, 0.6, {"above": 0.3, "below": 0.7}, "unclear"),
+        (0.7, 0.9, {"above": 0.3, "below": 0.7}, "differs"),
+        (math.nan, math.nan, {"above": 0.0}, "unclear"),
+        (-math.inf, math.inf, {"above": 0.0}, "unclear"),
+    ],
+)
+def test_verdict_follows_from_the_whole_interval(low, high, bounds, verdict):
+    assert claim(low=low, high=high, **bounds).verdict == verdict
+
+
+@settings(max_examples=100)
+@given(NUMBERS, NUMBERS, NUMBERS)
+def test_a_claim_and_its_opposite_never_both_hold(a, b, bound):
+    low, high = sorted((a, b))
+    up, down = claim(low=low, high=high, above=bound).verdict, claim(low=low, high=high, below=bound).verdict
+    assert (up, down) in {("holds", "differs"), ("differs", "holds"), ("unclear", "unclear"),
+                          ("unclear", "differs"), ("differs", "unclear"), ("differs", "differs")}  # fmt: skip
+    assert ((up, down) == ("differs", "differs")) == (low == high == bound)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bounds"),
+    [(0.1, 0.3, {"above": None}), (0.3, 0.1, {"above": 0.0}), (0.1, 0.3, {"above": 1.0, "below": 0.0})],
+)
+def test_contradictory_bounds_are_refused(low, high, bounds):
+    with pytest.raises(FlanError, match="claim 'a gap'"):
+        claim(low=low, high=high, **bounds)
+
+
+def test_saving_replaces_only_the_rows_of_the_same_notebook(folder):
+    claims.save([claim("02", "later")], "02")
+    claims.save([claim("01", "old"), claim("01", "gone")], "01")
+    path = claims.save([claim("01", "new")], "01")
+    assert path.read_text() == (
+        "notebook,claim,paper,ours,low,high,n,seeds,verdict\n"
+        "01,new,0.5,0.2,0.1,0.3,40,3,holds\n"
+        "02,later,0.5,0.2,0.1,0.3,40,3,holds\n"
+    )
+
+
+def test_saving_twice_gives_the_same_bytes_and_leaves_no_scratch_file(folder):
+    rows = [claim("01", 'the "format", mostly\nlearned'), claim("01", "b", low=math.nan, high=math.nan)]
+    first = claims.save(rows, "01").read_bytes()
+    claims.save([claim("00", "before")], "00")
+    claims.save([], "00")
+    assert claims.save(rows, "01").read_bytes() == first
+    assert [path.name for path in folder.iterdir()] == ["claims.csv"]
+
+
+def test_a_claim_of_another_notebook_is_refused(folder):
+    with pytest.raises(FlanError, match="claims of 02"):
+        claims.save([claim("02")], "01")
+    assert not folder.exists()
+
+
+def test_a_foreign_claims_file_is_refused_and_kept(folder):
+    folder.mkdir()
+    (folder / "claims.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(FlanError, match="columns a, b"):
+        claims.save([claim()], "01")
+    assert (folder / "claims.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_columns_are_the_fields_of_a_claim():
+    assert tuple(Claim.__dataclass_fields__) == claims.COLUMNS

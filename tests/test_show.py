@@ -1,0 +1,122 @@
+"""What is shown is escaped, complete, and readable without colour."""
+
+import html
+import re
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flanlib import show
+from flanlib.claims import Interval, check
+from flanlib.figures import BANNER, STYLE
+from flanlib.records import KINDS, Conversation, FlanError, Turn, say, spans
+from flanlib.tally import Tally
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was displayed, newest last, as bundles of MIME types."""
+    bundles = []
+    monkeypatch.setattr(show, "display", lambda bundle, raw: bundles.append(bundle))
+    return bundles
+
+
+def talk(text="Thought: ", thought="I should look it up.", user="When does <b>it</b> open?"):
+    answer = Turn("assistant", spans((text, "instruction"), (thought, "reasoning")), trained=True)
+    return Conversation("c1", "lab", (say("user", user), answer))
+
+
+def visible(page):
+    return html.unescape(re.sub(r"<[^>]+>", "", page))
+
+
+def test_conversation_marks_each_span_with_colour_underline_and_name(shown):
+    show.conversation(talk(), "a <title>")
+    page = shown[0]["text/html"]
+    for kind in ("instruction", "reasoning"):
+        mark = re.search(rf'<span title="{kind}" style="([^"]*)">', page)[1]
+        assert "rgba(" in mark
+        assert f"underline {STYLE[kind].underline} {STYLE[kind].colour}" in mark
+    assert "&lt;b&gt;it&lt;/b&gt;" in page
+    assert "a &lt;title&gt;" in page
+    assert "assistant, trained" in page
+    assert "[assistant, trained] <instruction>Thought: <reasoning>I should look it up." in shown[0]["text/plain"]
+
+
+def test_legend_names_only_the_kinds_that_occur(shown):
+    show.conversation(talk())
+    named = set(re.findall(r'title="(\w+)"', shown[0]["text/html"]))
+    assert named == {"instruction", "reasoning", "context"}
+
+
+def test_long_turns_are_cut_and_say_so(shown):
+    show.conversation(talk(text="x" * 30, thought="y" * 1500), limit=50)
+    page = visible(shown[0]["text/html"])
+    assert "x" * 30 + "y" * 20 + "... (1,480 characters more)" in page
+    assert "y" * 21 not in page
+    assert "characters more" in shown[0]["text/plain"]
+
+
+@settings(max_examples=60)
+@given(st.text(min_size=1, alphabet=st.characters(exclude_categories=["Cs"])), st.integers(1, 40))
+def test_no_text_becomes_markup_and_none_is_lost(text, limit):
+    shown, more = show._cut(say("user", text), limit)
+    assert "".join(span.text for span in shown) + text[limit:] == text
+    assert more == max(0, len(text) - limit)
+    mark = show._mark(text, "reasoning")
+    assert visible(mark) == text
+    assert mark.count("<") == 2
+
+
+def test_every_kind_has_a_look_of_its_own_besides_colour():
+    assert list(STYLE) == list(KINDS)
+    for aspect in ("colour", "dash", "marker", "underline"):
+        assert len({getattr(look, aspect) for look in STYLE.values()}) == len(KINDS)
+
+
+def test_tally_shows_every_reason(shown):
+    counts = Tally("rows.jsonl")
+    counts.keep(3)
+    counts.drop("no <answer>", "rows.jsonl:4")
+    show.tally(counts)
+    page = visible(shown[0]["text/html"])
+    assert "dropped: no <answer>" in page
+    assert "rows.jsonl:4" in page
+    assert shown[0]["text/plain"] == str(counts)
+
+
+def test_table_rounds_numbers_and_escapes_text(shown):
+    show.table(pd.DataFrame({"<i>": ["a&b", "c"], "x": [0.123456, float("nan")], "n": [24703, 5]}))
+    page = shown[0]["text/html"]
+    assert "&lt;i&gt;" in page
+    assert "a&amp;b" in page
+    assert [">0.123<" in page, ">–<" in page, ">24,703<" in page] == [True, True, True]
+    assert "0.123" in shown[0]["text/plain"]
+
+
+def test_reading_fills_in_numbers_and_escapes_text(shown):
+    show.reading("**{kind}** fell to {loss}, {share:.0%} of {n}.", kind="<b>", loss=0.042137, share=0.066, n=12000)
+    assert shown[0]["text/markdown"] == "**&lt;b&gt;** fell to 0.0421, 7% of 12,000."
+
+
+@pytest.mark.parametrize("text", ["{gone}", "{}"])
+def test_reading_without_a_value_is_refused(shown, text):
+    with pytest.raises(FlanError, match="no value for"):
+        show.reading(text, here=1)
+    assert shown == []
+
+
+def test_claims_tell_the_verdict_in_words_and_warn_under_smoke(shown, monkeypatch):
+    rows = [check("01", f"gap {high}", paper=0.5, ours=Interval(high - 1, high - 2, high, 40), seeds=3, above=0.0)
+            for high in (3.0, 1.0, -1.0)]  # fmt: skip
+    monkeypatch.delenv("FLAN_PRESET", raising=False)
+    show.claims(rows)
+    page = visible(shown[0]["text/html"])
+    assert [word in page for word in ("✓ holds", "? unclear", "✗ differs", "2 [1, 3]")] == [True] * 4
+    assert BANNER not in page
+    monkeypatch.setenv("FLAN_PRESET", "smoke")
+    show.claims(rows)
+    assert BANNER in shown[1]["text/html"]
+    assert BANNER in shown[1]["text/plain"]
