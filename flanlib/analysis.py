@@ -1,0 +1,177 @@
+"""From the rows of cached runs to the tidy tables that figures draw and claims are checked on. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from flanlib.claims import Interval, seeds
+from flanlib.records import CAPABILITIES, CONTENT, KINDS
+from flanlib.tokens import Example
+
+SEED = 0  # of the bootstrap: an interval is part of a result, so it must come out the same again
+GROUPS: dict[str, tuple[str, ...]] = {"format": ("instruction",), "content": CONTENT}
+
+
+def shares(examples: Mapping[tuple[str, str], Sequence[Example]]) -> pd.DataFrame:
+    """Count the trained tokens of each kind, by (source, dialect): source, dialect, kind, tokens, share, n."""
+    found = []
+    for (source, dialect), rows in examples.items():
+        counts = np.sum([np.bincount(row.kinds, minlength=len(KINDS)) for row in rows], axis=0)
+        trained = {kind: int(n) for kind, n in zip(KINDS, counts, strict=True) if kind != "context" and n}
+        total = sum(trained.values())
+        found += [(source, dialect, kind, n, n / total, len(rows)) for kind, n in trained.items()]
+    return pd.DataFrame(found, columns=["source", "dialect", "kind", "tokens", "share", "n"])
+
+
+def per_byte(rows: pd.DataFrame, kinds: Iterable[str] = KINDS, *, resamples: int = 2000) -> Interval:
+    """Return nats per byte over rows of (id, kind, nats, bytes, and a seed if there are several).
+
+    The interval is a bootstrap over conversations, and over seeds too where a column tells them apart.
+    """
+    return _ratio(_matrix(rows, kinds), None, resamples)
+
+
+def gap_per_byte(a: pd.DataFrame, b: pd.DataFrame, kinds: Iterable[str] = KINDS, *, paired: bool = True,
+                 resamples: int = 2000) -> Interval:  # fmt: skip
+    """Return the difference a - b in nats per byte, as :func:`per_byte`.
+
+    With ``paired`` the two hold the same conversations (in two forms, say): only ids in both count, and they are
+    resampled together.
+    """
+    if paired:
+        both = sorted(set(a["id"]) & set(b["id"]))
+        a, b = (frame[frame["id"].isin(both)] for frame in (a, b))
+    return _ratio(_matrix(a, kinds), (_matrix(b, kinds), paired), resamples)
+
+
+def _matrix(rows: pd.DataFrame, kinds: Iterable[str]) -> np.ndarray:
+    """Sum nats and bytes over the kinds: an array (2, seeds, conversations), conversations sorted by id."""
+    rows = rows[rows["kind"].isin(list(kinds))]
+    rows = rows.assign(seed=rows["seed"] if "seed" in rows else 0)
+    sums = rows.groupby(["seed", "id"], sort=True)[["nats", "bytes"]].sum()
+    return np.stack([sums[column].unstack("id").fillna(0).to_numpy() for column in ("nats", "bytes")])
+
+
+def _ratio(a: np.ndarray, b: tuple[np.ndarray, bool] | None, resamples: int) -> Interval:
+    rng = np.random.default_rng(SEED)
+
+    def total(sums: np.ndarray, seed: np.ndarray | slice, row: np.ndarray | slice) -> float:
+        nats, size = sums[:, seed][:, :, row].sum((1, 2))
+        return nats / size
+
+    def drawn(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(rng.integers(n, size=n) for n in sums.shape[1:])
+
+    every = slice(None)
+    mean = total(a, every, every) - (total(b[0], every, every) if b else 0.0)
+    means = []
+    for _ in range(resamples if a.shape[2] > 1 else 0):
+        picked = drawn(a)
+        means.append(total(a, *picked))
+        if b:
+            means[-1] -= total(b[0], *(picked if b[1] else drawn(b[0])))
+    low, high = np.quantile(means, [0.025, 0.975]) if means else (np.nan, np.nan)
+    return Interval(float(mean), float(low), float(high), a.shape[2])
+
+
+def distances(measured: Mapping[str, pd.DataFrame], forms: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Tabulate the distance of texts from a model: text, form, nats_per_byte, low, high, n (conversations)."""
+    found = []
+    for text, rows in measured.items():
+        told = per_byte(rows)
+        found.append((text, (forms or {}).get(text, text), told.mean, told.low, told.high, told.n))
+    return pd.DataFrame(found, columns=["text", "form", "nats_per_byte", "low", "high", "n"])
+
+
+def curves(losses: pd.DataFrame, *, split: str = "train", unit: str = "tokens",
+           kinds: Sequence[str] = CAPABILITIES) -> pd.DataFrame:  # fmt: skip
+    """Tabulate loss by kind against trained tokens, the band being the range over seeds.
+
+    ``unit`` is tokens or bytes. Returns form, kind, trained_tokens (mean over seeds), nats_per_token (or _byte),
+    low, high, n (seeds).
+    """
+    rows = losses[(losses["split"] == split) & losses["kind"].isin(list(kinds))]
+    column = f"nats_per_{unit[:-1]}"
+    rows = rows.assign(**{column: rows["nats"] / rows[unit]})
+    grouped = rows.groupby(["form", "kind", "step"], sort=True)
+    frame = grouped.agg(trained_tokens=("trained_tokens", "mean"), **{column: (column, "mean")},
+                        low=(column, "min"), high=(column, "max"), n=("seed", "nunique"))  # fmt: skip
+    frame = frame[frame["n"] == frame["n"].groupby(["form", "kind"]).transform("max")]
+    return frame.reset_index().drop(columns="step")
+
+
+def final(losses: pd.DataFrame, form: str, kinds: Iterable[str], *, split: str = "train", share: float = 0.2) -> Interval:
+    """Return the loss in nats per token over the last ``share`` of a run's trained tokens, with its seed interval."""
+    return seeds(_final_by_seed(losses, form, kinds, split, share))
+
+
+def final_gap(losses: pd.DataFrame, form: str, kinds: Iterable[str], less: Iterable[str], *, split: str = "train",
+              share: float = 0.2) -> Interval:  # fmt: skip
+    """Return the difference of two groups of kinds in :func:`final`, seed by seed."""
+    a, b = (_final_by_seed(losses, form, group, split, share) for group in (kinds, less))
+    return seeds([x - y for x, y in zip(a, b, strict=True)])
+
+
+def _final_by_seed(losses: pd.DataFrame, form: str, kinds: Iterable[str], split: str, share: float) -> list[float]:
+    rows = losses[(losses["form"] == form) & (losses["split"] == split) & losses["kind"].isin(list(kinds))]
+    found = []
+    for _, run in rows.groupby("seed", sort=True):
+        last = run[run["trained_tokens"] > (1 - share) * run["trained_tokens"].max()]
+        found.append(last["nats"].sum() / last["tokens"].sum())
+    return found
+
+
+def tokens_to_drop(losses: pd.DataFrame, form: str, kinds: Iterable[str], *, split: str = "train",
+                   drop: float = 0.9) -> list[float]:  # fmt: skip
+    """Return, seed by seed, the trained tokens after which a loss has made ``drop`` of its own whole fall.
+
+    The fall is from the first logged loss to the mean of the last fifth; the first logged point that is low
+    enough counts (the value is NaN if the loss never fell).
+    """
+    rows = losses[(losses["form"] == form) & (losses["split"] == split) & losses["kind"].isin(list(kinds))]
+    ends, found = _final_by_seed(losses, form, kinds, split, 0.2), []
+    for end, (_, run) in zip(ends, rows.groupby("seed", sort=True), strict=True):
+        sums = run.groupby("trained_tokens", sort=True)[["nats", "tokens"]].sum()
+        loss = sums["nats"] / sums["tokens"]
+        start = loss.iloc[0]
+        low = loss[loss <= start - drop * (start - end)]
+        found.append(float(low.index[0]) if start > end and len(low) else float("nan"))
+    return found
+
+
+def contents(rows: pd.DataFrame, forms: Sequence[str], kinds: Sequence[str] = CONTENT) -> pd.DataFrame:
+    """Tabulate held-out loss by form and kind, and the paired difference of the first two forms.
+
+    Returns form, kind, nats_per_byte, low, high, n (conversations).
+    """
+    found = []
+    for kind in kinds:
+        sides = [rows[rows["form"] == form] for form in forms]
+        told = [(form, per_byte(side, [kind])) for form, side in zip(forms, sides, strict=True)]
+        told.append((f"{forms[0]} - {forms[1]}", gap_per_byte(sides[0], sides[1], [kind])))
+        found += [(form, kind, i.mean, i.low, i.high, i.n) for form, i in told]
+    return pd.DataFrame(found, columns=["form", "kind", "nats_per_byte", "low", "high", "n"])
+
+
+def by_kind(measured: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tabulate nats per byte of each kind in each text: text, kind, nats_per_byte, low, high, n, bytes."""
+    found = []
+    for text, rows in measured.items():
+        for kind in [k for k in KINDS if (rows["kind"] == k).any()]:
+            told = per_byte(rows, [kind])
+            found.append((text, kind, told.mean, told.low, told.high, told.n, rows[rows["kind"] == kind]["bytes"].sum()))
+    return pd.DataFrame(found, columns=["text", "kind", "nats_per_byte", "low", "high", "n", "bytes"])
+
+
+def length_ratio(a: Sequence[Example], b: Sequence[Example], *, resamples: int = 2000) -> Interval:
+    """Return all tokens of a over all tokens of b, on the conversations that both hold, bootstrapped over them."""
+    sizes = [{row.id: len(row) for row in rows} for rows in (a, b)]
+    both = sorted(set(sizes[0]) & set(sizes[1]))
+    pairs = np.array([[size[id] for id in both] for size in sizes], dtype=float)
+    rng = np.random.default_rng(SEED)
+    draws = [pairs[:, rng.integers(len(both), size=len(both))].sum(1) for _ in range(resamples)]
+    low, high = np.quantile([x / y for x, y in draws], [0.025, 0.975])
+    return Interval(float(pairs[0].sum() / pairs[1].sum()), float(low), float(high), len(both))

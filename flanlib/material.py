@@ -1,0 +1,63 @@
+"""What an experiment works on: the lab's trajectories, or the real ones that ``FLAN_DATA`` names."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from flanlib import sources
+from flanlib.lab import talk, tasks
+from flanlib.presets import Preset, data_source, source_name
+from flanlib.records import Conversation, FlanError, Trajectory
+from flanlib.tally import Tally
+
+# One draw for all runs: the presets' seeds vary the training, never the material.
+_SEED = 2403
+
+
+@dataclass(frozen=True)
+class Material:
+    """Trajectories to train on, others that are only measured, and plain chat to compare with."""
+
+    name: str
+    train: list[Trajectory]
+    heldout: list[Trajectory]
+    natural: list[Conversation]
+    tally: Tally
+
+
+def material(preset: Preset) -> Material:
+    """Return the lab's material, or that of the real data in ``FLAN_DATA``.
+
+    In the lab, the held-out trajectories use tools and values that no training text has. In real data they
+    are other requests: a request's rows are on one side only, and a hash of the request decides which.
+    Real data brings its own plain chat where it has some; else the lab's is used.
+    Raises FlanError if the real data holds no trajectory to train on or none to hold out.
+    """
+    natural = talk.conversations(preset.heldout, rng=_rng("natural"), split="heldout")
+    data = data_source()
+    if data is None:
+        train = tasks.trajectories(preset.trajectories, rng=_rng("train"))
+        heldout = tasks.trajectories(preset.heldout, rng=_rng("heldout"), split="heldout")
+        tally = Tally("lab")
+        tally.keep(len(train) + len(heldout) + len(natural))
+        return Material("lab", train, heldout, natural, tally)
+    trajectories, conversations, tally = sources.load(data)
+    held = [t for t in trajectories if _bucket(t.query) == 0][: preset.heldout]
+    train = [t for t in trajectories if _bucket(t.query) != 0]
+    if not train or not held:
+        raise FlanError(data, found=f"{len(train)} trajectories to train on and {len(held)} to hold out",
+                        expected="some of each", remedy=f"Name data with more trajectories. {tally}")  # fmt: skip
+    order = _rng("real").permutation(len(train))[: preset.trajectories]
+    return Material(source_name(data), [train[i] for i in sorted(order)], held,
+                    conversations[: preset.heldout] or natural, tally)  # fmt: skip
+
+
+def _bucket(query: str, of: int = 8) -> int:
+    return int.from_bytes(hashlib.sha256(query.strip().lower().encode()).digest()[:4]) % of
+
+
+def _rng(purpose: str) -> np.random.Generator:
+    return np.random.default_rng([_SEED, *purpose.encode()])

@@ -1,0 +1,92 @@
+"""Load a causal language model as QLoRA wants it: NF4 weights that stay, LoRA weights that learn."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+# One spin too many and two threads on a busy machine are slower than one; must be set before torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+# bitsandbytes warns that a gemm for repacked layers is missing; layers are never repacked here (keep_layout).
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+
+from flanlib.records import FlanError
+
+RANDOM = "random"
+
+
+def device() -> torch.device:
+    """Return the device that training runs on: CUDA where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def llama(vocab: int, *, width: int = 256, layers: int = 4, head: int = 64, positions: int = 4096,
+          bos: int | None = None, eos: int | None = None, pad: int | None = None, seed: int = 0) -> LlamaForCausalLM:  # fmt: skip
+    """Make an untrained Llama of the lab's shape; ``width`` is a multiple of ``head``, tied embeddings, fp32."""
+    config = LlamaConfig(vocab_size=vocab, hidden_size=width, intermediate_size=width * 8 // 3 // 64 * 64,
+                         num_hidden_layers=layers, num_attention_heads=width // head,
+                         max_position_embeddings=positions, tie_word_embeddings=True,
+                         bos_token_id=bos, eos_token_id=eos, pad_token_id=pad)  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
+
+
+def load(name: str, *, vocab: int | None = None) -> Any:
+    """Load a causal LM in NF4 with double quantisation (QLoRA, 2305.14314), computing in bfloat16.
+
+    ``name`` is a folder, a hub name, or ``random``: a tiny untrained Llama over ``vocab`` tokens.
+    Raises FlanError where nothing can be loaded under that name.
+    """
+    if name == RANDOM:
+        with tempfile.TemporaryDirectory() as folder:
+            llama(vocab or 512, width=64, layers=2, head=32).save_pretrained(folder)
+            return load(folder)
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                             bnb_4bit_compute_dtype=torch.bfloat16)  # fmt: skip
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            name, quantization_config=nf4, dtype=torch.float32 if device().type == "cpu" else torch.bfloat16,
+            device_map={"": device().type if device().type == "cpu" else torch.cuda.current_device()},
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise FlanError(f"model {name}", found=str(error).split("\n")[0][:200], expected="a causal LM",
+                        remedy="Give a local folder, or the hub name of a model you have access to.") from error
+    return keep_layout(model)
+
+
+def keep_layout(model: torch.nn.Module) -> torch.nn.Module:
+    """Stop bitsandbytes from repacking 4-bit layers in place at the first evaluation forward.
+
+    On CPUs with AVX512-BF16 the repacked layers have no backward: after one ``model.eval()`` forward the
+    gradients of LoRA would be silently wrong.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def add_lora(model: torch.nn.Module, *, rank: int, seed: int) -> PeftModel:
+    """Add LoRA to all linear layers (alpha = 2 rank, no dropout); the seed draws its first weights.
+
+    A freshly wrapped model starts in eval mode; this one is in train mode.
+    """
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear",
+                        task_type="CAUSAL_LM")  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(model, config).train()
+
+
+def load_adapter(name: str, folder: Path, *, vocab: int | None = None) -> PeftModel:
+    """Load a base model with a trained adapter on it, for measuring."""
+    return keep_layout(PeftModel.from_pretrained(load(name, vocab=vocab), folder)).eval()

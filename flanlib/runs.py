@@ -1,0 +1,122 @@
+"""Cached runs: how far texts lie from a model, and a model tuned on conversations, found again by content."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flanlib import store
+from flanlib.model import RANDOM, add_lora, load, load_adapter
+from flanlib.packing import fill, pack
+from flanlib.presets import LAB_BASE, Preset
+from flanlib.records import Conversation
+from flanlib.tally import Tally
+from flanlib.templates import TEMPLATES, own_template
+from flanlib.tokens import Example, encode_all, load_tokenizer
+from flanlib.train import Schedule, draw, fit, measure
+
+# Raise it when training or measuring changes what comes out; a reworded comment costs nobody a rerun.
+VERSION = 1
+
+
+def reader(preset: Preset) -> tuple[Any, Any]:
+    """Return the preset's tokenizer and template. The random model borrows the lab's tokenizer."""
+    return _reader(str(LAB_BASE) if preset.model == RANDOM else preset.model, preset.template)
+
+
+@lru_cache(maxsize=4)
+def _reader(name: str, template: str) -> tuple[Any, Any]:
+    tokenizer = load_tokenizer(name)
+    return tokenizer, own_template(tokenizer) if template == "own" else TEMPLATES[template]
+
+
+def examples(conversations: Sequence[Conversation], preset: Preset, tally: Tally) -> list[Example]:
+    """Tokenise conversations as the preset's model reads them; what does not fit is counted."""
+    tokenizer, template = reader(preset)
+    return encode_all(conversations, tokenizer, template, max_tokens=preset.row_tokens, tally=tally)
+
+
+def untuned(label: str, conversations: Sequence[Conversation], preset: Preset, tally: Tally) -> Path:
+    """Measure conversations under the preset's model before any tuning; ``rows.csv`` has a row per id and kind."""
+    rows = examples(conversations, preset, tally)
+    config = {"version": VERSION, "data": _digest(rows), **_reads(preset)}
+
+    def build(folder: Path) -> dict:
+        frame = measure(load(preset.model, vocab=_vocab(preset)), rows, label=label)
+        _write(frame, folder / "rows.csv")
+        return {"examples": len(rows)}
+
+    return store.cached(f"{preset.name}-untuned-{label}", config, build)
+
+
+def tuned(label: str, train: Sequence[Conversation], heldout: Sequence[Conversation], preset: Preset,
+          tally: Tally) -> list[Path]:  # fmt: skip
+    """Tune the preset's model on conversations, once per seed, and return the run folders.
+
+    Each run draws examples until it has ``preset.trained_tokens`` and goes over them once. A folder holds
+    the adapter, ``losses.csv`` (by step, split and kind) and ``rows.csv`` (held out, by id and kind, at the end).
+    """
+    rows, held = examples(train, preset, tally), examples(heldout, preset, Tally("held out"))
+    return [_tuned(label, rows, held, preset, seed) for seed in preset.seeds]
+
+
+def _tuned(label: str, rows: Sequence[Example], held: Sequence[Example], preset: Preset, seed: int) -> Path:
+    schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
+                        rate=preset.learning_rate, seed=seed, measures=preset.measures)  # fmt: skip
+    config = {"version": VERSION, "data": _digest(rows), "heldout": _digest(held), **_reads(preset),
+              "schedule": asdict(schedule), "trained_tokens": preset.trained_tokens,
+              "row_tokens": preset.row_tokens, "lora_rank": preset.lora_rank}  # fmt: skip
+
+    def build(folder: Path) -> dict:
+        pad = reader(preset)[0].pad_token_id
+        packed = pack(draw(rows, preset.trained_tokens, seed=seed), row_tokens=preset.row_tokens, pad_id=pad)
+        model = add_lora(load(preset.model, vocab=_vocab(preset)), rank=preset.lora_rank, seed=seed)
+        losses = fit(model, packed, schedule, folder, label=f"{label}, seed {seed}",
+                     heldout={"heldout": pack(held, row_tokens=preset.row_tokens, pad_id=pad)})  # fmt: skip
+        model.save_pretrained(folder)
+        _write(losses, folder / "losses.csv")
+        _write(measure(model, held, label=f"{label}, seed {seed}: held out"), folder / "rows.csv")
+        return {"steps": math.ceil(len(packed) / schedule.rows_per_step), "fill": round(fill(packed), 4),
+                "device": str(model.device)}  # fmt: skip
+
+    return store.cached(f"{preset.name}-{label}-{seed}", config, build)
+
+
+def adapter(folder: Path, preset: Preset) -> Any:
+    """Load a tuned model from its run folder."""
+    return load_adapter(preset.model, folder, vocab=_vocab(preset))
+
+
+def table(folders: Mapping[str, Path | Sequence[Path]], name: str) -> pd.DataFrame:
+    """Read one CSV of many runs into one frame, with the columns ``form`` (the key) and ``seed`` (its place)."""
+    frames = []
+    for form, paths in folders.items():
+        for seed, path in enumerate([paths] if isinstance(paths, Path) else paths):
+            frames.append(pd.read_csv(Path(path) / f"{name}.csv").assign(form=form, seed=seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _reads(preset: Preset) -> dict[str, str]:
+    """Name what a model reads: the weights (by bytes, for a folder) and the template."""
+    folder = Path(preset.model)
+    weights = store.folder_digest(folder) if folder.is_dir() else preset.model
+    return {"model": weights, "template": reader(preset)[1].digest}
+
+
+def _vocab(preset: Preset) -> int:
+    return len(reader(preset)[0])
+
+
+def _digest(rows: Sequence[Example]) -> str:
+    return store.digest(*(np.concatenate([row.ids, row.kinds]).tobytes() for row in rows))
+
+
+def _write(frame: pd.DataFrame, path: Path) -> None:
+    store.write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.7g"))

@@ -1,0 +1,80 @@
+"""The run cache: one folder per cached training or measurement, found again by its content.
+
+``data/runs/<name>-<digest>/`` holds what a build wrote, and a ``manifest.json`` that is written last:
+a folder without one is unfinished, and its build goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flanlib.presets import DATA
+from flanlib.records import FlanError
+
+RUNS = DATA / "runs"
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "numpy")
+
+
+def digest(*parts: bytes | str | Mapping | Iterable) -> str:
+    """Return 12 hexadecimal digits that name some content: bytes, text or anything JSON can write.
+
+    >>> digest({"a": 1}) == digest({"a": 1}), digest({"a": 1}) == digest({"a": 2})
+    (True, False)
+    """
+    whole = hashlib.sha256()
+    for part in parts:
+        if not isinstance(part, (bytes, str)):
+            part = json.dumps(part, sort_keys=True, allow_nan=False)
+        whole.update(part if isinstance(part, bytes) else part.encode())
+        whole.update(b"\0")
+    return whole.hexdigest()[:12]
+
+
+def folder_digest(folder: Path, patterns: Iterable[str] = ("*.safetensors", "*.json", "*.model", "*.txt")) -> str:
+    """Name the content of a model folder by the bytes of its files."""
+    files = sorted({file for pattern in patterns for file in Path(folder).glob(pattern)})
+    return digest(*(part for file in files for part in (file.name, file.read_bytes())))
+
+
+def cached(name: str, config: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any] | None],
+           *, runs: Path | None = None) -> Path:  # fmt: skip
+    """Return the folder of a run, building it if its manifest is not there yet.
+
+    ``config`` must hold everything the result depends on. ``build(folder)`` writes into the folder, may find
+    there what an interrupted build left, and returns extra facts for the manifest.
+    """
+    folder = (runs or RUNS) / f"{name}-{digest(dict(config))}"
+    if (folder / "manifest.json").is_file():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    facts = dict(build(folder) or {})
+    manifest = {"name": name, "config": dict(config), **facts, "wall_seconds": round(time.monotonic() - began, 1),
+                "python": platform.python_version(), "machine": platform.machine(),
+                "versions": {library: version(library) for library in LIBRARIES}}  # fmt: skip
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    return folder
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """Read a run's manifest. Raises FlanError for a run that never finished."""
+    path = Path(folder) / "manifest.json"
+    if not path.is_file():
+        raise FlanError(str(folder), found="no manifest.json", expected="a finished run",
+                        remedy="Run its notebook again: it goes on where it stopped.")
+    return json.loads(path.read_text())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(unfinished, path)

@@ -1,0 +1,64 @@
+import json
+
+import pytest
+
+from flanlib import store
+from flanlib.records import FlanError
+
+
+def build_counting(calls, fail_first=False):
+    def build(folder):
+        calls.append(sorted(p.name for p in folder.iterdir()))
+        (folder / f"part-{len(calls)}").write_text("x")
+        if fail_first and len(calls) == 1:
+            raise KeyboardInterrupt
+        return {"answer": 42}
+
+    return build
+
+
+def test_the_same_config_is_built_once(tmp_path):
+    calls = []
+    first = store.cached("demo", {"a": 1}, build_counting(calls), runs=tmp_path)
+    assert store.cached("demo", {"a": 1}, build_counting(calls), runs=tmp_path) == first
+    assert len(calls) == 1
+    told = store.manifest(first)
+    assert (told["config"], told["answer"]) == ({"a": 1}, 42)
+    assert set(told) >= {"versions", "wall_seconds", "machine"}
+
+
+@pytest.mark.parametrize("other", [{"a": 2}, {"a": 1, "b": 0}, {"a": "1"}])
+def test_another_config_is_another_folder(tmp_path, other):
+    calls = []
+    folders = {store.cached("demo", config, build_counting(calls), runs=tmp_path) for config in ({"a": 1}, other)}
+    assert len(folders) == len(calls) == 2
+
+
+def test_an_interrupted_build_is_no_hit_and_goes_on_from_what_it_wrote(tmp_path):
+    calls = []
+    with pytest.raises(KeyboardInterrupt):
+        store.cached("demo", {}, build_counting(calls, fail_first=True), runs=tmp_path)
+    (unfinished,) = tmp_path.iterdir()
+    with pytest.raises(FlanError, match=r"no manifest\.json.*Run its notebook again"):
+        store.manifest(unfinished)
+    folder = store.cached("demo", {}, build_counting(calls), runs=tmp_path)
+    assert folder == unfinished
+    assert calls == [[], ["part-1"]]
+    assert json.loads((folder / "manifest.json").read_text())["name"] == "demo"
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    store.write_text(path, "old")
+    monkeypatch.setattr(store.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        store.write_text(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_a_model_folder_is_named_by_its_bytes(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    before = store.folder_digest(tmp_path)
+    assert store.folder_digest(tmp_path) == before
+    (tmp_path / "config.json").write_text("{ }")
+    assert store.folder_digest(tmp_path) != before
