@@ -50,7 +50,8 @@ def gap_per_byte(a: pd.DataFrame, b: pd.DataFrame, kinds: Iterable[str] = KINDS,
 def _matrix(rows: pd.DataFrame, kinds: Iterable[str]) -> np.ndarray:
     """Sum nats and bytes over the kinds: an array (2, seeds, conversations), conversations sorted by id."""
     rows = rows[rows["kind"].isin(list(kinds))]
-    rows = rows.assign(seed=rows["seed"] if "seed" in rows else 0)
+    if "seed" not in rows:
+        rows = rows.assign(seed=0)
     sums = rows.groupby(["seed", "id"], sort=True)[["nats", "bytes"]].sum()
     return np.stack([sums[column].unstack("id").fillna(0).to_numpy() for column in ("nats", "bytes")])
 
@@ -103,7 +104,8 @@ def curves(losses: pd.DataFrame, *, split: str = "train", unit: str = "tokens",
     return frame.reset_index().drop(columns="step")
 
 
-def final(losses: pd.DataFrame, form: str, kinds: Iterable[str], *, split: str = "train", share: float = 0.2) -> Interval:
+def final(losses: pd.DataFrame, form: str, kinds: Iterable[str], *, split: str = "train",
+          share: float = 0.2) -> Interval:  # fmt: skip
     """Return the loss in nats per token over the last ``share`` of a run's trained tokens, with its seed interval."""
     return seeds(_final_by_seed(losses, form, kinds, split, share))
 
@@ -161,8 +163,8 @@ def by_kind(measured: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     found = []
     for text, rows in measured.items():
         for kind in [k for k in KINDS if (rows["kind"] == k).any()]:
-            told = per_byte(rows, [kind])
-            found.append((text, kind, told.mean, told.low, told.high, told.n, rows[rows["kind"] == kind]["bytes"].sum()))
+            told, size = per_byte(rows, [kind]), int(rows[rows["kind"] == kind]["bytes"].sum())
+            found.append((text, kind, told.mean, told.low, told.high, told.n, size))
     return pd.DataFrame(found, columns=["text", "kind", "nats_per_byte", "low", "high", "n", "bytes"])
 
 

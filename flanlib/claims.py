@@ -8,16 +8,17 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from scipy import stats
 
 from flanlib.presets import output
 from flanlib.records import FlanError
+from flanlib.store import write
 
 COLUMNS = ("notebook", "claim", "paper", "ours", "low", "high", "n", "seeds", "verdict")
 Verdict = Literal["holds", "differs", "unclear"]
@@ -71,33 +72,8 @@ def seeds(values: Sequence[float], *, level: float = 0.95) -> Interval:
     mean = float(x.mean()) if len(x) else NAN
     if len(x) < 2:
         return Interval(mean, NAN, NAN, len(x))
-    half = t_quantile(level, len(x) - 1) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    half = float(stats.t.ppf((1 + level) / 2, len(x) - 1)) * float(x.std(ddof=1)) / math.sqrt(len(x))
     return Interval(mean, mean - half, mean + half, len(x))
-
-
-def t_quantile(level: float, freedom: int) -> float:
-    """Return t with P(|T| < t) = level, for Student's T with whole degrees of freedom.
-
-    The probability has a closed form in the angle atan(t / sqrt(freedom)): Abramowitz and Stegun 26.7.3 and 26.7.4.
-
-    >>> round(t_quantile(0.95, 2), 3), round(t_quantile(0.95, 9), 3)
-    (4.303, 2.262)
-    """
-    odd = freedom % 2
-
-    def probability(angle: float) -> float:
-        term, total = (math.cos(angle) if odd else 1.0), 0.0
-        for k in range(odd, freedom - 1, 2):
-            total += term
-            term *= math.cos(angle) ** 2 * (k + 1) / (k + 2)
-        total *= math.sin(angle)
-        return 2 / math.pi * (angle + total) if odd else total
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if probability(middle) < level else (low, middle)
-    return math.tan(low) * math.sqrt(freedom)
 
 
 @dataclass(frozen=True)
@@ -167,19 +143,8 @@ def save(rows: Iterable[Claim], notebook: str) -> Path:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(sorted(lines, key=lambda line: line[0]))
-    write_atomically(path, text.getvalue().encode())
+    write(path, text.getvalue())
     return path
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or not there, making its folder if needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_bytes(content)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> list[list[str]]:

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from flanlib.claims import write_atomically
 from flanlib.presets import output, preset
 from flanlib.records import KINDS, FlanError
+from flanlib.store import write
 
 BANNER = "smoke: numbers mean nothing"
 INK = "#333333"
@@ -262,9 +262,9 @@ def save(figure: Figure, name: str, data: pd.DataFrame, *, folder: Path | None =
                         expected="letters, digits and underscores", remedy="Rename it.")  # fmt: skip
     folder = output() if folder is None else Path(folder)
     table = data.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    write_atomically(folder / f"{name}.csv", table.encode())
-    write_atomically(folder / f"{name}.png", _render(figure, "png", dpi=150))
-    write_atomically(folder / f"{name}.svg", _render(figure, "svg", title=name))
+    write(folder / f"{name}.csv", table)
+    write(folder / f"{name}.png", _render(figure, "png", dpi=150))
+    write(folder / f"{name}.svg", _render(figure, "svg", title=name))
     return folder / f"{name}.svg"
 
 

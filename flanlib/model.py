@@ -29,12 +29,12 @@ def device() -> torch.device:
 
 
 def llama(vocab: int, *, width: int = 256, layers: int = 4, head: int = 64, positions: int = 4096,
-          bos: int | None = None, eos: int | None = None, pad: int | None = None, seed: int = 0) -> LlamaForCausalLM:  # fmt: skip
+          eos: int | None = None, pad: int | None = None, seed: int = 0) -> LlamaForCausalLM:  # fmt: skip
     """Make an untrained Llama of the lab's shape; ``width`` is a multiple of ``head``, tied embeddings, fp32."""
     config = LlamaConfig(vocab_size=vocab, hidden_size=width, intermediate_size=width * 8 // 3 // 64 * 64,
                          num_hidden_layers=layers, num_attention_heads=width // head,
                          max_position_embeddings=positions, tie_word_embeddings=True,
-                         bos_token_id=bos, eos_token_id=eos, pad_token_id=pad)  # fmt: skip
+                         eos_token_id=eos, pad_token_id=pad)  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)

@@ -64,8 +64,9 @@ def train_tokenizer(recipe: Recipe, conversations) -> PreTrainedTokenizerFast:
                                                  pre_tokenizers.Digits(individual_digits=True),
                                                  pre_tokenizers.ByteLevel(add_prefix_space=False)])  # fmt: skip
     bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=recipe.vocabulary, special_tokens=["<|pad|>", "<|end|>"],
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)  # fmt: skip
+                                  initial_alphabet=alphabet, show_progress=False)  # fmt: skip
     bpe.train_from_iterator((render(c, TEMPLATE).text for c in conversations), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|end|>",
                                    model_max_length=4096)  # fmt: skip
@@ -96,7 +97,7 @@ def train_base(recipe: Recipe, folder: Path) -> Path:
     AutoModelForCausalLM.from_pretrained(run / "stage-1", dtype=torch.bfloat16).save_pretrained(folder)
     load_tokenizer(run / "tokenizer").save_pretrained(folder)
     for name in ("losses.csv", "manifest.json"):
-        store.write_text(folder / name, (run / name).read_text())
+        store.write(folder / name, (run / name).read_text())
     return folder
 
 
@@ -111,7 +112,7 @@ def _build(recipe: Recipe, run: Path) -> dict:
         model, losses = _stage(recipe, stage, model, tokenizer, unseen, tally, run / f"stage-{stage}")
         told.append(losses.assign(stage=stage))
     frame = pd.concat(told, ignore_index=True)
-    store.write_text(run / "losses.csv", frame.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    store.write(run / "losses.csv", frame.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     last = told[1][(told[1].split == "heldout") & (told[1].step == told[1].step.max())]
     return {"parameters": sum(p.numel() for p in model.parameters()), "texts": str(tally),
             "heldout_nats_per_token": round(float(last.nats.sum() / last.tokens.sum()), 4),
@@ -133,7 +134,7 @@ def _stage(recipe: Recipe, stage: int, model, tokenizer, unseen: list[Conversati
                         logs=100, measures=11, weight_decay=0.05)  # fmt: skip
     losses = fit(model, packed, schedule, folder, label=f"base, stage {stage + 1} of 2", heldout={"heldout": heldout})
     model.save_pretrained(folder)
-    store.write_text(done, losses.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    store.write(done, losses.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     return model, losses
 
 

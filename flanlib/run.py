@@ -21,9 +21,9 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from flanlib.claims import write_atomically
 from flanlib.presets import FIGURES, ROOT, output, preset
 from flanlib.records import FlanError
+from flanlib.store import write
 
 NOTEBOOKS = ROOT / "notebooks"
 MOST_BYTES = 300_000
@@ -102,7 +102,7 @@ def run(path: Path) -> Path:
                         expected=f"at most {MOST_BYTES:,}", remedy="Show less in its cells.")  # fmt: skip
     in_place = preset().name == "lab" and output() == FIGURES
     place = path if in_place else output() / "executed" / path.name
-    write_atomically(place, text.encode())
+    write(place, text)
     return place
 
 

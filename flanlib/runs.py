@@ -18,7 +18,7 @@ from flanlib.packing import fill, pack
 from flanlib.presets import LAB_BASE, Preset
 from flanlib.records import Conversation
 from flanlib.tally import Tally
-from flanlib.templates import TEMPLATES, own_template
+from flanlib.templates import get_template
 from flanlib.tokens import Example, encode_all, load_tokenizer
 from flanlib.train import Schedule, draw, fit, measure
 
@@ -34,7 +34,7 @@ def reader(preset: Preset) -> tuple[Any, Any]:
 @lru_cache(maxsize=4)
 def _reader(name: str, template: str) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(name)
-    return tokenizer, own_template(tokenizer) if template == "own" else TEMPLATES[template]
+    return tokenizer, get_template(template, tokenizer)
 
 
 def examples(conversations: Sequence[Conversation], preset: Preset, tally: Tally) -> list[Example]:
@@ -119,4 +119,4 @@ def _digest(rows: Sequence[Example]) -> str:
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:
-    store.write_text(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.7g"))
+    store.write(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.7g"))

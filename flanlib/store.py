@@ -60,7 +60,7 @@ def cached(name: str, config: Mapping[str, Any], build: Callable[[Path], Mapping
     manifest = {"name": name, "config": dict(config), **facts, "wall_seconds": round(time.monotonic() - began, 1),
                 "python": platform.python_version(), "machine": platform.machine(),
                 "versions": {library: version(library) for library in LIBRARIES}}  # fmt: skip
-    write_text(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return folder
 
 
@@ -73,8 +73,12 @@ def manifest(folder: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all, making its folder if needed; text as UTF-8."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -49,10 +49,11 @@ def test_an_interrupted_build_is_no_hit_and_goes_on_from_what_it_wrote(tmp_path)
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
-    store.write_text(path, "old")
+    store.write(path, "old")
     monkeypatch.setattr(store.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        store.write_text(path, "new")
+        store.write(path, "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
     assert path.read_text() == "old"
 
 
