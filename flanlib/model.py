@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
+from flanlib import store
 from flanlib.records import FlanError
 
 RANDOM = "random"
@@ -47,9 +48,8 @@ def load(name: str, *, vocab: int | None = None) -> Any:
     Raises FlanError where nothing can be loaded under that name.
     """
     if name == RANDOM:
-        with tempfile.TemporaryDirectory() as folder:
-            llama(vocab or 512, width=64, layers=2, head=32).save_pretrained(folder)
-            return load(folder)
+        tiny = partial(llama, vocab or 512, width=64, layers=2, head=32)
+        return load(str(store.cached("random", {"vocab": vocab}, lambda folder: tiny().save_pretrained(folder))))
     nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                              bnb_4bit_compute_dtype=torch.bfloat16)  # fmt: skip
     try:

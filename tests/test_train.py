@@ -1,0 +1,212 @@
+"""The trainer: packing changes nothing, interruption changes nothing, evaluation changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from flanlib import train
+from flanlib.model import add_lora, keep_layout, llama, load
+from flanlib.packing import pack
+from flanlib.records import KINDS, FlanError
+from flanlib.tokens import Example
+from flanlib.train import Schedule, collate, draw, fit, measure, token_losses
+
+VOCAB = 96
+SCHEDULE = Schedule(rows_per_step=2, rows_per_pass=2, rate=1e-2, seed=3, logs=100, measures=3)
+
+
+def examples(n, seed=0, longest=30):
+    """Ragged made-up conversations: some context, then trained tokens of several kinds."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for i in range(n):
+        size = int(rng.integers(4, longest))
+        kinds = np.full(size, train.CONTEXT)
+        first = int(rng.integers(1, size - 1))
+        kinds[first:] = rng.integers(0, 4, size - first)
+        made.append(Example(f"e{i}", rng.integers(2, VOCAB, size), kinds, np.where(kinds == train.CONTEXT, 0, 3)))
+    return made
+
+
+@pytest.fixture
+def dense():
+    """A tiny model in plain float32, for exact comparisons."""
+    return llama(VOCAB, width=64, layers=2, head=32).train()
+
+
+def quantised(seed=0):
+    return add_lora(load("random", vocab=VOCAB), rank=4, seed=seed)
+
+
+def gradients(model):
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def backward(model, rows):
+    model.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        nats, _ = token_losses(model, collate(rows))
+    nats.sum().backward()
+    return float(nats.detach().sum()), gradients(model)
+
+
+def test_packed_and_unpacked_losses_and_gradients_agree(dense):
+    rows = examples(12)
+    packed = pack(rows, row_tokens=64, pad_id=0)
+    assert len(packed) < len(rows)
+    together = token_losses(dense, collate(packed))[0].sum()
+    together.backward()
+    grads = gradients(dense)
+    dense.zero_grad()
+    alone = sum(token_losses(dense, collate(pack([row], row_tokens=len(row), pad_id=0)))[0].sum() for row in rows)
+    alone.backward()
+    assert float(together.detach()) == pytest.approx(float(alone.detach()), rel=1e-6)
+    for name, grad in gradients(dense).items():
+        assert torch.allclose(grad, grads[name], atol=2e-5 * float(grad.abs().max()) + 1e-6), name
+
+
+def test_an_all_ones_mask_would_join_the_neighbours_so_none_is_passed(dense):
+    batch = collate(pack(examples(12), row_tokens=64, pad_id=0))
+    assert "attention_mask" not in batch
+    with torch.no_grad():
+        read = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
+        apart = dense(**read).logits
+        joined = dense(**read, attention_mask=torch.ones_like(batch["input_ids"])).logits
+    assert not torch.allclose(apart, joined, atol=1e-3)
+
+
+def test_only_trained_tokens_are_in_the_loss_each_under_its_kind(dense):
+    rows = examples(9, seed=1)
+    told = measure(dense, rows)
+    for row in rows:
+        mine = told[told["id"] == row.id].set_index("kind")
+        counts = np.bincount(row.kinds, minlength=len(KINDS))
+        assert {k: n for k, n in zip(KINDS, counts, strict=True) if n and k != "context"} == mine["tokens"].to_dict()
+        assert mine["bytes"].sum() == row.bytes.sum()
+
+
+def test_measuring_one_by_one_or_together_is_the_same(dense):
+    rows = examples(9, seed=2)
+    together, alone = measure(dense, rows), [measure(dense, [row], tokens_per_pass=1) for row in rows]
+    for row, one in zip(rows, alone, strict=True):
+        mine = together[together["id"] == row.id]["nats"].to_numpy()
+        assert mine == pytest.approx(one["nats"].to_numpy(), rel=0.02)  # bfloat16 under padding
+
+
+def test_evaluating_in_the_middle_leaves_the_gradients_unchanged():
+    model = quantised()
+    rows = pack(examples(8), row_tokens=64, pad_id=0)
+    before = backward(model, rows)
+    measure(model, examples(4, seed=5))
+    assert model.training
+    after = backward(model, rows)
+    assert after[0] == before[0]
+    assert all(torch.equal(after[1][name], grad) for name, grad in before[1].items())
+
+
+def test_every_four_bit_layer_is_kept_from_being_repacked():
+    model = load("random", vocab=VOCAB)
+    layers = [m for m in model.modules() if type(m).__name__ == "Linear4bit"]
+    assert len(layers) == 14
+    assert all(m.weight.quant_type == "nf4" and m.weight.quant_state.nested for m in layers)
+    assert all(not getattr(m, "support_avx512bf16_for_cpu", False) for m in layers)
+    layers[0].support_avx512bf16_for_cpu = True
+    keep_layout(model)
+    assert not layers[0].support_avx512bf16_for_cpu
+
+
+def test_lora_learns_on_every_linear_layer_and_nothing_else_does():
+    model = quantised()
+    learning = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert all("lora_" in name for name in learning)
+    assert len(learning) == 2 * 14
+    assert model.training
+    same, other = quantised(), quantised(seed=1)
+    weights = [{n: p for n, p in m.named_parameters() if "lora_A" in n} for m in (model, same, other)]
+    assert all(torch.equal(p, weights[1][n]) for n, p in weights[0].items())
+    assert not any(torch.equal(p, weights[2][n]) for n, p in weights[0].items())
+
+
+def run(folder, schedule=SCHEDULE, **kwargs):
+    rows = pack(examples(90), row_tokens=64, pad_id=0)
+    held = {"heldout": pack(examples(6, seed=9), row_tokens=64, pad_id=0)}
+    return fit(quantised(), rows, schedule, folder, heldout=held, **kwargs)
+
+
+def test_every_logged_step_has_nats_tokens_and_bytes_by_kind(tmp_path):
+    told = run(tmp_path)
+    trained = told[told["split"] == "train"]
+    assert trained["tokens"].sum() == sum(int((row.kinds != train.CONTEXT).sum()) for row in examples(90))
+    assert trained["bytes"].sum() == sum(int(row.bytes.sum()) for row in examples(90))
+    assert trained["trained_tokens"].max() == trained["tokens"].sum()
+    assert set(trained["kind"]) == set(KINDS[:4])
+    held = told[told["split"] == "heldout"]
+    assert set(held["step"]) >= {0, told["step"].max()}
+    assert not held.duplicated(["step", "kind"]).any()
+    first, last = (held[held["step"] == s].nats.sum() for s in (0, told["step"].max()))
+    assert last < first
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_accumulating_passes_gives_the_losses_of_one_pass(tmp_path):
+    whole = run(tmp_path / "a")
+    passes = run(tmp_path / "b", Schedule(**{**vars(SCHEDULE), "rows_per_pass": 1}))
+    assert passes["nats"].to_numpy() == pytest.approx(whole["nats"].to_numpy(), rel=0.02)
+    assert passes["tokens"].tolist() == whole["tokens"].tolist()
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_at(step):
+    class Kill(train.Progress):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == step:
+                raise Killed
+
+    return Kill
+
+
+@pytest.mark.parametrize("step", [1, 5, 9])
+def test_a_killed_run_goes_on_to_the_same_losses(tmp_path, monkeypatch, step):
+    whole = run(tmp_path / "whole")
+    assert whole["step"].max() > 9
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(train, "Progress", kill_at(step))
+        run(tmp_path / "killed")
+    resumed = run(tmp_path / "killed")
+    assert resumed.equals(whole)
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path, monkeypatch):
+    whole = run(tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(train, "Progress", kill_at(11))
+        run(tmp_path / "killed")
+    newest = max((tmp_path / "killed").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    (newest / "trainer_state.json").write_text('{"step": ')
+    assert run(tmp_path / "killed").equals(whole)
+
+
+def test_drawing_stops_within_one_example_of_the_budget_and_repeats_evenly():
+    rows = examples(10)
+    trained = [int((row.kinds != train.CONTEXT).sum()) for row in rows]
+    drawn = draw(rows, 3 * sum(trained) // 2, seed=0)
+    total = sum(int((row.kinds != train.CONTEXT).sum()) for row in drawn)
+    assert 0 <= total - 3 * sum(trained) // 2 < max(trained)
+    counts = [sum(row is one for one in drawn) for row in rows]
+    assert set(counts) <= {1, 2}
+    assert [row.id for row in drawn] == [row.id for row in draw(rows, 3 * sum(trained) // 2, seed=0)]
+    assert [row.id for row in drawn] != [row.id for row in draw(rows, 3 * sum(trained) // 2, seed=1)]
+
+
+def test_nothing_to_train_on_is_said():
+    context = Example("e", [2, 3], [train.CONTEXT] * 2, [0, 0])
+    with pytest.raises(FlanError, match="no trained token in 1 examples"):
+        draw([context], 10, seed=0)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FlanError, match=r"model .*nowhere.*expected a causal LM"):
+        load(str(tmp_path / "nowhere"))
