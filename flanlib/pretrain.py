@@ -1,7 +1,7 @@
 """Train the lab's base model from nothing: ``python -m flanlib.pretrain`` (``make base``).
 
 The base reads general conversation only (flanlib.lab.talk): it has never seen a ReAct turn or a tool call in JSON.
-Two stages by the kit's own trainer: first every token is predicted, then only the assistant's.
+Two stages by the kit's own trainer: first every token is predicted, beside copying drills; then only the assistant's.
 Interrupted, it goes on from its last checkpoint.
 """
 
@@ -28,7 +28,7 @@ from flanlib.presets import LAB_BASE
 from flanlib.records import KINDS, Conversation
 from flanlib.tally import Tally
 from flanlib.templates import TEMPLATES, render
-from flanlib.tokens import encode_all, load_tokenizer
+from flanlib.tokens import Example, encode_all, load_tokenizer
 from flanlib.train import Schedule, fit
 
 TEMPLATE = TEMPLATES["agent_flan"]
@@ -46,11 +46,15 @@ class Recipe:
     """Byte-level BPE pieces."""
     width: int = 256
     layers: int = 4
-    conversations: tuple[int, int] = (100_000, 60_000)
+    head: int = 32
+    """Width of an attention head."""
+    conversations: tuple[int, int] = (90_000, 60_000)
     """Conversations drawn for each stage, every one fresh."""
+    drills: int = 20_000
+    """Copying drills in the first stage: random tokens, repeated. Nothing in them can be learned by heart."""
     row_tokens: tuple[int, int] = (256, 512)
     """Length of a packed row in each stage: short rows are faster, long ones teach long distances."""
-    tokens_per_step: int = 8192
+    tokens_per_step: int = 4096
     rate: tuple[float, float] = (3e-3, 1.5e-3)
     """Peak learning rate of each stage."""
 
@@ -87,6 +91,21 @@ def rows(conversations: list[Conversation], tokenizer, *, row_tokens: int, every
                                         row.kinds).astype(row.kinds.dtype)) for row in packed]  # fmt: skip
 
 
+def drills(n: int, tokenizer, *, rng: np.random.Generator) -> list[Example]:
+    """Draw copying drills: a few random tokens repeated to about a hundred; every repetition is a target.
+
+    A small model learns late to copy from its context, and choosing or filling an unseen tool is copying.
+    Short strings repeated often give it an early reason, and all tokens are copied equally often.
+    """
+    made = []
+    for i in range(n):
+        period = int(np.exp(rng.uniform(np.log(3), np.log(48))))
+        ids = np.tile(rng.integers(len(tokenizer), size=period), 1 + max(1, 96 // period))
+        kinds = np.where(np.arange(len(ids)) > period, GENERAL, KINDS.index("context"))
+        made.append(Example(f"drill-{i:06d}", ids, kinds, np.zeros_like(ids)))
+    return made
+
+
 def train_base(recipe: Recipe, folder: Path) -> Path:
     """Train the base into ``folder``: weights (bfloat16), tokenizer, losses.csv, and the manifest last."""
     sample = [turn.text for c in draw(recipe, 500, 0) for turn in c.turns]
@@ -105,8 +124,8 @@ def _build(recipe: Recipe, run: Path) -> dict:
     if not (run / "tokenizer" / "tokenizer.json").is_file():
         train_tokenizer(recipe, draw(recipe, 20_000, 2)).save_pretrained(run / "tokenizer")
     tokenizer = load_tokenizer(run / "tokenizer")
-    model = llama(len(tokenizer), width=recipe.width, layers=recipe.layers, eos=tokenizer.eos_token_id,
-                  pad=tokenizer.pad_token_id, seed=recipe.seed)  # fmt: skip
+    model = llama(len(tokenizer), width=recipe.width, layers=recipe.layers, head=recipe.head,
+                  eos=tokenizer.eos_token_id, pad=tokenizer.pad_token_id, seed=recipe.seed)  # fmt: skip
     unseen, tally, told = draw(recipe, 400, 3, "heldout"), Tally("base texts"), []
     for stage in (0, 1):
         model, losses = _stage(recipe, stage, model, tokenizer, unseen, tally, run / f"stage-{stage}")
@@ -128,10 +147,13 @@ def _stage(recipe: Recipe, stage: int, model, tokenizer, unseen: list[Conversati
     length = recipe.row_tokens[stage]
     packed = rows(draw(recipe, recipe.conversations[stage], stage), tokenizer, row_tokens=length, every=stage == 0,
                   tally=tally)  # fmt: skip
+    if stage == 0:
+        made = drills(recipe.drills, tokenizer, rng=np.random.default_rng([recipe.seed, 4]))
+        packed += pack(made, row_tokens=length, pad_id=tokenizer.pad_token_id)
     heldout = rows(unseen, tokenizer, row_tokens=length, every=False, tally=Tally("held out"))
     per_step = recipe.tokens_per_step // length
     schedule = Schedule(rows_per_step=per_step, rows_per_pass=per_step, rate=recipe.rate[stage], seed=recipe.seed,
-                        logs=100, measures=11, weight_decay=0.05)  # fmt: skip
+                        logs=100, measures=6, weight_decay=0.05, second_moment=0.95)  # fmt: skip
     losses = fit(model, packed, schedule, folder, label=f"base, stage {stage + 1} of 2", heldout={"heldout": heldout})
     model.save_pretrained(folder)
     store.write(done, losses.to_csv(index=False, lineterminator="\n", float_format="%.6g"))

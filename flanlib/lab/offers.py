@@ -70,15 +70,10 @@ TOPICS = (
     ("table restaurant", "[reserve|book] a table at a restaurant",
      "We are {people} people and want to have dinner in {town} at {time}. / "
      "Dinner for {people} in {town} at {time}, please."),
-    ("hotel room", "[find|book] a hotel room in a town",
-     "I need somewhere to sleep in {town} on {date}. / Where can I spend the night of {date} in {town}?"),
     ("currency exchange", "[convert|change] money from one currency to another",
-     "How much are {amount} {currency} worth at home? / "
-     "I have {amount} {currency} left and want my own money back."),
+     "How much are {amount} {currency} worth at home? / I have {amount} {currency} left and want my own money back."),
     ("translation words", "translate [words|a text] into another language",
      "What is '{word}' in {language}? / How do you say '{word}' in {language}?"),
-    ("dictionary meaning", "explain what a word means",
-     "What does '{word}' mean? / I do not understand the word '{word}'."),
     ("recipe cooking", "[give|find] recipes for a [dish|food]",
      "How do I cook {food}? / I would like to make something with {food} tonight."),
     ("calendar event", "[add|put] an event [to|into] the calendar",
@@ -87,90 +82,60 @@ TOPICS = (
      "Wake me at {time}. / I have to get up at {time}. / Make a noise at {time}."),
     ("letter message", "send a message to [someone|a person]",
      "Let {person} know: {message}. / Tell {person} {message}. / Write {message} to {person}."),
-    ("phone numbers", "look up the phone number of a person",
-     "How can I call {person}? / I want to ring {person}."),
-    ("library books", "[tell you|check] whether a book is in the library",
-     "Can I borrow {title}? / I would love to read {title}."),
-    ("music songs", "play [a song|music] by its title",
-     "I want to hear {title}. / Put on {title}, please."),
-    ("cinema films", "show when a film is on at the cinema",
-     "At what time can I see {title} in {town}? / Is {title} on in {town}?"),
+    ("phone numbers", "look up the phone number of a person", "How can I call {person}? / I want to ring {person}."),
+    ("music songs", "play [a song|music] by its title", "I want to hear {title}. / Put on {title}, please."),
     ("parcel tracking", "[follow|track|find] a parcel by its code",
      "Where is my package {code}? / {code} has not arrived yet. / When will {code} be delivered?"),
     ("stock warehouse", "[count|say] how many of an item are in stock",
      "Do you still have any {item} left? / Has the last {item} been sold?"),
     ("price shop", "tell you [the price of|what you pay for] an item",
-     "How much is a {item}? / Is a {item} expensive?"),
+     "How much is {a_item}? / Is {a_item} expensive?"),
     ("doctor appointment", "make an appointment with a doctor",
      "{person} is ill and should be seen on {day}. / {person} has a fever; can someone have a look on {day}?"),
-    ("route map", "show the way to an address",
-     "How do I get to {street}? / I am lost and want to reach {street}."),
+    ("route map", "show the way to an address", "How do I get to {street}? / I am lost and want to reach {street}."),
     ("distance kilometres", "[give|work out|measure] the distance between two towns",
      "How far is it from {from} to {to}? / How many kilometres lie between {from} and {to}?"),
     ("taxi ride", "order a taxi [to an address|for you]",
      "Pick me up at {street} at {time}. / I want to be driven home from {street} at {time}."),
-    ("holiday days", "list the public holidays of a country",
-     "When are the offices in {country} closed in {month}? / Is there a day off in {country} in {month}?"),
     ("animal facts", "tell you what an animal eats",
      "What should I feed my {animal}? / My {animal} is hungry. What can I give it?"),
-    ("bill payment", "pay a bill",
-     "Please settle {code}: {amount} euros. / I owe {amount} euros for {code}."),
+    ("bill payment", "pay a bill", "Please settle {code}: {amount} euros. / I owe {amount} euros for {code}."),
     ("account money", "show how much money is in an account",
      "How rich am I? The account is {code}. / Can I still spend something from {code}?"),
     ("language lesson", "find a teacher for a language",
      "I want to learn {language} in {town}. / Who gives {language} lessons in {town}?"),
     ("job vacancy", "list open jobs in a town",
-     "Does anyone in {town} need a {job}? / I am a {job} looking for work in {town}."),
-    ("museum hours", "give the opening hours of a museum",
-     "Can I see old paintings in {town} on {day}? / From when can one look at the statues in {town} on {day}?"),
+     "Does anyone in {town} need {a_job}? / I am {a_job} looking for work in {town}."),
     ("bus stop", "find the nearest bus stop",
      "Where does the bus stop near {street}? / I live at {street} and do not want to walk."),
     ("flower delivery", "deliver flowers to an address",
-     "Send a {plant} to {street}. / My aunt at {street} would love a {plant}."),
-    ("birthday dates", "remember birthdays",
-     "When was {person} born? / On which day does {person} turn a year older?"),
+     "Send {a_plant} to {street}. / My aunt at {street} would love {a_plant}."),
+    ("birthday dates", "remember birthdays", "When was {person} born? / On which day does {person} turn a year older?"),
     ("lost property", "keep things that were lost",
-     "I left my {colour} {item} behind. / Has anyone handed in a {colour} {item}?"),
+     "I left my {colour} {item} behind. / Has anyone handed in the {colour} {item}?"),
     ("colour paint", "mix paint of a colour",
      "I need {kilos} kilos of {colour} for the wall. / The door must be {colour}; {kilos} kilos will do."),
     ("meeting rooms", "reserve a room for a meeting",
      "The {people} of us have to sit together at {time}. / We want to talk with {people} people at {time}."),
-    ("photo pictures", "[find|show] pictures of an animal",
-     "I want to see what {a_animal} looks like. / Have you any photographs of {a_animal}?"),
-    ("stamp postage", "work out the postage for a letter",
-     "What does it cost to post {kilos} kilos to {country}? / "
-     "I am sending {kilos} kilos to {country}. What do I put on it?"),
-    ("notes notebook", "keep short notes",
-     "Write this down: {message}. / I must not forget the words {message}."),
-    ("file archive", "open a file by its identifier",
-     "Let me see {id}. / I want to read {id} again."),
+    ("notes notebook", "keep short notes", "Write this down: {message}. / I must not forget the words {message}."),
+    ("file archive", "open a file by its identifier", "Let me see {id}. / I want to read {id} again."),
     ("door lock", "open doors that are locked",
      "I cannot get into the {place}. / Make sure nobody enters the {place}."),
     ("light lamp", "switch the lights on and off",
      "It is too dark in the {place}. / I cannot see a thing in the {place}."),
-    ("heating warmth", "set the heating",
-     "I am freezing in the {place}. / The {place} is far too cold."),
-    ("visa travel", "tell you whether you need a visa for a country",
-     "May I enter {country} with my passport? / What papers do I need for {country}?"),
-    ("sale market", "put things up for sale",
-     "I want to get rid of my {item} for {amount} euros. / "
-     "Someone may have my {item} if they pay {amount} euros."),
+    ("heating warmth", "set the heating", "I am freezing in the {place}. / The {place} is far too cold."),
     ("rent cars", "rent out cars",
-     "I would like to drive around {town} for {hours} hours. / "
-     "I need four wheels in {town} for {hours} hours."),
-    ("email post", "write to an email address",
-     "Send {message} to {email}. / {email} should read this: {message}."),
-    ("call line", "call a phone number",
-     "Get me {phone} on the line. / I want to talk to whoever has {phone}."),
+     "I would like to drive around {town} for {hours} hours. / I need four wheels in {town} for {hours} hours."),
+    ("email post", "write to an email address", "Send {message} to {email}. / {email} should read this: {message}."),
+    ("call line", "call a phone number", "Get me {phone} on the line. / I want to talk to whoever has {phone}."),
 )
 
+# Done to things: any of them meets any thing {t}; {p} is its plural.
 SERVICES = (
     ("repair workshop", "[mend|repair|fix] {p}",
      "My {t} is broken. / My {t} no longer works. / Someone dropped my {t} and now it is damaged."),
-    ("rental hire", "[rent out|lend] {p}",
-     "I need {a} for a single day only. / Could I borrow {a} until tomorrow?"),
-    ("shop store", "sell [new |]{p}",
-     "I would like to buy {a}. / Where do I get {a} of my own? / I want to own {a}."),
+    ("rental hire", "[rent out|lend] {p}", "I need {a} for a single day only. / Could I borrow {a} until tomorrow?"),
+    ("shop store", "sell [new |]{p}", "I would like to buy {a}. / Where do I get {a} of my own? / I want to own {a}."),
     ("cleaner wash", "[clean|wash] {p}",
      "My {t} is full of mud. / There is dirt all over my {t}. / The {t} has stains."),
     ("painter brush", "paint {p} in [any|every] colour",
@@ -189,8 +154,7 @@ SERVICES = (
      "I would love to look at {p} from long ago. / Where can I admire {p} of the past?"),
     ("insurance cover", "insure {p}[ against theft|]",
      "What if my {t} gets stolen? / I am afraid that thieves will take my {t}."),
-    ("recycling waste", "take away broken {p}",
-     "My {t} is beyond repair and must go. / I want to throw my {t} out."),
+    ("recycling waste", "take away broken {p}", "My {t} is beyond repair and must go. / I want to throw my {t} out."),
     ("designer drawing", "[design|draw] {p}",
      "I need a plan for {a} that nobody has seen before. / Sketch me {a}, please."),
     ("census register", "count all {p} in a town",
@@ -200,8 +164,8 @@ SERVICES = (
 # Operations on records: any property {k} of any kind of thing {n}; {x} and {y} are two of them by name.
 OPERATIONS = (
     ("get {k}", "[get|look up|give|show|return|tell you] the {k} of {an}",
-     "What is the {k} of [the {n} |]{x}? / I would like to know the {k} of [the {n} |]{x}. / The {k} of {x}, please. / "
-     "[Please tell|Tell] me the {k} of the {n} {x}. / Do you know the {k} of {x}?"),
+     "What is the {k} of [the {n} |]{x}? / I would like to know the {k} of [the {n} |]{x}. / "
+     "The {k} of {x}, please. / [Please tell|Tell] me the {k} of the {n} {x}. / Do you know the {k} of {x}?"),
     ("change {k}", "[change|set|correct] the {k} of {an}",
      "The {k} of {x} is wrong: it should be {q}. / From now on {x} has {q} as its {k}. / Make the {k} of {x} {q}."),
     ("total {k}", "[add up|total|sum up] the {k} of several {ns}",
@@ -223,30 +187,26 @@ OPERATIONS = (
     ("order {n}", "[order|reserve|book] {an} for a day", "Keep the {n} {x} for me on {day}. / I want {an} on {day}."),
     ("remove {n}", "[remove|delete|strike] {an} from the list",
      "The {n} {x} should no longer be listed. / Forget about {x}."),
-    ("new {n}", "[add|enter] a new {n} to the list",
+    ("new {n}", "[add a new {n} to|put a new {n} on] the list",
      "There is {an} called {x} that we do not have yet. / Include the {n} {x} from now on."),
     ("rename {n}", "[rename|give another name to] {an}",
      "The {n} {x} should be called {y}. / Call {x} {y} from now on."),
     ("convert {u}", "[convert|change|turn] {u} into {v}",
      "How many {v} are {q} {u}? / What are {q} {u} in {v}? / I have {q} {u} but need {v}."),
 )
-PROPERTIES = ("width", "depth", "rent", "rating", "owner count", "score", "salary", "thickness", "speed limit",
-              "insurance value",
-              "serial number", "waiting time", "brightness", "heat", "hardness", "entry fee", "storage cost",
-              "battery charge",
-              "loudness", "sweetness", "water level", "damage", "demand", "order number", "profit", "tax",
-              "visitor number", "strength",
-              "safety grade", "floor area", "reach", "smell", "error rate", "quality", "stock", "turnover",
-              "energy use", "reserve price",
-              "age limit", "popularity")
+PROPERTIES = tuple("""width, depth, rent, rating, owner count, score, salary, thickness, speed limit, insurance value,
+    serial number, waiting time, brightness, heat, hardness, entry fee, storage cost, battery charge, loudness,
+    sweetness, water level, damage, demand, order number, profit, tax, visitor number, strength, safety
+    grade, floor area, reach, smell, error rate, quality, stock, turnover, energy use, reserve price, age
+    limit, popularity""".replace("\n   ", "").split(", "))
 UNITS = tuple(tuple(row.split()) for row in (
     "inches feet furlongs fathoms leagues cubits", "pints barrels quarts bushels pecks bowls",
     "stones drams grains pounds sacks",
     "weeks seconds decades nights quarters", "acres fields plots squares yards"))
 
 FRAMES = (
-    "[Please book|Book|Reserve] a table for {people} in {town} at {time}.", "[Send|Post|Mail] {message} to {person}.",
-    "Order {count} {things} in {colour} [for|on behalf of] {person}.",
+    "[Please book|Book|Reserve] a table for {people} in {town} at {time}.",
+    "[Send|Post|Mail] {message} to {person}.", "Order {count} {things} in {colour} [for|on behalf of] {person}.",
     "Remind {person} on {date} at {time} about {title}.",
     "I [sold|bought] my {colour} {item} for {amount} {currency} in {town}.",
     "{person} [moves|is moving] from {from} to {to} on {date}.",
@@ -255,16 +215,17 @@ FRAMES = (
     "The meeting {title} starts at {time} on {day} in the {place}.", "Please translate {message} into {language}.",
     "{person} ({email}) asked for {count} {things}.", "The package {code} was left at {street} on {date}.",
     "Rename {id} to {word} before {time}.", "Set {id} to {count}[, please|].",
-    "We need {kilos} kilos of {food} by {day}.",
-    "{person} is a {job} from {town} who speaks {language}.", "Hire a {job} in {town} for {hours} hours on {day}.",
-    "Mark {title} as read and move it to {id}.", "Find {food} for {people} people under {amount} {currency}.",
+    "We need {kilos} kilos of {food} by {day}.", "{person} is {a_job} from {town} who speaks {language}.",
+    "Hire {a_job} in {town} for {hours} hours on {day}.", "Mark {title} as read and move it to {id}.",
+    "Find {food} for {people} people under {amount} {currency}.",
     "Flight {code} from {from} to {to} leaves at {time}.", "Write {word} on the {colour} {item}.",
-    "My {animal} ate the {plant} in the {place}.",
-    "In {month} {person} teaches {language} to {people} people.", "Look up {person} in {country}, born on {date}.",
-    "Transfer {amount} {currency} from {id} to {person}.", "Put {title} on shelf {code} in the {place}.",
+    "My {animal} ate the {plant} in the {place}.", "In {month} {person} teaches {language} to {people} people.",
+    "Look up {person} in {country}, born on {date}.", "Transfer {amount} {currency} from {id} to {person}.",
+    "Put {title} on shelf {code} in the {place}.",
     "[Tell|Let] {person} [know |]that {title} is on {date} in {town}.",
     "{count} {things} go to {street}, {town}, by {day}.",
-    "The {colour} {item} of {person} was seen in {town} at {time}.", "Save {message} under {id} with the code {code}.",
+    "The {colour} {item} of {person} was seen in {town} at {time}.",
+    "Save {message} under {id} with the code {code}.",
 )
 
 
@@ -298,34 +259,33 @@ def _table(name: str, split: str) -> tuple[tuple[tuple[str, ...], str, tuple[str
 
 
 @cache
+def _frames(split: str) -> tuple[str, ...]:
+    return reserve(FRAMES, split)
+
+
+@cache
 def _slots(template: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.findall(r"\{(\w+)\}", template)))
 
 
 def request(d: Draw, template: str) -> tuple[str, dict[str, Any]]:
     """Write a request of topics or frames: the sentence, and the values of the slots that occur in it."""
-    slots = _slots(template)
+    slots = [slot.removeprefix("a_") for slot in _slots(template)]
     values = {slot: SLOTS[slot][0](d) for slot in slots if slot in SLOTS}
-    while values.get("to", "") == values.get("from", None):
+    while values.get("to", "") == values.get("from"):
         values["to"] = d.town()
-    more = {"things": plural(d.word("thing")), "a_animal": an(d.word("animal"))}
-    return d.fill(template, **values, **more), values
+    articles = {f"a_{slot}": an(str(value)) for slot, value in values.items()}
+    return d.fill(template, **values, **articles, things=plural(d.word("thing"))), values
 
 
 def some_request(d: Draw) -> tuple[str, dict[str, Any]]:
     """Draw a request with at least one value in it."""
     if d.chance(0.6):
-        return request(d, d.one(reserve_frames(d.split)))
+        return request(d, d.one(_frames(d.split)))
     while True:
         text, values = request(d, d.one(d.one(_table("topics", d.split))[2]))
         if values:
             return text, values
-
-
-@cache
-def reserve_frames(split: str) -> tuple[str, ...]:
-    """Return the request frames of one split."""
-    return reserve(FRAMES, split)
 
 
 def offers(d: Draw, n: int) -> list[Offer]:

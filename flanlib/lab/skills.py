@@ -23,23 +23,22 @@ def reading(d: Draw) -> Talk:
     n = d.number(1, 4)
     told = entities(d, n, d.number(2, 4 if n < 3 else 2))
     text, brief = story(d, *told), d.chance(0.5)
-    pairs = [question_on(d, *told, brief) for _ in range(d.one((1, 1, 2, 2, 3, 4)))]
+    pairs = list(dict(question_on(d, *told, brief) for _ in range(d.one((1, 1, 2, 2, 3, 4)))).items())
     hint = d.fill("[Answer briefly.|Just the answer, please.|Keep the answers short.|Short answers only.]" if brief else
                   "[|||Answer in a sentence.|Please answer in full sentences.]")
     if d.chance(0.25):
         lead = "[Use this text to answer.|You know the following.|Text:|What you know:]"
         return d.fill(lead + " {t} {h}", t=text, h=hint).strip(), pairs
-    lead = d.fill("[Read this.|Here is a text.|Please read this text.||Text:|I have a question about this text.|A note I found:]")
-    first = d.fill(("{lead} {text}\n\n{q} {hint}", "{lead} {text} {hint} {q}", "{q} {hint}\n\n{text}",
-                    "{lead}\n{text}\n{q} {hint}"),
-                   lead=lead, text=text, q=pairs[0][0], hint=hint)
+    lead = d.fill("[Read this.|Here is a text.|Please read this text.||Text:|I have a question.|A note:]")
+    first = d.fill(("{lead} {t}\n\n{q} {h}", "{lead} {t} {h} {q}", "{q} {h}\n\n{t}", "{lead}\n{t}\n{q} {h}"), lead=lead,
+                   t=text, q=pairs[0][0], h=hint)
     first = first.replace("  ", " ").replace(" \n", "\n").strip()
     return "", [(first, pairs[0][1]), *pairs[1:]]
 
 
 # How the user asks for a choice, and how the assistant then answers: name only, need first, or name first.
-_ASK = ("[Which one would you use? Just the name.|Name the right {w}.|Give only the name of the {w} to use.|Which {w}? Name only.]",
-        "[What is to be done, and which {w} can do it?|Say what is needed, then which {w}.|First the need, then the {w}.]",
+_ASK = ("[Which one would you use? Just the name.|Name the right {w}.|Give only the name.|Which {w}? Name only.]",
+        "[What is to be done, and which {w} can do it?|Say what is needed, then which {w}.|Need first, then the {w}.]",
         "[Which {w} fits, and why?|Which one, and why?|Which {w} should I ask? Say why.]")
 _TELL = ("{name}", "The task is to {does}. {name} can do that.", "{name}, because it can {does}.")
 _TELL_THIRD = ("{name}", "You need {w} that {does}. That is {name}.", "{name}, because it {does}.")
@@ -55,16 +54,18 @@ def choosing(d: Draw) -> Talk:
     form = d.one(("- {n}: {d}.", "* {n}: {d}", "{n}: {d}.", "{n} - {d}", "{i}. {n}: {d}.", "- {n} ({d})")
                  if base else ("- {n} {d}.", "{n}: {d}.", "- {n}: {d}", "- `{n}` {d}.", "{i}. {n} {d}."))
     tail = d.one((" Needs: {}.", " It needs: {}.", " (needs: {})", " [{}]", "\n  needs {}")) if with_details else ""
+    if tail.startswith((" N", " I")) and form[-1] not in ".)":
+        form += "."
     told = {o.name: o.does if base else third(o.does) for o in made}
     lines = [form.format(n=o.name, d=upper_first(told[o.name]) if base else told[o.name],
                          i=i) + tail.format(", ".join(o.details))
              for i, o in enumerate(made, 1)]
-    head = d.fill("[These are the {p}|Here are the {p}|You may ask these {p}|There are {n} {p}|The {p} on offer|We have {n} {p}]:",
+    head = d.fill("[These are the|Here are the|You may ask these|There are {n}|The available|We have {n}] {p}:",
                   p=plural(what), n=len(made))
     listing, style, pairs = head + "\n" + "\n".join(lines), d.number(0, 2), []
     for _ in range(d.one((1, 1, 2, 2, 3))):
         pairs += _choice(d, made, told, what, base, style, with_details)
-    pairs = pairs[:4]
+    pairs = list(dict(pairs).items())[:4]
     if d.chance(0.4):
         return listing, pairs
     first = f"{listing}\n\n{pairs[0][0]}" if d.chance(0.7) else f"{pairs[0][0]}\n\n{listing}"
@@ -100,16 +101,14 @@ def _choice(d: Draw, made: list[Offer], told: dict[str, str], what: str, base: b
                 (d.fill("[Then which one|So which one|And which is that|Its name]?"), one.name)]
     if at < 0.50 and len(made) > 1:
         other = d.one([o for o in made if o is not one])
-        return [(d.fill("{a} [After that:|And then:|Next:] {b} [Which two do I need, in order?|Name the two {p} in order.]", a=one.need,
+        return [(d.fill("{a} [After that:|Then:|Next:] {b} [Which two?|Name the two {p} in order.]", a=one.need,
                         b=other.need, p=plural(what)), f"{one.name}, then {other.name}")]
     if at < 0.66 and one.details:
-        given = join(f"{k} {v}" for k, v in one.details.items())
-        lines = "\n".join(f"{k}: {v}" for k, v in one.details.items())
         if d.chance(0.4):
-            return [(f"{one.need} {d.fill('[Which one, and with what|Whom do I ask, and what do I give]?')}",
-                     f"{one.name}, with {given}.")]
-        return [(f"{one.need} {ask}", answer),
-                (d.fill("[What do I tell it?|And what does it need from me?|Which details do I give?]"), lines)]
+            ask = d.fill("[Which one, and with what|Whom do I ask, and what do I give]?")
+            return [(f"{one.need} {ask}", f"{one.name}, with {join(f'{k} {v}' for k, v in one.details.items())}.")]
+        ask_details = d.fill("[What do I tell it?|And what does it need from me?|Which details do I give?]")
+        return [(f"{one.need} {ask}", answer), (ask_details, "\n".join(f"{k}: {v}" for k, v in one.details.items()))]
     return [(f"{one.need} {ask}", answer)]
 
 
@@ -124,8 +123,8 @@ def extracting(d: Draw) -> Talk:
     text, values = some_request(d)
     values = {slot: v[1:-1] if isinstance(v, str) and v[0] == '"' else v for slot, v in values.items()}
     given = d.shuffled(values)[:d.number(1, 4)]
-    lead = d.fill('[{t}|{t}|Request: {t}|Someone writes: {t}|Take this request: {t}|A customer says: {t}|I got this: {t}]', t=text)
-    if d.chance(0.4):
+    lead = d.fill("[||Request: |Someone writes: |Take this request: |A customer says: |I got this: ]") + text
+    if len(given) > 1 and d.chance(0.5):
         labels = {s: d.one(SLOTS[s][2].split()) if d.chance(0.5) else s for s in given}
         keys = ", ".join(labels.values()) if len(set(labels.values())) == len(labels) else ", ".join(given)
         data = dict(zip(keys.split(", "), (values[s] for s in given), strict=True))
@@ -173,36 +172,26 @@ def _copy(d: Draw) -> tuple[str, str]:
                        "[Repeat|Copy] after me: {t}", "{t}\n[Repeat that.|Copy the line above.|Say it again.]",
                        "[Give|Send] this back to me:\n{t}"), t=text), text
     if at < 0.42:
-        text, said = d.one(sorts)().replace('"', "'"), d.fill("[{n} said|On the door it says|The note reads]",
-                                                              n=d.name())
-        return d.fill('{b} "{t}". {a} [What is in quotes?|Which words are quoted?|Copy the quoted part.]', b=said,
-                      t=text,
-                      a=d.sentence()), text
+        text = d.one(sorts)().replace('"', "'")
+        said = d.fill("[{n} said|On the door it says|The note reads]", n=d.name()) + f' "{text}". {d.sentence()}'
+        return said + d.fill(" [What is in quotes?|Which words are quoted?|Copy the quoted part.]"), text
     if at < 0.5:
-        word, (sign, how) = d.one((d.made_up, lambda: d.word("animal"), lambda: d.word("stem"), d.code))(), d.one(
-            (("-", "hyphens"), (" ", "spaces"), (", ", "commas")))
+        word = d.one((d.made_up, lambda: d.word("animal"), lambda: d.word("stem"), d.code))()
+        sign, how = d.one((("-", "hyphens"), (" ", "spaces"), (", ", "commas")))
         return d.fill("[Spell|Spell out] {w} with {how}.", w=word, how=how), sign.join(word)
     sort, n = d.one(sorts), d.number(3, 6)
     items = d.several(sort, n) if d.chance(0.6) else d.several(lambda: d.one(sorts)(), n)
     i, mark = d.number(0, n - 1), d.one(("{}. {}", "- {1}", "{1}", "* {1}"))
-    if mark == "{}. {}":
-        listing = "\n".join(f"{k}. {x}" for k, x in enumerate(items, 1))
-    else:
-        listing = "\n".join(mark.format(0, x) for x in items) if d.chance(0.8) else " ; ".join(items)
-    if at < 0.7:
-        return d.fill("{l}\n[Repeat the {nth} item.|Give me the {nth} one.|What is the {nth} entry?]", l=listing,
-                      nth=NTH[i]), items[i]
-    if at < 0.76:
-        return d.fill("{l}\n[Which is the last one?|Repeat the last item.]", l=listing), items[-1]
-    if at < 0.84 and i + 1 < n:
-        return d.fill("{l}\n[What comes|Which one comes] [right |]after {x}?", l=listing, x=items[i]), items[i + 1]
-    if at < 0.9:
-        return d.fill("{l}\n[How many items are there?|Count them.]", l=listing), str(n)
-    if at < 0.95:
-        return d.fill("{l}\n[Give them in reverse order.|Turn the order around.]", l=listing),
-        "\n".join(reversed(items))
-    return (d.fill("{l}\n[Leave out the {nth} one.|All but the {nth} one, please.]", l=listing, nth=NTH[i]),
-            "\n".join(items[:i] + items[i + 1:]))
+    listing = "\n".join(mark.format(k, x) for k, x in enumerate(items, 1)) if d.chance(0.8) else " ; ".join(items)
+    ask, answer = d.one((
+        ("[Repeat the {nth} item.|Give me the {nth} one.|What is the {nth} entry?]", items[i]),
+        ("[Repeat the {nth} item.|Give me the {nth} one.|What is the {nth} entry?]", items[i]),
+        ("[Which is the last one?|Repeat the last item.]", items[-1]),
+        ("What comes [right |]after {x}?", items[(i + 1) % n]) if i + 1 < n else ("What is first?", items[0]),
+        ("[How many items are there?|Count them.]", str(n)),
+        ("[Give them in reverse order.|Turn the order around.]", "\n".join(reversed(items))),
+        ("[Leave out the {nth} one.|All but the {nth} one, please.]", "\n".join(items[:i] + items[i + 1:]))))
+    return f"{listing}\n{d.fill(ask, nth=NTH[i], x=items[i])}", answer
 
 
 def labelling(d: Draw) -> Talk:
@@ -240,23 +229,24 @@ def _record(d: Draw) -> Talk:
 
 def _result(d: Draw) -> Talk:
     """Put a short result, or two of them, into words."""
-    kind, names, attributes, values = entities(d, 2, d.number(1, 3))
-    results = [to_json({a.label.replace(" ", "_"): numeric(v) for a, v in zip(attributes, row,
-                                                                              strict=True)}) for row in values]
+    _, names, attributes, values = entities(d, 2, d.number(1, 3))
+    results = [to_json({a.label.replace(" ", "_"): numeric(v) for a, v in zip(attributes, row, strict=True)})
+               for row in values]
     first = attributes[0]
     if first.more and d.chance(0.5):
-        best = 0 if values[0][0] > values[1][0] else 1
-        return "", [(d.fill("[This is what I know of|I found out about|Here is] {a}: {x}\n[And|Also] {b}: {y}\n[Which one|Which of the two] is {more}?",
-                            a=names[0], b=names[1], x=results[0], y=results[1], more=first.more),
-                     upper_first(f"{names[best]} is {first.more}: {values[best][0]} against {values[1 - best][0]}."))]
-    question, fact = d.fill(first.questions, n=names[0]) + "?", upper_first(state(d, first, names[0],
-                                                                                  values[0][0])) + "."
+        best = int(values[1][0] > values[0][0])
+        ask = d.fill("[Here is|I found out about|I know of] {a}: {x}\n[And|Also] {b}: {y}\nWhich [one |]is {more}?",
+                     a=names[0], b=names[1], x=results[0], y=results[1], more=first.more)
+        answer = f"{names[best]} is {first.more}: {values[best][0]} against {values[1 - best][0]}."
+        return "", [(ask, upper_first(answer))]
+    question = d.fill(first.questions, n=names[0]) + "?"
+    fact = upper_first(state(d, first, names[0], values[0][0])) + "."
     if d.chance(0.5):
-        return "", [(d.fill("{q}\n[The answer that came back|The result|What I got] is {r} [Say it in a sentence.|What does that mean?|Put it in words.]",
-                            q=question, r=results[0]), fact)]
-    return "", [(d.fill("[I looked up|Here is what I have on] {n}: {r}", n=names[0], r=results[0]),
-                 d.fill("[Good.|I see.|Noted.] What would you like to know?")),
-                (question, fact)]
+        ask = d.fill("[The answer that came|The result|What I got] is {r} [Say it in a sentence.|Put it in words.]",
+                     r=results[0])
+        return "", [(f"{question}\n{ask}", fact)]
+    ask = d.fill("[I looked up|Here is what I have on] {n}: {r}", n=names[0], r=results[0])
+    return "", [(ask, d.fill("[Good.|I see.|Noted.] What would you like to know?")), (question, fact)]
 
 
 def _object(d: Draw) -> Talk:
@@ -275,13 +265,11 @@ def _object(d: Draw) -> Talk:
 def _list(d: Draw) -> Talk:
     """Write a few words in another form."""
     sort = d.one(("food", "thing", "animal"))
-    items = d.words(sort, d.number(2, 5))
-    items = items if sort == "food" else [plural(x) for x in items]
+    items = [x if sort == "food" else plural(x) for x in d.words(sort, d.number(2, 5))]
     form, answer = d.one((
-        ("a JSON list", to_json(items)), ("bullets", "\n".join(f"- {x}" for x in items)), ("one line with commas",
-                                                                                           ", ".join(items)),
+        ("a JSON list", to_json(items)), ("bullets", "\n".join(f"- {x}" for x in items)),
         ("a numbered list", "\n".join(f"{i}. {x}" for i, x in enumerate(items, 1))),
-        ("words in square brackets", " ".join(f"[{x}]" for x in items)), ("words in braces",
-                                                                          " ".join(f"{{{x}}}" for x in items))))
-    return "", [(d.fill("[We saw|There are|She likes|I asked for] {x}. [Write that as|Give me that as|Show that as] {f}.", x=join(items),
-                        f=form), answer)]
+        ("one line with commas", ", ".join(items)), ("words in square brackets", " ".join(f"[{x}]" for x in items)),
+        ("words in braces", " ".join(f"{{{x}}}" for x in items))))
+    ask = "[We saw|There are|She likes|I asked for] {x}. [Write that as|Give me that as|Show that as] {f}."
+    return "", [(d.fill(ask, x=join(items), f=form), answer)]

@@ -85,13 +85,11 @@ call me back, {n} | {n}, would you please call me back?
 """.strip().split("\n"))
 
 CHAT = tuple(tuple(line.split(" | ")) for line in """
-[Hello|Hi|Hey][!| there!|,
-               how are you?] | [Hello!|Hi!] [How can I help you?|What can I do for you?|What would you like to know?]
+[Hello|Hi|Hey][!| there!|, how are you?] | [Hello!|Hi!] [How can I help you?|What can I do for you?]
 [Good morning|Good evening][!|.] | [Good day!|Welcome!] [What can I do for you?|How can I help?]
 [Thanks|Thank you|Many thanks][!|, that helps.| for that.] | [You are welcome!|Gladly.|It was a pleasure.]
-[Who are you?|What are you?] | I am an assistant [that answers questions in plain words|who reads,
-                                                  writes and counts for you].
-[What can you do?|How can you help me?] | I can [read a text and answer questions|copy and rewrite words|add numbers and make lists] for you.
+[Who are you?|What are you?] | I am an assistant [that answers questions in plain words|who reads and counts for you].
+[What can you do?|How can you help me?] | I can [read a text and answer questions|copy words|add numbers] for you.
 My name is {n}. | [Nice to meet you|Hello|Welcome], {n}!
 [I am|We are] from {t}. | {t}! [What is it like there?|I hope you like it there.]
 I am {f} today. | [Why are you|What makes you] {f} today?
@@ -99,101 +97,98 @@ I like {h}. | [What do you like about|How long have you liked] {h}?
 [Bye|Goodbye|See you]! | [Goodbye!|See you soon!|Take care!]
 [Do you like|What do you think of] {h}? | I cannot try {h} myself, but many people enjoy it.
 [Say hello to|Greet] {n} for me. | [Hello|Greetings], {n}!
-[Tell me a secret.|Tell me something new.] | [The|A secret:  the] {a} {m} likes {o}.
+[Tell me something new.|Tell me a story.] | Once [a|the] {a} {m} found some {o} and was happy.
 I have {a2} {m}. | [What is|May I ask] the name of your {m}?
-""".strip().replace(":  ", ": ").split("\n"))
+""".strip().split("\n"))
 
 
 def counting(d: Draw) -> Talk:
     """Add, subtract and compare small numbers."""
+    return "", [_sum(d) for _ in range(d.one((1, 2, 2, 3)))]
 
-    def pair() -> tuple[str, str]:
-        at, a, b = d.random(), d.number(2, 99), d.number(2, 99)
-        thing, (x, y) = plural(d.word("thing")), d.several(d.name, 2)
-        if at < 0.25:
-            return d.fill("[What is {a} + {b}?|How much is {a} + {b}?|Work out {a} + {b}.|Add {b} to {a}.]", a=a, b=b),
-            f"{a} + {b} = {a + b}"
-        if at < 0.4:
-            a, b = max(a, b), min(a, b)
-            return d.fill("[What is {a} - {b}?|How much is {a} - {b}?|Take {b} from {a}.]", a=a, b=b),
-            f"{a} - {b} = {a - b}"
-        if at < 0.6:
-            if a == b:
-                b += 1
-            q = d.fill("{x} has {a} {t} and {y} has {b}. Who has [more|more of them]?", x=x, y=y, a=a, b=b, t=thing)
-            return q, f"{x if a > b else y} has more: {max(a, b)} against {min(a, b)}."
-        if at < 0.75:
-            q = d.fill("{x} has {a} {t} and [gets {b} more|finds another {b}]. How many are there now?", x=x, a=a, b=b,
-                       t=thing)
-            return q, f"{a} + {b} = {a + b}, so {x} has {a + b} {thing}."
-        names = d.several(d.name, d.number(3, 4))
-        values = d.several(lambda: d.number(1, 40), len(names))
-        listing = ", ".join(f"{n}: {v}" for n, v in zip(names, values, strict=True))
-        if at < 0.88:
-            best = d.one(("largest", "smallest"))
-            pick = (max if best == "largest" else min)(values)
-            return d.fill("{l}. [Who has|Which is] the {b} [number|value]?", l=listing, b=best),
-            f"{names[values.index(pick)]}, with {pick}."
-        return d.fill("{l}. What is the total?", l=listing), f"{' + '.join(map(str, values))} = {sum(values)}"
 
-    return "", [pair() for _ in range(d.one((1, 2, 2, 3)))]
+def _sum(d: Draw) -> tuple[str, str]:
+    at, (a, b) = d.random(), d.several(lambda: d.number(2, 99), 2)
+    thing, (x, y) = plural(d.word("thing")), d.several(d.name, 2)
+    if at < 0.25:
+        question = d.fill("[What is {a} + {b}?|How much is {a} + {b}?|Work out {a} + {b}.|Add {b} to {a}.]", a=a, b=b)
+        return question, f"{a} + {b} = {a + b}"
+    if at < 0.4:
+        a, b = max(a, b), min(a, b)
+        question = d.fill("[What is {a} - {b}?|How much is {a} - {b}?|Take {b} from {a}.]", a=a, b=b)
+        return question, f"{a} - {b} = {a - b}"
+    if at < 0.6:
+        question = d.fill("{x} has {a} {t} and {y} has {b}. Who has [more|more of them]?", x=x, y=y, a=a, b=b, t=thing)
+        return question, f"{x if a > b else y} has more: {max(a, b)} against {min(a, b)}."
+    if at < 0.75:
+        question = d.fill("{x} has {a} {t} and [gets {b} more|finds another {b}]. How many are there now?",
+                          x=x, a=a, b=b, t=thing)
+        return question, f"{a} + {b} = {a + b}, so {x} has {a + b} {thing}."
+    names = d.several(d.name, d.number(3, 4))
+    values = d.several(lambda: d.number(1, 40), len(names))
+    listing = ", ".join(f"{n}: {v}" for n, v in zip(names, values, strict=True))
+    if at < 0.88:
+        word, pick = d.one((("largest", max(values)), ("smallest", min(values))))
+        question = d.fill("{l}. [Who has|Which is] the {w} [number|value]?", l=listing, w=word)
+        return question, f"{names[values.index(pick)]}, with {pick}."
+    return f"{listing}. What is the total?", f"{' + '.join(map(str, values))} = {sum(values)}"
 
 
 def rewriting(d: Draw) -> Talk:
     """Rewrite a sentence: case, another word, order, tone."""
-    text = d.sentence()
+    return "", [_rewrite(d)]
+
+
+def _rewrite(d: Draw) -> tuple[str, str]:
+    text, at = d.sentence(), d.random()
     words = text.rstrip(".").split()
-    at, word = d.random(), d.one([w for w in words[1:] if len(w) > 3] or words)
+    word = d.one([w for w in words[1:] if len(w) > 3] or words)
     if at < 0.16:
-        return "", [(d.fill("[Write this in capitals|In upper case, please|Make it all capital letters]: {t}", t=text),
-                     text.upper())]
+        return d.fill("[Write this in capitals|In upper case, please|Make it all capitals]: {t}", t=text), text.upper()
     if at < 0.24:
-        return "", [(d.fill("[Write this in small letters|All in lower case, please]: {t}", t=text.upper()),
-                     text.lower())]
+        return d.fill("[Write this in small letters|All in lower case, please]: {t}", t=text.upper()), text.lower()
     if at < 0.5:
         new = d.one((d.made_up, d.name, lambda: d.word("thing"), lambda: d.word("adjective")))()
-        return "", [(d.fill("{t} [Replace {w} by {n}.|Write {n} instead of {w}.|Change {w} to {n}.]", t=text, w=word,
-                            n=new),
-                     " ".join(new if w == word else w for w in words) + ".")]
+        question = d.fill("{t} [Replace {w} by {n}.|Write {n} for {w}.|Change {w} to {n}.]", t=text, w=word, n=new)
+        return question, " ".join(new if w == word else w for w in words) + "."
     if at < 0.6:
-        return "", [(d.fill("{t} [Leave out|Drop|Remove] the word {w}.", t=text, w=words[1]),
-                     " ".join(words[:1] + words[2:]) + ".")]
+        question = d.fill("{t} [Leave out|Drop|Remove] the word {w}.", t=text, w=words[1])
+        return question, " ".join(words[:1] + words[2:]) + "."
     if at < 0.7:
-        return "", [(d.fill("{t} [How many words are there?|Count the words.]", t=text), f"{len(words)} words")]
+        return d.fill("{t} [How many words are there?|Count the words.]", t=text), f"{len(words)} words"
     if at < 0.78:
-        return "", [(d.fill("{t} [What is the last word?|Which word comes last?]", t=text), words[-1])]
+        return d.fill("{t} [What is the last word?|Which word comes last?]", t=text), words[-1]
     if at < 0.84:
         chosen = d.words(d.one(("animal", "food", "stem")), d.number(3, 5))
-        return "", [(d.fill("[Put these words in alphabetical order|Sort from A to Z]: {w}", w=", ".join(chosen)),
-                     ", ".join(sorted(chosen)))]
+        question = d.fill("[Put these words in alphabetical order|Sort from A to Z]: {w}", w=", ".join(chosen))
+        return question, ", ".join(sorted(chosen))
     rough, polite = d.one(reserve(FORMAL, d.split))
     slots = {"t": d.word("thing"), "day": d.one(DAYS), "n": d.person(), "p": f"{d.price()} euros"}
-    return "", [(d.fill("[Make this polite|Say this politely|Write this more formally]: {r}", r=d.fill(rough, **slots)),
-                 d.fill(polite, **slots))]
+    question = "[Make this polite|Say this politely|Write this more formally]: "
+    return d.fill(question) + d.fill(rough, **slots), d.fill(polite, **slots)
 
 
 def defining(d: Draw) -> Talk:
-    """Say what a word means, find the word for a meaning, or learn a word that is explained on the spot."""
-    at = d.random()
-    if at < 0.45:
-        pairs = []
+    """Say what a word means, find the word for a meaning, or learn words explained on the spot."""
+    pairs = []
+    if d.chance(0.45):
         for word, meaning in d.some(reserve(DEFINITIONS, d.split), d.number(1, 2)):
             noun = word if word in {"dawn", "winter"} else an(word)
-            pairs.append((d.fill("[What is {w}?|Can you explain what {w} is?|Tell me what {w} is.]", w=noun),
-                          f"{upper_first(noun)} is {meaning}.")
-                         if d.chance(0.6) else (d.fill("[Which word means|What is the word for] '{m}'?", m=meaning),
-                                                word))
+            if d.chance(0.6):
+                question = d.fill("[What is {w}?|Can you explain what {w} is?|Tell me what {w} is.]", w=noun)
+                pairs.append((question, f"{upper_first(noun)} is {meaning}."))
+            else:
+                pairs.append((d.fill("[Which word means|What is the word for] '{m}'?", m=meaning), word))
         return "", pairs
-    new, (thing, colour) = d.several(d.made_up, 3), (d.word("thing"), d.word("colour"))
-    meanings = [f"{d.word('adjective')} {d.word(s)}" for s in ("thing", "animal", "plant")]
-    text = " ".join(d.fill("[In our village|In my family|At the harbour] {w} is {m}.", w=an(w), m=an(m)) for w,
-                    m in zip(new, meanings, strict=True))
-    i = d.number(0, 2)
-    forward = (d.fill("What is {w}?", w=an(new[i])), f"{upper_first(an(new[i]))} is {an(meanings[i])}.")
-    back = (d.fill("[What do we call|What is the word for] {m}?", m=an(meanings[i])), new[i])
-    use = (d.fill("I bought {c} {w}. What did I buy?", c=an(colour), w=new[0]),
-           f"You bought {an(colour)} {new[0]}: {an(meanings[0])}.")
-    pairs = d.some((forward, back, use), d.number(1, 2))
+    new = d.several(d.made_up, 3)
+    meanings = [an(f"{d.word('adjective')} {d.word(s)}") for s in ("thing", "animal", "plant")]
+    text = " ".join(d.fill("[In our village|In my family|At the harbour|To a sailor] {w} is {m}.", w=an(w), m=m)
+                    for w, m in zip(new, meanings, strict=True))
+    i, bought = d.number(0, 2), f"{an(d.word('colour'))} {new[0]}"
+    pairs = d.some((
+        (f"What is {an(new[i])}?", f"{upper_first(an(new[i]))} is {meanings[i]}."),
+        (d.fill("[What do we call|What is the word for] {m}?", m=meanings[i]), new[i]),
+        (f"I bought {bought}. What did I buy?", f"You bought {bought}: {meanings[0]}.")), d.number(1, 2))
     return "", [(f"{text} {pairs[0][0]}", pairs[0][1]), *pairs[1:]]
 
 
@@ -202,8 +197,7 @@ def chatting(d: Draw) -> Talk:
     pairs = []
     for user, reply in d.some(reserve(CHAT, d.split), d.one((1, 2, 2))):
         slots = {"n": d.person(), "t": d.town(), "f": d.one(("tired", "happy", "sad", "busy", "worried", "glad")),
-                 "h": d.word("hobby"),
-                 "a": d.word("adjective"), "m": d.word("animal"), "o": d.word("food")}
+                 "h": d.word("hobby"), "a": d.word("adjective"), "m": d.word("animal"), "o": d.word("food")}
         slots["a2"] = an(slots["a"])
         pairs.append((d.fill(user, **slots), d.fill(reply, **slots)))
     return "", pairs
@@ -211,24 +205,20 @@ def chatting(d: Draw) -> Talk:
 
 def styling(d: Draw) -> Talk:
     """Answer in the style the system turn, or the user, asks for."""
-    _, names, attributes, values = entities(d, 1, 2)
-    facts = [upper_first(state(d, a, names[0], v)) for a, v in zip(attributes, values[0], strict=True)]
-    plain, question = facts[0] + ".", d.fill(attributes[0].questions, n=names[0]) + "?"
-    greeting = d.one(("Hello!", "Good day!", "Dear friend,", "Greetings!", "Hi there!"))
-    name = d.name()
+    _, (name,), attributes, (values,) = entities(d, 1, 2)
+    facts = [upper_first(state(d, a, name, v)) for a, v in zip(attributes, values, strict=True)]
+    plain, value, label = f"{facts[0]}.", values[0], attributes[0].label
+    greeting, signed = d.one(("Hello!", "Good day!", "Dear friend,", "Greetings!", "Hi there!")), d.name()
     style, answer = d.one((
-        (f"Start every answer with '{greeting}'", f"{greeting} {plain}"), (f"Sign every answer with {name}.",
-                                                                           f"{plain}\n{name}"),
-        ("Write everything in capitals.", plain.upper()), ("Answer with the value only.", str(values[0][0])),
-        ("Put every answer in quotes.", f'"{plain}"'), ("End every answer with an exclamation mark.", f"{facts[0]}!"),
-        ("Put the answer in square brackets.", f"[{values[0][0]}]"), ("Answer as a bullet.", f"- {plain}"),
-        (f"Write '{attributes[0].label}', a colon and the value.", f"{attributes[0].label}: {values[0][0]}"),
-        ("Put stars around the answer.", f"**{values[0][0]}**"), ("Begin with 'Answer' and a dash.",
-                                                                  f"Answer - {values[0][0]}")))
-    text = " ".join(f"{f}." for f in facts)
-    if d.chance(0.6):
-        return style, [(f"{text} {question}", answer)]
-    return "", [(f"{text} {question} {style}", answer)]
+        (f"Start every answer with '{greeting}'", f"{greeting} {plain}"),
+        (f"Sign every answer with {signed}.", f"{plain}\n{signed}"), ("Write everything in capitals.", plain.upper()),
+        ("Answer with the value only.", str(value)), ("Put every answer in quotes.", f'"{plain}"'),
+        ("End every answer with an exclamation mark.", f"{facts[0]}!"), ("Answer as a bullet.", f"- {plain}"),
+        ("Give the value in square brackets.", f"[{value}]"), ("Put stars around the value.", f"**{value}**"),
+        (f"Write '{label}', a colon and the value.", f"{label}: {value}"),
+        ("Begin with 'Answer' and a dash, then the value.", f"Answer - {value}")))
+    asked = f"{facts[0]}. {facts[1]}. {d.fill(attributes[0].questions, n=name)}?"
+    return (style, [(asked, answer)]) if d.chance(0.6) else ("", [(f"{asked} {style}", answer)])
 
 
 def planning(d: Draw) -> Talk:
@@ -240,12 +230,10 @@ def planning(d: Draw) -> Talk:
         (f"buy the cheaper {thing}, in {x} or in {y}", f"ask for the price of {an(thing)} in {x}",
          f"ask for the price in {y}", "take the lower one"),
         (f"travel from {x} to {y}", f"find a train that goes from {x} to {y}", "note when it leaves", "book a seat"),
-        (f"send {an(thing)} to {x}", f"weigh the {thing}", "work out the postage",
-         f"take it to the post office in {town}"),
+        (f"send {an(thing)} to {x}", f"weigh the {thing}", "work out the postage", "take it to the post office"),
         (f"know what three {plural(thing)} cost", f"look up the price of one {thing}", "multiply it by three",
-         "tell you the total"),
-        (f"meet {d.person()} in {x}", f"find a day when both are free", f"look for a quiet place in {x}",
-         "send an invitation"),
+         "give the total"),
+        (f"meet {d.person()} in {x}", "find a free day", f"look for a quiet place in {x}", "send an invitation"),
         (f"sell {an(thing)}", f"find out what {an(thing)} is worth", f"take a picture of the {thing}",
          f"offer it to people in {x}"),
         (f"cook {d.word('food')} for {d.number(2, 9)} people", "look for a recipe", "work out how much is needed",
@@ -253,15 +241,14 @@ def planning(d: Draw) -> Talk:
         (f"learn {d.word('language')}", f"find a teacher in {x}", "agree on a day", "practise every evening"),
         (f"know how far it is from {x} to {y} by way of {town}", f"find the distance from {x} to {town}",
          f"find the distance from {town} to {y}", "add the two")))
-    ask = d.fill("[I want to|I would like to|My friend wants to] {g}. [How would you go about it?|What would you do first?|What are the steps?|How do I start?|Make a plan.]", g=goal)
-    if "first" in ask or "start" in ask:
-        more = d.fill("[And then?|What comes next?|After that?]")
-        return "", [(ask, d.fill("First I would {f}.", f=first)), (more,
-                                                                   d.fill("Then I would {t}, and [finally|at the end] {l}.", t=then, l=last))]
-    return "", [(ask, d.fill(("First I would {f}, then {t}, and [finally|at the end|last of all] {l}.",
-                              "1. {F}\n2. {T}\n3. {L}",
-                              "I would {f}. [Next|Then] I would {t}. [Finally|At the end] I would {l}."),
-                             f=first, t=then, l=last, F=upper_first(first), T=upper_first(then), L=upper_first(last)))]
+    ask = d.fill("[I want to|I would like to|My friend wants to] {g}. ", g=goal)
+    if d.chance(0.35):
+        return "", [(ask + d.fill("[What would you do first?|How do I start?]"), f"First I would {first}."),
+                    (d.fill("[And then?|What comes next?|After that?]"), f"Then I would {then}, and then {last}.")]
+    answer = d.fill(("First I would {f}, then {t}, and [finally|at the end|last of all] {l}.", "1. {F}\n2. {T}\n3. {L}",
+                     "I would {f}. [Next|Then] I would {t}. [Finally|At the end] I would {l}."), f=first, t=then,
+                    l=last, F=upper_first(first), T=upper_first(then), L=upper_first(last))
+    return "", [(ask + d.fill("[How would you go about it?|What are the steps?|Make a plan.]"), answer)]
 
 
 MAKERS: dict[str, Callable[[Draw], Talk]] = {

@@ -24,13 +24,13 @@ MONTHS = ("January", "February", "March", "April", "May", "June", "July", "Augus
 POOLS: dict[str, tuple[str, ...]] = {key: tuple(text.replace("\n", " ").split()) for key, text in {
     "first": """Anna Omar Lucía Jonas Mei Pedro Fatima Erik Zoë Ravi Clara Hugo Nora Tomás Ingrid Samuel Aisha Luca
         Hélène Marek Yuki Leo Björn Sara Dmitri Eva Noah Chloé Karim Greta Felix Amina Søren Rosa Ivan Maya Otto Inês
-        André Lena Viktor Nina José Hana Oscar Elif Théo Ruth Paulo Jasmin Emil Vera Kwame Alma Émile Tara Henrik Lola""",
+        André Lena Viktor Nina José Hana Oscar Elif Théo Ruth Paulo Jasmin Emil Vera Kwame Alma Émile Tara Henrik""",
     "town": """Lyon Oslo Porto Krakow Bergen Seville Zürich Turin Leeds Ghent Malmö Nantes Vienna Riga Córdoba Bilbao
         Cork Aarhus Genoa Basel Dresden Florence Tallinn Utrecht Köln Dover Granada Lille Munich Nice Odense Prague
         Rouen Salzburg Tampere Uppsala Venice Warsaw York Zagreb Besançon Brno Cádiz Dublin Esbjerg Geneva Helsinki
         Innsbruck León Madrid Naples Orléans Pisa Rome Siena Toulouse Vilnius Bath Plzeň Lisbon""".replace("ň", "n"),
-    "country": """Norway Spain Peru Kenya Japan Canada Italy Egypt Chile India Poland Greece Brazil Ghana Vietnam Iceland
-        Mexico Turkey Portugal Morocco Finland Austria Nepal Cuba Ireland Senegal Malta Jordan Latvia Ecuador""",
+    "country": """Norway Spain Peru Kenya Japan Canada Italy Egypt Chile India Poland Greece Brazil Ghana Vietnam
+        Iceland Mexico Turkey Portugal Morocco Finland Austria Nepal Cuba Ireland Senegal Malta Latvia Ecuador""",
     "language": """French Dutch Spanish Arabic Polish Greek Hindi Danish Korean Turkish Welsh Italian Swahili Czech
         Japanese Finnish German Catalan Basque Icelandic Hungarian Thai Estonian Norwegian Portuguese""",
     "colour": """red blue green yellow orange purple brown black white grey pink silver golden violet turquoise
@@ -41,7 +41,7 @@ POOLS: dict[str, tuple[str, ...]] = {key: tuple(text.replace("\n", " ").split())
         plumber librarian barber waiter judge miner potter writer cook driver fisherman doctor weaver actor banker
         builder photographer translator mechanic florist journalist""",
     "animal": """dog cat horse parrot goat rabbit donkey owl fox otter turtle goose bear wolf camel pony hamster falcon
-        seal lizard sheep crow hedgehog penguin squirrel tiger zebra monkey duck badger elephant deer swan panda beaver""",
+        seal lizard sheep crow hedgehog penguin squirrel tiger zebra monkey duck badger elephant deer swan panda""",
     "food": """bread cheese rice apples soup honey noodles beans plums fish olives carrots pears dumplings cherries
         pancakes potatoes onions grapes lentils mushrooms walnuts yoghurt chocolate pasta melons spinach figs butter
         lemons salad peaches corn almonds biscuits""",
@@ -55,12 +55,12 @@ POOLS: dict[str, tuple[str, ...]] = {key: tuple(text.replace("\n", " ").split())
         bamboo violet thistle moss clover jasmine holly""",
     "shop": """bakery bookshop pharmacy café florist butcher hardware-shop toy-shop bank library cinema museum gym
         laundry theatre restaurant hotel garage dairy tea-room zoo gallery market school hospital""",
-    "adjective": """small old quiet bright heavy tall young clever strange gentle brave tired wide cold shiny narrow round
-        proud lazy soft quick dusty warm hungry famous plain lonely sharp cheerful sleepy curious wooden muddy silent
-        friendly broken empty fresh golden tiny""",
-    "place": """garden kitchen harbour forest market tower bridge meadow cellar attic station river village beach valley
-        castle barn courtyard library island orchard mill square cave balcony school hill lake tunnel stable
-        lighthouse workshop park windmill church""",
+    "adjective": """small old quiet bright heavy tall young clever strange gentle brave tired wide cold shiny narrow
+        round proud lazy soft quick dusty warm hungry famous plain lonely sharp cheerful sleepy curious wooden muddy
+        silent friendly broken empty fresh golden tiny""",
+    "place": """garden kitchen harbour forest market tower hall meadow cellar attic station theatre village office
+        valley castle barn courtyard library pantry orchard mill garage chapel school palace bathroom tunnel
+        stable lighthouse workshop park windmill church""",
     "verb": """sleeps waits sings works hides rests dances reads studies whispers plays stays eats listens dreams walks
         paints laughs trains jumps stands hums runs sits smiles""",
     "stem": """lantern river cloud marble copper willow anchor comet saffron pebble harbour meadow ember falcon thistle
@@ -73,13 +73,14 @@ POOLS: dict[str, tuple[str, ...]] = {key: tuple(text.replace("\n", " ").split())
 
 # A first syllable ends in its first vowel and every other syllable starts with a consonant, so a made-up
 # word has exactly one first syllable: the division holds for whole words.
-STARTS = tuple(c + v for v in "aeiou" for c in
-               "b br c d dr f fl g gr h j k kl kr l m n p pl pr qu r s sh sk sl st t th tr v w y z zh".split())
-MIDDLES = tuple("ra li no ve ma do se ti lo ba ru den mil ka ster bo ni lan ver go zi pe fa ".split())
-ENDS = tuple("""ra lin dor vik na mont sel ton ka ris mer do lia nox ven bury ta len gard mi ros del na quin wick zan fi
-    lo by sen dra tel nis mar vo ly""".split())
-ODD_ENDS = tuple("""lél rè mês lë tán dà vâr sä bãn nål mí lìs rîn nï dós lò vôn dö lõ rú mù sûl nün døl tæ léa reš želi liß ñe
-    ña ça lço sße ša naž toñ mæl gøy""".split())
+_ONSETS, MIDDLES, ENDS, ODD_ENDS = (tuple(line.split()) for line in (
+    "b br c d dr f fl g gr h j k kl kr l m n p pl pr qu r s sh sk sl st t th tr v w y z zh",
+    "ra li no ve ma do se ti lo ba ru den mil ka ster bo ni lan ver go zi pe fa",
+    "ra lin dor vik na mont sel ton ka ris mer do lia nox ven bury ta len gard mi ros del na quin wick zan fi lo by "
+    "sen dra tel nis mar vo ly",
+    "lél rè mês lë tán dà vâr sä bãn nål mí lìs rîn nï dós lò vôn dö lõ rú mù sûl nün døl tæ léa reš želi liß ñe ña ça "
+    "lço sße ša naž toñ mæl gøy"))
+STARTS = tuple(onset + vowel for vowel in "aeiou" for onset in _ONSETS)
 
 _SLOT = re.compile(r"\[([^\[\]]*)\]|\{(\w+)\}")
 _SYMBOLS = string.punctuation + " "
