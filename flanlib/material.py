@@ -32,7 +32,7 @@ def material(preset: Preset) -> Material:
     """Return the lab's material, or that of the real data in ``FLAN_DATA``.
 
     In the lab, the held-out trajectories use tools and values that no training text has. In real data they
-    are other requests: a request's rows are on one side only, and a hash of the request decides which.
+    are other requests, an eighth of them: a request's rows are on one side only, by a hash of its text.
     Real data brings its own plain chat where it has some; else the lab's is used.
     Raises FlanError if the real data holds no trajectory to train on or none to hold out.
     """
@@ -45,18 +45,21 @@ def material(preset: Preset) -> Material:
         tally.keep(len(train) + len(heldout) + len(natural))
         return Material("lab", train, heldout, natural, tally)
     trajectories, conversations, tally = sources.load(data)
-    held = [t for t in trajectories if _bucket(t.query) == 0][: preset.heldout]
-    train = [t for t in trajectories if _bucket(t.query) != 0]
+    requests = sorted({_hash(t.query) for t in trajectories})
+    apart = set(requests[: min(preset.heldout, max(1, len(requests) // 8))])
+    held = [t for t in trajectories if _hash(t.query) in apart][: preset.heldout]
+    train = [t for t in trajectories if _hash(t.query) not in apart]
     if not train or not held:
-        raise FlanError(data, found=f"{len(train)} trajectories to train on and {len(held)} to hold out",
-                        expected="some of each", remedy=f"Name data with more trajectories. {tally}")  # fmt: skip
+        raise FlanError(data, found=f"{len(trajectories)} trajectories of {len(requests)} requests",
+                        expected="two requests or more, to train on and to hold out",
+                        remedy=f"Name data with more trajectories. {tally}")  # fmt: skip
     order = _rng("real").permutation(len(train))[: preset.trajectories]
     return Material(source_name(data), [train[i] for i in sorted(order)], held,
                     conversations[: preset.heldout] or natural, tally)  # fmt: skip
 
 
-def _bucket(query: str, of: int = 8) -> int:
-    return int.from_bytes(hashlib.sha256(query.strip().lower().encode()).digest()[:4]) % of
+def _hash(request: str) -> str:
+    return hashlib.sha256(request.strip().lower().encode()).hexdigest()
 
 
 def _rng(purpose: str) -> np.random.Generator:

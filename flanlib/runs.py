@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from flanlib.records import Conversation
 from flanlib.tally import Tally
 from flanlib.templates import get_template
 from flanlib.tokens import Example, encode_all, load_tokenizer
-from flanlib.train import Schedule, draw, fit, measure
+from flanlib.train import CONTEXT, Schedule, draw, fit, measure
 
 # Raise it when training or measuring changes what comes out; a reworded comment costs nobody a rerun.
 VERSION = 1
@@ -41,6 +41,23 @@ def examples(conversations: Sequence[Conversation], preset: Preset, tally: Tally
     """Tokenise conversations as the preset's model reads them; what does not fit is counted."""
     tokenizer, template = reader(preset)
     return encode_all(conversations, tokenizer, template, max_tokens=preset.row_tokens, tally=tally)
+
+
+def fitted(preset: Preset, *corpora: Sequence[Conversation], longest: int = 4096, passes: int = 3) -> Preset:
+    """Fit a preset to its texts: rows that hold 19 of 20 conversations, and no more than a few passes over them.
+
+    Rows are lengthened by doubling, up to ``longest`` tokens, with fewer of them in a step; the budget of trained
+    tokens is cut to ``passes`` passes over the corpus that has the fewest, so that forms stay at equal budgets.
+    """
+    reach = max(longest, preset.row_tokens)
+    encoded = [examples(rows, replace(preset, row_tokens=reach), Tally("fitting")) for rows in corpora]
+    wanted = max((np.percentile([len(row) for row in rows], 95) for rows in encoded if rows), default=0)
+    rows, step = preset.row_tokens, preset.rows_per_step
+    while rows < min(wanted, reach):
+        rows, step = 2 * rows, max(1, step // 2)
+    least = min(sum(int((row.kinds != CONTEXT).sum()) for row in corpus) for corpus in encoded)
+    return replace(preset, row_tokens=rows, rows_per_step=step, rows_per_pass=min(step, preset.rows_per_pass),
+                   trained_tokens=min(preset.trained_tokens, passes * least))  # fmt: skip
 
 
 def untuned(label: str, conversations: Sequence[Conversation], preset: Preset, tally: Tally) -> Path:

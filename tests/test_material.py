@@ -1,0 +1,53 @@
+import json
+
+import pytest
+
+from flanlib.material import material
+from flanlib.presets import PRESETS, preset
+from flanlib.records import FlanError
+
+SMOKE = PRESETS["smoke"]
+
+
+def fireact(questions):
+    return "".join(json.dumps({"messages": [
+        {"role": "user", "content": question},
+        {"role": "assistant", "content": f"Thought: look\nAction: search[{question}]"},
+        {"role": "user", "content": "Observation: found"},
+        {"role": "assistant", "content": "Thought: done\nAction: finish[yes]"},
+    ]}) + "\n" for question in questions)  # fmt: skip
+
+
+def test_the_labs_material_is_the_same_every_time_and_apart_from_its_heldout_part():
+    first, again = material(SMOKE), material(SMOKE)
+    assert first.train == again.train
+    assert first.natural == again.natural
+    assert (len(first.train), len(first.heldout), len(first.natural)) == (12, 6, 6)
+    names = [{tool.name for t in part for tool in t.tools} for part in (first.train, first.heldout)]
+    assert not names[0] & names[1]
+
+
+def test_real_rows_of_one_request_are_on_one_side_only(tmp_path, monkeypatch):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(fireact([f"What is item {i % 20}?" for i in range(60)]))
+    monkeypatch.setenv("FLAN_DATA", str(path))
+    found = material(SMOKE)
+    assert found.name == "mine"
+    assert found.tally.kept == 60
+    assert len(found.heldout) == 6
+    assert len(found.train) == 12
+    assert not {t.query for t in found.train} & {t.query for t in found.heldout}
+
+
+def test_data_without_enough_trajectories_is_refused_with_its_tally(tmp_path, monkeypatch):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(fireact(["What is it?"] * 3))
+    monkeypatch.setenv("FLAN_DATA", str(path))
+    with pytest.raises(FlanError, match=r"3 trajectories of 1 requests.*mine\.jsonl: 3 seen, 3 kept"):
+        material(SMOKE)
+
+
+def test_a_wrong_preset_name_lists_the_right_ones(monkeypatch):
+    monkeypatch.setenv("FLAN_PRESET", "huge")
+    with pytest.raises(FlanError, match="FLAN_PRESET: found 'huge'; expected one of smoke, lab, consumer, paper"):
+        preset()
