@@ -20,6 +20,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from tqdm import tqdm
 
 from flanlib.presets import FIGURES, ROOT, output, preset
 from flanlib.records import FlanError
@@ -90,10 +91,13 @@ def run(path: Path) -> Path:
     Raises FlanError, with the end of the traceback, if a cell fails, and if the result is too large to read.
     """
     book = nbformat.read(path, as_version=4)
-    client = NotebookClient(book, kernel_name="python3", kernel_manager_class=ThisInterpreter, timeout=None,
-                            record_timing=False, resources={"metadata": {"path": str(path.parent)}})  # fmt: skip
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
     try:
-        client.execute()
+        with tqdm(total=len(code), desc=path.name, unit="cell", leave=False, disable=None) as bar:
+            client = NotebookClient(book, kernel_name="python3", kernel_manager_class=ThisInterpreter, timeout=None,
+                                    record_timing=False, resources={"metadata": {"path": str(path.parent)}},
+                                    on_cell_executed=lambda **_: bar.update())  # fmt: skip
+            client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise _failure(path, book, error) from None
     text = nbformat.writes(normalise(book)) + "\n"
@@ -131,7 +135,7 @@ def _outputs(outputs: list) -> list:
             joined = bool(kept) and kept[-1].output_type == "stream" and kept[-1].name == out.name
             text = (kept[-1].text if joined else "") + out.text
             if out.name == "stderr":
-                text = "".join(line for line in _lines(text) if not PROGRESS.search(line))
+                text = "".join(line for line in _lines(text) if line.strip() and not PROGRESS.search(line))
             if joined:
                 kept.pop()
             out.text = ADDRESS.sub("0x", text)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from flanlib.records import KINDS, Conversation, FlanError, clip
 from flanlib.tally import Tally
@@ -123,7 +123,7 @@ def encode_all(
     """
     conversations, template = list(conversations), bind(template, tokenizer)
     examples = []
-    with tqdm(total=len(conversations), desc="tokenise", unit=" conversations", leave=False, disable=None) as bar:
+    with tqdm(total=len(conversations), desc="tokenise", unit=" conversations", leave=False) as bar:
         for start in range(0, len(conversations), CHUNK):
             chunk = conversations[start : start + CHUNK]
             for conversation, result in zip(chunk, _encode(chunk, tokenizer, template, max_tokens), strict=True):

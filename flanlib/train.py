@@ -145,7 +145,7 @@ class Progress(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         """Open the bar, at the step that a resumed run goes on from."""
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step", leave=False,
-                        disable=not state.is_world_process_zero or None)  # fmt: skip
+                        disable=not state.is_world_process_zero)  # fmt: skip
 
     def on_step_end(self, args, state, control, **kwargs):
         """Move the bar."""
@@ -218,7 +218,7 @@ def measure(model: torch.nn.Module, examples: Sequence[Example], *, tokens_per_p
     model.eval()
     where, found = next(model.parameters()).device, {}
     order = sorted(range(len(examples)), key=lambda i: (len(examples[i].ids), i))
-    with tqdm(total=len(order), desc=label, unit="row", leave=False, disable=None) as bar:
+    with tqdm(total=len(order), desc=label, unit="row", leave=False) as bar:
         while order:
             longest = len(examples[order[-1]].ids)
             chosen = [order.pop() for _ in range(min(len(order), max(1, tokens_per_pass // longest)))]

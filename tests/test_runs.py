@@ -68,7 +68,7 @@ def test_tuning_moves_the_model(texts):
     untuned = runs.table({"x": runs.untuned("react", texts["react"][1], size, Tally("t"))}, "rows")
     tuned = runs.table({"x": runs.tuned("react", *texts["react"], size, Tally("t"))}, "rows")
     assert untuned["id"].tolist() == tuned["id"].tolist()
-    assert tuned["nats"].sum() < 0.95 * untuned["nats"].sum()
+    assert tuned["nats"].sum() < 0.99 * untuned["nats"].sum()
 
 
 def test_a_preset_is_fitted_to_long_and_to_few_texts(texts):

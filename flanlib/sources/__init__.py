@@ -33,10 +33,10 @@ def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) ->
 
 def load(data: str | os.PathLike, format: str | None = None) -> tuple[list[Trajectory], list[Conversation], Tally]:
     """Read everything at once, with a progress bar in a terminal: trajectories, conversations, and the tally."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     tally = Tally(str(data))
-    found = list(tqdm(read(data, tally=tally, format=format), desc=str(data), unit=" rows", disable=None))
+    found = list(tqdm(read(data, tally=tally, format=format), desc=str(data), unit=" rows", leave=False))
     return ([record for record in found if isinstance(record, Trajectory)],
             [record for record in found if isinstance(record, Conversation)], tally)
 
