@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 # bitsandbytes warns that a gemm for repacked layers is missing; layers are never repacked here (keep_layout).
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+# peft asks transformers for an attribute that has been renamed: nothing that a reader of a notebook could act on.
+warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model

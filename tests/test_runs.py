@@ -48,7 +48,9 @@ def test_the_same_run_in_another_folder_gives_the_same_bytes(texts, tmp_path, mo
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("change", [{"lora_rank": 8}, {"learning_rate": 1e-3}, {"trained_tokens": 700}, {"seeds": (1,)}])
+@pytest.mark.parametrize(
+    "change", [{"lora_rank": 8}, {"learning_rate": 1e-3}, {"trained_tokens": 700}, {"seeds": (1,)}]
+)
 def test_whatever_changes_the_result_changes_the_folder(texts, change, monkeypatch):
     monkeypatch.setattr(store, "cached", lambda name, config, build: f"{name}-{store.digest(config)}")
     a, b = (runs.tuned("react", *texts["react"], size, Tally("t")) for size in (SMOKE, replace(SMOKE, **change)))
