@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flanlib.lab import talk
 from flanlib.lab.domains import DOMAINS
 from flanlib.lab.tasks import WORDS, statistics, tasks, trajectories
 from flanlib.lab.tools import number
@@ -341,3 +342,15 @@ def test_readme_counts_are_the_worlds():
     verbs = Counter(t.verb for t in WORLD.tools.values())
     for verb, n in verbs.items():
         assert counted[f"`{verb}`"][0] == str(n)
+
+
+def test_the_bases_texts_hold_no_tool_and_no_held_out_value_of_the_world():
+    made = WORLD
+    drawn = talk.conversations(2000, rng=np.random.default_rng(11))
+    text = "\n".join(turn.text for conversation in drawn for turn in conversation.turns)
+    words = set(re.findall(r"\w+", text))
+    assert not words & set(made.tools)
+    assert not [tool.tool.description for tool in made.tools.values() if tool.tool.description in text]
+    names = {value for value in made.values("heldout") if not any(c.isdigit() for c in value)}
+    found = [name for name in names if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text)]
+    assert not found
