@@ -84,7 +84,7 @@ def test_a_notebook_ends_by_showing_its_claims(path):
 
 @every_notebook
 def test_prose_and_code_keep_company(path):
-    assert 2 <= words(path) <= 12
+    assert 3 <= words(path) <= 7
 
 
 @every_notebook
