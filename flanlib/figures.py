@@ -54,7 +54,17 @@ FORMS: dict[str, Look] = {
     "chat": Look("#cc78bc", "--", "D", "", "dashed"),
     "json": Look("#029e73", ":", "s", "", "dotted"),
 }
+FORM_NAMES = {"react": "ReAct form", "json": "JSON form", "chat": "chat form"}
 OTHER = Look("#0173b2", "-", "^", "", "solid")  # texts of no form: ordinary talk
+
+
+def form_name(form: str) -> str:
+    """Name a form for a reader.
+
+    >>> form_name("react")
+    'ReAct form'
+    """
+    return FORM_NAMES.get(form, f"{form} form")
 
 
 class Picture(Figure):
@@ -197,7 +207,7 @@ def loss_by_kind(frame: pd.DataFrame, paper: Mapping[str, float] | None = None) 
                       markersize=5, markevery=max(1, len(rows) // 8), linewidth=1.8, label=kind)  # fmt: skip
             axes.fill_between(rows["trained_tokens"], rows["low"], rows["high"], color=look.colour, alpha=0.18, lw=0)
         end = lines["trained_tokens"].max()
-        axes.set(title=f"{form} form", xlabel="trained tokens", yscale="log", xlim=(-0.02 * end, 1.12 * end),
+        axes.set(title=form_name(form), xlabel="trained tokens", yscale="log", xlim=(-0.02 * end, 1.12 * end),
                  ylim=(floor, ceiling))  # fmt: skip
         axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
         last = sorted(lines.groupby("kind")[column].last())
@@ -234,7 +244,7 @@ def content_by_form(frame: pd.DataFrame) -> Figure:
         rows, look = frame[frame["form"] == form], FORMS.get(form, OTHER)
         x = [kinds.index(kind) + 0.22 * (i - (len(forms) - 1) / 2) for kind in rows["kind"]]
         axes.errorbar(x, rows[column], yerr=_errors(rows, column), fmt=look.marker, color=look.colour, markersize=6,
-                      capsize=4, linewidth=1.6, label=f"{form} form")  # fmt: skip
+                      capsize=4, linewidth=1.6, label=form_name(form))  # fmt: skip
         for at, value in zip(x, rows[column], strict=True):
             side = -1 if i < len(forms) / 2 else 1
             axes.annotate(f"{value:.3g}", (at, value), (9 * side, 0), textcoords="offset points", color=INK,

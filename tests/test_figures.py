@@ -140,7 +140,7 @@ def test_loss_axes_name_their_unit_and_lines_their_kind(column):
     assert f"loss (nats per {column[9:]}), log scale" in told
     assert "n = 3 seeds" in told
     assert "paper, content: 0.54" in told
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["react form", "chat form"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["ReAct form", "chat form"]
     for axes in figure.axes:
         lines = {line.get_label(): line for line in axes.get_lines()}
         for kind in CAPABILITIES:
