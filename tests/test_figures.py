@@ -144,7 +144,7 @@ def test_loss_axes_name_their_unit_and_lines_their_kind(column):
     for axes in figure.axes:
         lines = {line.get_label(): line for line in axes.get_lines()}
         for kind in CAPABILITIES:
-            rows = frame[(frame["form"] == axes.get_title(loc="left").split()[0]) & (frame["kind"] == kind)]
+            rows = frame[(frame["form"] == axes.get_title(loc="left").split()[0].lower()) & (frame["kind"] == kind)]
             np.testing.assert_allclose(lines[kind].get_ydata(), rows[column])
             assert lines[kind].get_marker() == STYLE[kind].marker
     low, high = figure.axes[0].get_ylim()
