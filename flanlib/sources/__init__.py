@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from tqdm.auto import tqdm
+
 from flanlib.records import Conversation, FlanError, Trajectory
 from flanlib.sources import agentinstruct, chat, fireact, toolbench
 from flanlib.sources.common import Drop, reason_of
@@ -32,9 +34,7 @@ def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) ->
 
 
 def load(data: str | os.PathLike, format: str | None = None) -> tuple[list[Trajectory], list[Conversation], Tally]:
-    """Read everything at once, with a progress bar in a terminal: trajectories, conversations, and the tally."""
-    from tqdm.auto import tqdm
-
+    """Read everything at once, with a progress bar: trajectories, conversations, and the tally."""
     tally = Tally(str(data))
     found = list(tqdm(read(data, tally=tally, format=format), desc=str(data), unit=" rows", leave=False))
     return ([record for record in found if isinstance(record, Trajectory)],
