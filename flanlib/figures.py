@@ -196,7 +196,8 @@ def loss_by_kind(frame: pd.DataFrame, paper: Mapping[str, float] | None = None) 
     column, label = _measure(frame, "loss_by_kind")
     forms, kinds = _in_order(frame["form"], FORMS), _kinds(frame, "loss_by_kind")
     drawn = [*frame[column], *(paper or {}).values()]
-    floor, ceiling = min(v for v in drawn if v > 0) * 0.7, max(drawn) * 1.3
+    least = min(v for v in drawn if v > 0)
+    floor, ceiling = max(min(v for v in (*drawn, *frame["low"]) if v > 0), least / 4) * 0.7, max(drawn) * 1.3
     figure = Picture(figsize=(1.2 + 4.3 * len(forms), 4.2), layout="constrained")
     panels = figure.subplots(1, len(forms), sharey=True, squeeze=False)[0]
     for axes, form in zip(panels, forms, strict=True):
@@ -254,7 +255,8 @@ def content_by_form(frame: pd.DataFrame) -> Figure:
         labels[row["kind"]] += f"\n{row['form']}: {row[column]:+.3f}\n[{row['low']:+.3f}, {row['high']:+.3f}]"
     axes.set(xlim=(-0.6, len(kinds) - 0.4), xticks=range(len(kinds)), xticklabels=list(labels.values()),
              ylabel=f"held-out {label}")  # fmt: skip
-    axes.set_ylim(0, frame[[column, "high"]].max().max() * 1.12)
+    top = frame[[column, "high"]].max().max() * 1.12
+    axes.set_ylim(-0.03 * top, top)  # a point at zero stays whole
     axes.grid(axis="x", visible=False)
     figure.legend(loc="outside lower center", ncols=len(forms), frameon=False,
                   title=f"line: 95 % interval, {_counts(frame['n'], 'conversations')}")  # fmt: skip
