@@ -98,7 +98,9 @@ def number(value: Any, digits: int = 3) -> str:
 
 class _Reading(string.Formatter):
     def format_field(self, value: Any, spec: str) -> str:
-        """Fill in one value; text is escaped so that it cannot become markup."""
+        """Fill in one value, a dash for a missing one; text is escaped so that it cannot become markup."""
+        if isinstance(value, float) and math.isnan(value):
+            return number(value)
         if isinstance(value, str):
             return html.escape(format(value, spec))
         return format(value, spec) if spec else number(value)
