@@ -1,0 +1,93 @@
+import json
+from collections import Counter
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from flanlib import pretrain, store
+from flanlib.dialects import render_all
+from flanlib.lab import talk, tasks
+from flanlib.packing import pack
+from flanlib.presets import LAB_BASE
+from flanlib.records import KINDS
+from flanlib.tally import Tally
+from flanlib.templates import render
+from flanlib.tokens import encode_all, load_tokenizer
+
+TINY = pretrain.Recipe(vocabulary=600, width=64, layers=1, conversations=(60, 40), drills=12, tokens_per_step=1024)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Draw a few texts where the recipe's fixed samples would take many."""
+    whole = pretrain.draw
+    monkeypatch.setattr(pretrain, "draw", lambda recipe, n, *rest: whole(recipe, min(n, 200), *rest))
+
+
+def test_a_base_is_trained_whole_and_the_same_again(tmp_path, monkeypatch, few):
+    found = []
+    for name in ("a", "b"):
+        monkeypatch.setattr(store, "RUNS", tmp_path / name / "runs")
+        folder = pretrain.train_base(TINY, tmp_path / name / "base")
+        found.append({p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"})
+        told = json.loads((folder / "manifest.json").read_text())
+        assert told["config"]["conversations"] == [60, 40]
+        assert told["heldout_nats_per_token"] < np.log(600)
+    assert found[0] == found[1]
+    assert {"model.safetensors", "config.json", "tokenizer.json", "losses.csv"} <= set(found[0])
+
+
+def test_a_stage_that_is_done_is_not_trained_again(tmp_path, monkeypatch, few):
+    monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
+    folder = pretrain.train_base(TINY, tmp_path / "base")
+    first = (folder / "model.safetensors").read_bytes()
+    (run,) = store.RUNS.iterdir()
+    (run / "manifest.json").unlink()
+    monkeypatch.setattr(pretrain, "fit", lambda *_, **__: pytest.fail("trained again"))
+    assert (pretrain.train_base(TINY, tmp_path / "base") / "model.safetensors").read_bytes() == first
+
+
+def test_in_the_first_stage_everything_but_first_tokens_and_padding_is_a_target():
+    tokenizer = load_tokenizer(LAB_BASE)
+    drawn = talk.conversations(30, rng=np.random.default_rng(0))
+    for row in pretrain.rows(drawn, tokenizer, row_tokens=256, every=True, tally=Tally("t")):
+        end = sum(row.lengths)
+        assert np.all((row.kinds[:end] == pretrain.GENERAL) == (row.positions[:end] > 0))
+        assert np.all(row.kinds[end:] == KINDS.index("context"))
+
+
+def test_a_drill_repeats_itself_and_only_the_repetitions_are_targets():
+    tokenizer = load_tokenizer(LAB_BASE)
+    for drill in pretrain.drills(50, tokenizer, rng=np.random.default_rng(0)):
+        period = int(np.argmax(drill.kinds == pretrain.GENERAL)) - 1
+        assert 3 <= period <= 48
+        assert np.array_equal(drill.ids[period:], drill.ids[:-period])
+        assert len(drill) <= 256
+
+
+def test_the_shipped_base_is_the_one_that_this_code_trains():
+    told = json.loads((LAB_BASE / "manifest.json").read_text())
+    recipe = pretrain.Recipe()
+    sample = [turn.text for c in pretrain.draw(recipe, 500, 0) for turn in c.turns]
+    now = {**asdict(recipe), "template": pretrain.TEMPLATE.digest, "talk": store.digest(*sample)}
+    assert told["config"] == json.loads(json.dumps(now))
+    assert (LAB_BASE / "model.safetensors").stat().st_size <= 16 * 2**20
+
+
+def test_the_shipped_tokenizer_reads_every_form_without_a_loss():
+    tokenizer, tally = load_tokenizer(LAB_BASE), Tally("forms")
+    drawn = tasks.trajectories(60, rng=np.random.default_rng(0), split="heldout")
+    for form in ("react", "json", "chat"):
+        rows = encode_all(render_all(drawn, form), tokenizer, pretrain.TEMPLATE, max_tokens=1024, tally=tally)
+        pack(rows, row_tokens=1024, pad_id=tokenizer.pad_token_id)
+    assert (tally.kept, tally.dropped.total()) == (180, 0)
+
+
+def test_every_character_of_agent_text_occurs_in_general_text_too():
+    """LoRA freezes the embeddings: a character that the base never met could not be learned later."""
+    general = talk.conversations(3000, rng=np.random.default_rng(5))
+    met = Counter("".join(render(conversation, pretrain.TEMPLATE).text for conversation in general))
+    for form in ("react", "json", "chat"):
+        for row in render_all(tasks.trajectories(200, rng=np.random.default_rng(1)), form):
+            assert min(met[character] for character in render(row, pretrain.TEMPLATE).text) >= 10
