@@ -197,7 +197,7 @@ def loss_by_kind(frame: pd.DataFrame, paper: Mapping[str, float] | None = None) 
     forms, kinds = _in_order(frame["form"], FORMS), _kinds(frame, "loss_by_kind")
     drawn = [*frame[column], *(paper or {}).values()]
     least = min(v for v in drawn if v > 0)
-    floor, ceiling = max(min(v for v in (*drawn, *frame["low"]) if v > 0), least / 4) * 0.7, max(drawn) * 1.3
+    floor, ceiling = max(min(v for v in (*drawn, *frame["low"]) if v > 0), least / 4) * 0.7, max(drawn) * 2
     figure = Picture(figsize=(1.2 + 4.3 * len(forms), 4.2), layout="constrained")
     panels = figure.subplots(1, len(forms), sharey=True, squeeze=False)[0]
     for axes, form in zip(panels, forms, strict=True):
