@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -271,15 +271,6 @@ class Conversation:
     def trained(self) -> bool:
         """True if any turn is trained."""
         return any(turn.trained for turn in self.turns)
-
-
-def kinds_in(turns: Iterable[Turn]) -> dict[Kind, int]:
-    """Count the trained UTF-8 bytes of each kind in some turns (end-of-turn marks not included)."""
-    counts = dict.fromkeys(KINDS, 0)
-    for turn in turns:
-        for span in turn.spans if turn.trained else ():
-            counts[span.kind] += len(span.text.encode())
-    return counts
 
 
 def _text(value: Any, where: str) -> str:

@@ -43,13 +43,6 @@ class Tally:
         """Rows whose fate was told."""
         return self.kept + self.dropped.total()
 
-    def add(self, other: Tally) -> None:
-        """Add another tally's counts to this one."""
-        self.kept += other.kept
-        self.dropped.update(other.dropped)
-        self.noted.update(other.noted)
-        self.first = other.first | self.first
-
     def frame(self) -> pd.DataFrame:
         """Return the counts as a table: what, rows, first (the first record of that fate)."""
         rows = [("seen", self.seen, ""), ("kept", self.kept, "")]
