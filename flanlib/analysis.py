@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from flanlib.claims import Interval, seeds
+from flanlib.claims import Interval, bootstrap, seeds
 from flanlib.records import CAPABILITIES, CONTENT, KINDS
 from flanlib.tokens import Example
 
@@ -117,10 +117,14 @@ def final_gap(losses: pd.DataFrame, form: str, kinds: Iterable[str], less: Itera
     return seeds([x - y for x, y in zip(a, b, strict=True)])
 
 
-def _final_by_seed(losses: pd.DataFrame, form: str, kinds: Iterable[str], split: str, share: float) -> list[float]:
+def _by_seed(losses: pd.DataFrame, form: str, kinds: Iterable[str], split: str) -> list[pd.DataFrame]:
     rows = losses[(losses["form"] == form) & (losses["split"] == split) & losses["kind"].isin(list(kinds))]
+    return [run for _, run in rows.groupby("seed", sort=True)]
+
+
+def _final_by_seed(losses: pd.DataFrame, form: str, kinds: Iterable[str], split: str, share: float) -> list[float]:
     found = []
-    for _, run in rows.groupby("seed", sort=True):
+    for run in _by_seed(losses, form, kinds, split):
         last = run[run["trained_tokens"] > (1 - share) * run["trained_tokens"].max()]
         found.append(last["nats"].sum() / last["tokens"].sum())
     return found
@@ -133,9 +137,8 @@ def tokens_to_drop(losses: pd.DataFrame, form: str, kinds: Iterable[str], *, spl
     The fall is from the first logged loss to the mean of the last fifth; the first logged point that is low
     enough counts (the value is NaN if the loss never fell).
     """
-    rows = losses[(losses["form"] == form) & (losses["split"] == split) & losses["kind"].isin(list(kinds))]
     ends, found = _final_by_seed(losses, form, kinds, split, 0.2), []
-    for end, (_, run) in zip(ends, rows.groupby("seed", sort=True), strict=True):
+    for end, run in zip(ends, _by_seed(losses, form, kinds, split), strict=True):
         sums = run.groupby("trained_tokens", sort=True)[["nats", "tokens"]].sum()
         loss = sums["nats"] / sums["tokens"]
         start = loss.iloc[0]
@@ -168,12 +171,10 @@ def by_kind(measured: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["text", "kind", "nats_per_byte", "low", "high", "n", "bytes"])
 
 
-def length_ratio(a: Sequence[Example], b: Sequence[Example], *, resamples: int = 2000) -> Interval:
+def length_ratio(a: Sequence[Example], b: Sequence[Example]) -> Interval:
     """Return all tokens of a over all tokens of b, on the conversations that both hold, bootstrapped over them."""
     sizes = [{row.id: len(row) for row in rows} for rows in (a, b)]
     both = sorted(set(sizes[0]) & set(sizes[1]))
     pairs = np.array([[size[id] for id in both] for size in sizes], dtype=float)
-    rng = np.random.default_rng(SEED)
-    draws = [pairs[:, rng.integers(len(both), size=len(both))].sum(1) for _ in range(resamples)]
-    low, high = np.quantile([x / y for x, y in draws], [0.025, 0.975])
-    return Interval(float(pairs[0].sum() / pairs[1].sum()), float(low), float(high), len(both))
+    # A ratio of sums is the mean of the ratios, weighted by what they are divided by.
+    return bootstrap(pairs[0] / pairs[1], weights=pairs[1], rng=np.random.default_rng(SEED))

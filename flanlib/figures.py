@@ -22,7 +22,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from flanlib.presets import output, preset
 from flanlib.records import KINDS, FlanError
-from flanlib.store import write
+from flanlib.store import write, write_table
 
 BANNER = "smoke: numbers mean nothing"
 INK = "#333333"
@@ -273,8 +273,7 @@ def save(figure: Figure, name: str, data: pd.DataFrame, *, folder: Path | None =
         raise FlanError(f"figure {name!r}", found="a name that is no plain file name",
                         expected="letters, digits and underscores", remedy="Rename it.")  # fmt: skip
     folder = output() if folder is None else Path(folder)
-    table = data.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    write(folder / f"{name}.csv", table)
+    write_table(folder / f"{name}.csv", data)
     write(folder / f"{name}.png", _render(figure, "png", dpi=150))
     write(folder / f"{name}.svg", _render(figure, "svg", title=name))
     return folder / f"{name}.svg"

@@ -28,7 +28,7 @@ from flanlib.presets import LAB_BASE
 from flanlib.records import KINDS, Conversation
 from flanlib.tally import Tally
 from flanlib.templates import TEMPLATES, render
-from flanlib.tokens import Example, encode_all, load_tokenizer
+from flanlib.tokens import CONTEXT, Example, encode_all, load_tokenizer
 from flanlib.train import Schedule, fit
 
 TEMPLATE = TEMPLATES["agent_flan"]
@@ -101,7 +101,7 @@ def drills(n: int, tokenizer, *, rng: np.random.Generator) -> list[Example]:
     for i in range(n):
         period = int(np.exp(rng.uniform(np.log(3), np.log(48))))
         ids = np.tile(rng.integers(len(tokenizer), size=period), 1 + max(1, 96 // period))
-        kinds = np.where(np.arange(len(ids)) > period, GENERAL, KINDS.index("context"))
+        kinds = np.where(np.arange(len(ids)) > period, GENERAL, CONTEXT)
         made.append(Example(f"drill-{i:06d}", ids, kinds, np.zeros_like(ids)))
     return made
 
@@ -131,7 +131,7 @@ def _build(recipe: Recipe, run: Path) -> dict:
         model, losses = _stage(recipe, stage, model, tokenizer, unseen, tally, run / f"stage-{stage}")
         told.append(losses.assign(stage=stage))
     frame = pd.concat(told, ignore_index=True)
-    store.write(run / "losses.csv", frame.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    store.write_table(run / "losses.csv", frame)
     last = told[1][(told[1].split == "heldout") & (told[1].step == told[1].step.max())]
     return {"parameters": sum(p.numel() for p in model.parameters()), "texts": str(tally),
             "heldout_nats_per_token": round(float(last.nats.sum() / last.tokens.sum()), 4),
@@ -156,7 +156,7 @@ def _stage(recipe: Recipe, stage: int, model, tokenizer, unseen: list[Conversati
                         logs=100, measures=6, weight_decay=0.05, second_moment=0.95)  # fmt: skip
     losses = fit(model, packed, schedule, folder, label=f"base, stage {stage + 1} of 2", heldout={"heldout": heldout})
     model.save_pretrained(folder)
-    store.write(done, losses.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    store.write_table(done, losses)
     return model, losses
 
 

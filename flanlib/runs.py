@@ -20,7 +20,7 @@ from flanlib.records import Conversation
 from flanlib.tally import Tally
 from flanlib.templates import get_template
 from flanlib.tokens import Example, encode_all, load_tokenizer
-from flanlib.train import CONTEXT, Schedule, draw, fit, measure
+from flanlib.train import Schedule, draw, fit, measure
 
 # Raise it when training or measuring changes what comes out; a reworded comment costs nobody a rerun.
 VERSION = 1
@@ -55,7 +55,7 @@ def fitted(preset: Preset, *corpora: Sequence[Conversation], longest: int = 4096
     rows, step = preset.row_tokens, preset.rows_per_step
     while rows < min(wanted, reach):
         rows, step = 2 * rows, max(1, step // 2)
-    least = min(sum(int((row.kinds != CONTEXT).sum()) for row in corpus) for corpus in encoded)
+    least = min(sum(row.trained for row in corpus) for corpus in encoded)
     return replace(preset, row_tokens=rows, rows_per_step=step, rows_per_pass=min(step, preset.rows_per_pass),
                    trained_tokens=min(preset.trained_tokens, passes * least))  # fmt: skip
 
@@ -67,7 +67,7 @@ def untuned(label: str, conversations: Sequence[Conversation], preset: Preset, t
 
     def build(folder: Path) -> dict:
         frame = measure(load(preset.model, vocab=_vocab(preset)), rows, label=label)
-        _write(frame, folder / "rows.csv")
+        store.write_table(folder / "rows.csv", frame, digits=7)
         return {"examples": len(rows)}
 
     return store.cached(f"{preset.name}-untuned-{label}", config, build)
@@ -98,8 +98,9 @@ def _tuned(label: str, rows: Sequence[Example], held: Sequence[Example], preset:
         losses = fit(model, packed, schedule, folder, label=f"{label}, seed {seed}",
                      heldout={"heldout": pack(held, row_tokens=preset.row_tokens, pad_id=pad)})  # fmt: skip
         model.save_pretrained(folder)
-        _write(losses, folder / "losses.csv")
-        _write(measure(model, held, label=f"{label}, seed {seed}: held out"), folder / "rows.csv")
+        store.write_table(folder / "losses.csv", losses, digits=7)
+        frame = measure(model, held, label=f"{label}, seed {seed}: held out")
+        store.write_table(folder / "rows.csv", frame, digits=7)
         return {"steps": math.ceil(len(packed) / schedule.rows_per_step), "fill": round(fill(packed), 4),
                 "device": str(model.device)}  # fmt: skip
 
@@ -122,9 +123,13 @@ def table(folders: Mapping[str, Path | Sequence[Path]], name: str) -> pd.DataFra
 
 def _reads(preset: Preset) -> dict[str, str]:
     """Name what a model reads: the weights (by bytes, for a folder) and the template."""
-    folder = Path(preset.model)
-    weights = store.folder_digest(folder) if folder.is_dir() else preset.model
-    return {"model": weights, "template": reader(preset)[1].digest}
+    return {"model": _weights(preset.model), "template": reader(preset)[1].digest}
+
+
+@lru_cache(maxsize=4)
+def _weights(model: str) -> str:
+    """Name a model; the bytes of a large folder are read once a process, not once a run."""
+    return store.folder_digest(Path(model)) if Path(model).is_dir() else model
 
 
 def _vocab(preset: Preset) -> int:
@@ -133,7 +138,3 @@ def _vocab(preset: Preset) -> int:
 
 def _digest(rows: Sequence[Example]) -> str:
     return store.digest(*(np.concatenate([row.ids, row.kinds]).tobytes() for row in rows))
-
-
-def _write(frame: pd.DataFrame, path: Path) -> None:
-    store.write(path, frame.to_csv(index=False, lineterminator="\n", float_format="%.7g"))

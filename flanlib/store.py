@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from flanlib.presets import DATA
 from flanlib.records import FlanError
 
@@ -82,3 +84,8 @@ def write(path: Path, content: str | bytes) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_table(path: Path, frame: pd.DataFrame, *, digits: int = 6) -> None:
+    """Write a table as CSV, numbers to so many significant digits: the same table gives the same bytes."""
+    write(path, frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{digits}g"))

@@ -55,6 +55,11 @@ class Example:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def trained(self) -> int:
+        """How many of its tokens are trained."""
+        return int(np.sum(self.kinds != CONTEXT))
+
 
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """Load a tokenizer from a folder, or from the hub by name; it adds no special tokens by itself.

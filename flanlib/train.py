@@ -24,9 +24,7 @@ from transformers.trainer_callback import PrinterCallback
 from flanlib.model import device
 from flanlib.packing import Row, pack
 from flanlib.records import KINDS, FlanError
-from flanlib.tokens import Example
-
-CONTEXT = KINDS.index("context")
+from flanlib.tokens import CONTEXT, Example
 
 
 @dataclass(frozen=True)
@@ -53,14 +51,14 @@ def draw(examples: Sequence[Example], trained_tokens: int, *, seed: int) -> list
 
     Raises FlanError if there is nothing to train on.
     """
-    if not any(np.any(example.kinds != CONTEXT) for example in examples):
+    if not any(example.trained for example in examples):
         raise FlanError("training examples", found=f"no trained token in {len(examples)} examples",
                         expected="at least one", remedy="Look at the tally: the rows may all have been rejected.")
     rng, drawn, left = np.random.default_rng(seed), [], trained_tokens
     while left > 0:
         for i in rng.permutation(len(examples)):
             drawn.append(examples[i])
-            left -= int(np.sum(examples[i].kinds != CONTEXT))
+            left -= examples[i].trained
             if left <= 0:
                 break
     return drawn

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flanlib import runs, store
+from flanlib import runs, store, train
 from flanlib.dialects import render_all
 from flanlib.material import material
 from flanlib.presets import PRESETS
@@ -79,6 +79,6 @@ def test_a_preset_is_fitted_to_long_and_to_few_texts(texts):
     sizes = [len(row) for row in runs.examples(rows, SMOKE, Tally("t"))]
     assert tight.row_tokens == 256 * 2 ** int(np.ceil(np.log2(np.percentile(sizes, 95) / 256)))
     assert tight.rows_per_step == 1
-    trained = sum(int((row.kinds != runs.CONTEXT).sum()) for row in runs.examples(rows, SMOKE, Tally("t")))
+    trained = sum(int((row.kinds != train.CONTEXT).sum()) for row in runs.examples(rows, SMOKE, Tally("t")))
     assert tight.trained_tokens == 3 * trained
     assert runs.fitted(SMOKE, rows) == SMOKE

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from flanlib.dialects.common import Answer, reply, spoken, system, to_json
-from flanlib.dialects.common import rebuild as _rebuild
+from flanlib.dialects.common import Answer, rebuild, reply, spoken, system
 from flanlib.dialects.elicit import ACTION, ANSWER, ARGUMENT, RESULT
-from flanlib.records import Conversation, FlanError, Kind, Step, Trajectory, Turn, clip, from_json, say
+from flanlib.records import Conversation, FlanError, Kind, Step, Trajectory, Turn, clip, from_json, say, to_json
 
 HOW = "Talk with the user. Say what you think should be done next; the user asks for the details and runs the tools."
 _BREAK = "\n\n"
@@ -85,7 +84,7 @@ def parse(conversation: Conversation) -> Trajectory:
     if at < len(texts) and answer is not None:
         raise FlanError(f"conversation {conversation.id}", found=f"{clip(texts[at])} after the answer",
                         expected="the end", remedy="One trajectory holds one request: split the row in the reader.")
-    return _rebuild(conversation, HOW, query, steps, answer)
+    return rebuild(conversation, HOW, query, steps, answer)
 
 
 def parse_value(text: str) -> Any:

@@ -6,8 +6,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flanlib.records import Conversation, FlanError, Span, Step, Tool, Trajectory, Turn, clip, from_json, say, spans
-from flanlib.records import to_json as to_json
+from flanlib.records import (
+    Conversation,
+    FlanError,
+    Span,
+    Step,
+    Tool,
+    Trajectory,
+    Turn,
+    clip,
+    from_json,
+    say,
+    spans,
+    to_json,
+)
 
 
 @dataclass(frozen=True)

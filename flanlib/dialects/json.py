@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flanlib.dialects.common import Answer, Call, argument_spans, read_object, read_rounds, reply, to_json, write_rounds
-from flanlib.records import Conversation, FlanError, Step, Trajectory, Turn, clip
+from flanlib.dialects.common import Answer, Call, argument_spans, read_object, read_rounds, reply, write_rounds
+from flanlib.records import Conversation, FlanError, Step, Trajectory, Turn, clip, to_json
 
 HOW = (
     "Reply with one JSON object and nothing else. To use a tool:\n"
