@@ -23,6 +23,11 @@ FORMS: dict[str, str] = {
     "ship": "[Queen|Star of|Lady] {word}",
     "hotel": "[Hotel {word}|{word} Inn|{word} Lodge]",
     "farm": "{word} [Farm|Meadow|Mill]",
+    "lake": "[Lake {word}|{word} Water|{word} Pond]",
+    "gem": "{word} [ruby|opal|topaz|pearl|garnet]",
+    "app": "{word}[pad|bit|sync|ify]",
+    "hive": "{word} [hive|skep|comb]",
+    "lighthouse": "{word} [Beacon|Light|Rock]",
     "person": "{first} {word}",
 }
 

@@ -29,7 +29,7 @@ SLOTS: dict[str, tuple[Callable[[Draw], Any], str, str]] = {
     "amount": (Draw.price, "How much money / What amount / Which amount", "sum price value"),
     "currency": (lambda d: d.one(("euros", "dollars", "pounds", "francs", "crowns", "yen", "rupees", "pesos")),
                  "Which currency / In what currency", "money unit kind_of_money"),
-    "item": (lambda d: d.word("thing"), "Which item / What thing / What is the item", "product article object"),
+    "item": (Draw.noun, "Which item / What thing / What is the item", "product article object"),
     "food": (lambda d: d.word("food"), "Which food / What food / What kind of food", "dish meal"),
     "colour": (lambda d: d.word("colour"), "Which colour / What colour", "paint shade"),
     "language": (lambda d: d.word("language"), "Which language / What language", "tongue target_language"),
@@ -299,7 +299,7 @@ def offers(d: Draw, n: int) -> list[Offer]:
         table = _table("services", d.split)
         many = n <= len(table) and d.chance(0.7)
         kinds = d.some(table, n) if many else [d.one(table)] * n
-        things = d.words("thing", n) if not many or d.chance(0.5) else [d.word("thing")] * n
+        things = d.several(d.noun, n) if not many or d.chance(0.5) else [d.noun()] * n
         for (words, does, needs), thing in zip(kinds, things, strict=True):
             slots = {"t": thing, "p": plural(thing), "a": an(thing), "c": d.word("colour"), "town": d.town()}
             need = d.one(needs)
@@ -318,15 +318,19 @@ def offers(d: Draw, n: int) -> list[Offer]:
     return d.shuffled(out.values())
 
 
+def _property(d: Draw) -> str:
+    return d.one(reserve(PROPERTIES, d.split)) if d.chance(0.6) else d.made_up()
+
+
 def _operations(d: Draw, n: int) -> list[tuple[Any, ...]]:
     table, nouns = _table("operations", d.split), ("thing", "thing", "animal", "plant")
-    noun, k, fixed = d.word(d.one(nouns)), d.one(reserve(PROPERTIES, d.split)), d.one(table) if d.chance(0.4) else None
+    noun, k, fixed = d.noun(d.one(nouns)), _property(d), d.one(table) if d.chance(0.4) else None
     rows: dict[str, tuple[Any, ...]] = {}
     while len(rows) < n:
         words, does, needs = fixed or d.one(table)
         if fixed or len(rows) > 3 or d.chance(0.1):  # a small table soon has nothing new to say about one noun
-            k = d.one(reserve(PROPERTIES, d.split))
-            noun = d.word(d.one(nouns)) if d.chance(0.6) else noun
+            k = _property(d)
+            noun = d.noun(d.one(nouns)) if d.chance(0.6) else noun
         (x, y), (u, v) = d.several(d.name, 2), d.some(d.one(reserve(UNITS, d.split)), 2)
         slots = {"k": k, "n": noun, "an": an(noun), "ns": plural(noun), "x": x, "y": y, "q": d.number(2, 900), "u": u,
                  "v": v,

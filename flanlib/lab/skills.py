@@ -15,7 +15,7 @@ from flanlib.lab.words import Draw, an, join, plural, upper_first
 from flanlib.records import to_json
 
 Talk = tuple[str, list[tuple[str, str]]]
-NTH = ("first", "second", "third", "fourth", "fifth", "sixth")
+NTH = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 
 
 def reading(d: Draw) -> Talk:
@@ -47,19 +47,19 @@ _NONE = ("None of them.", "None of them can do that.", "None of them fits.")
 
 def choosing(d: Draw) -> Talk:
     """Choose from an offered list of described things, in plain words or by name, and say what it needs."""
-    made, what = offers(d, d.number(3, 6)), d.one(("helper", "desk", "drawer", "machine", "service", "tool", "clerk",
+    made, what = offers(d, d.number(3, 7)), d.one(("helper", "desk", "drawer", "machine", "service", "tool", "clerk",
                                                    "counter",
                                                   "office", "assistant", "robot"))
     base, with_details = d.chance(0.5), d.chance(0.35)
     form = d.one(("- {n}: {d}.", "* {n}: {d}", "{n}: {d}.", "{n} - {d}", "{i}. {n}: {d}.", "- {n} ({d})")
                  if base else ("- {n} {d}.", "{n}: {d}.", "- {n}: {d}", "- `{n}` {d}.", "{i}. {n} {d}."))
-    tail = d.one((" Needs: {}.", " It needs: {}.", " (needs: {})", " [{}]", "\n  needs {}")) if with_details else ""
+    tails = (" Needs: {}.", " It needs: {}.", " (needs: {})", " [{}]", "\n  needs {}", "\n  {}", "\n  {}")
+    tail = d.one(tails) if with_details else ""
     if tail.startswith((" N", " I")) and form[-1] not in ".)":
         form += "."
     told = {o.name: o.does if base else third(o.does) for o in made}
     lines = [form.format(n=o.name, d=upper_first(told[o.name]) if base else told[o.name],
-                         i=i) + tail.format(", ".join(o.details))
-             for i, o in enumerate(made, 1)]
+                         i=i) + _needs(o, tail) for i, o in enumerate(made, 1)]
     head = d.fill("[These are the|Here are the|You may ask these|There are {n}|The available|We have {n}] {p}:",
                   p=plural(what), n=len(made))
     listing, style, pairs = head + "\n" + "\n".join(lines), d.number(0, 2), []
@@ -70,6 +70,14 @@ def choosing(d: Draw) -> Talk:
         return listing, pairs
     first = f"{listing}\n\n{pairs[0][0]}" if d.chance(0.7) else f"{pairs[0][0]}\n\n{listing}"
     return "", [(first, pairs[0][1]), *pairs[1:]]
+
+
+def _needs(offer: Offer, tail: str) -> str:
+    """Write what an offer needs to know: in a row, or a line each with the sort of value."""
+    if tail == "\n  {}":
+        return "".join(tail.format(f"{k} ({'text' if isinstance(v, str) else 'number'})")
+                       for k, v in offer.details.items())
+    return tail.format(", ".join(offer.details))
 
 
 def _choice(d: Draw, made: list[Offer], told: dict[str, str], what: str, base: bool, style: int,

@@ -1,8 +1,11 @@
-"""Tasks in the lab's world, solved: trajectories of one to three calls whose observations really happened."""
+"""Tasks in the lab's world, solved: trajectories of one to three calls whose observations really happened.
+
+Beside them, on demand, requests that no offered tool serves: no call, and an answer that says so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -12,76 +15,99 @@ import numpy as np
 import pandas as pd
 
 from flanlib.lab import phrases
+from flanlib.lab.asking import Ask, Asker, quantity
+from flanlib.lab.distractors import offer, offer_without
 from flanlib.lab.domains import DOMAINS
-from flanlib.lab.tools import ORDER, LabTool, number
-from flanlib.lab.words import Draw, an, join, upper_first
+from flanlib.lab.tools import VERBS, LabTool, number
+from flanlib.lab.words import Draw, join, upper_first
 from flanlib.lab.world import SPLITS, World
 from flanlib.lab.world import world as make_world
-from flanlib.records import FlanError, Step, Trajectory
+from flanlib.records import FlanError, Trajectory
 
 SHAPES = (*["single"] * 9, *["chain"] * 6, *["compare"] * 2, "difference", *["total"] * 2)  # drawn evenly
+UNSERVED = "unserved"  # the shape that no offered tool serves; drawn only where it is asked for
 OFFERED = (3, 6)  # tools in a task, fewest and most
 WORDS = (8, 25)  # of a thought, fewest and most
 
 
 @dataclass(frozen=True)
 class Task:
-    """A solved task: its ``shape``, its trajectory, and ``expected``, what a right answer holds, case aside."""
+    """A solved task: its ``shape``, its trajectory, and ``expected``, what a right answer holds, case aside.
+
+    ``missing`` names the tool that an unserved request would need; nothing is expected of its answer.
+    """
 
     shape: str
     trajectory: Trajectory
     expected: tuple[str, ...]
+    missing: str = ""
 
 
-@dataclass(frozen=True)
-class _Ask:
-    """One call and its words: what it wants (shorter in ``brief``), in which mood, and what came out."""
-
-    tool: LabTool
-    arguments: Mapping[str, Any]
-    want: str
-    brief: str
-    mood: str
-    slots: Mapping[str, str]
-    value: Any
-    observation: str
-    said: str
-
-    def step(self, thought: str) -> Step:
-        return Step(thought, self.tool.name, self.arguments, self.observation)
-
-
-def trajectories(n: int, *, rng: np.random.Generator, split: str = "train",
+def trajectories(n: int, *, rng: np.random.Generator, split: str = "train", shapes: Sequence[str] = SHAPES,
                  world: World | None = None) -> list[Trajectory]:
     """Make n solved tasks of one split: tools, arguments and names of that split only.
 
-    Ids count within the call: ``lab-train-000000`` is the first. Raises FlanError for an unknown split.
+    ``shapes`` are drawn evenly, so one may stand in it several times; ``("unserved",)`` makes only requests that no
+    offered tool serves. Ids count within the call: ``lab-train-000000`` is the first.
+    Raises FlanError for an unknown split or shape.
     """
-    return [task.trajectory for task in tasks(n, rng=rng, split=split, world=world)]
+    return [task.trajectory for task in tasks(n, rng=rng, split=split, shapes=shapes, world=world)]
 
 
-def tasks(n: int, *, rng: np.random.Generator, split: str = "train", world: World | None = None) -> list[Task]:
+def tasks(n: int, *, rng: np.random.Generator, split: str = "train", shapes: Sequence[str] = SHAPES,
+          world: World | None = None) -> list[Task]:
     """Make n tasks as :func:`trajectories` does, with their shapes and what right answers hold."""
     if split not in SPLITS:
         raise FlanError("lab tasks", found=f"the split {split!r}", expected=" or ".join(SPLITS),
                         remedy="Pass one of them as split.")
+    known = (*dict.fromkeys(SHAPES), UNSERVED)
+    if isinstance(shapes, str) or not shapes or not set(shapes) <= set(known):
+        raise FlanError("lab tasks", found=f"the shapes {shapes!r}", expected=f"some of {', '.join(known)}",
+                        remedy="Pass a tuple of them as shapes.")
     maker = _Maker(world or make_world(), split, Draw(int(rng.integers(2**63)), split))
-    return [maker.task(f"lab-{split}-{i:06d}") for i in range(n)]
+    return [maker.task(f"lab-{split}-{i:06d}", maker.draw.one(shapes)) for i in range(n)]
 
 
-def statistics(world: World | None = None) -> pd.DataFrame:
-    """Return what the world holds, a row per domain: counts of tools, entities and groups, and of those held out."""
+def statistics(by: str = "domain", *, world: World | None = None) -> pd.DataFrame:
+    """Return what the world holds, one row per ``domain``, ``operation`` or ``shape`` of task.
+
+    Domains: counts of tools, entities and groups, and of those held out. Operations: counts of tools, and the types
+    of their parameters. Shapes: how many calls, how many of twenty tasks by default, and from how many choices of
+    tools they are drawn. Raises FlanError for another ``by``.
+    """
     of = world or make_world()
-    rows = []
+    make = {"domain": _by_domain, "operation": _by_operation, "shape": _by_shape}
+    if by not in make:
+        raise FlanError("lab statistics", found=f"by {by!r}", expected=" or ".join(make), remedy="Pass one of them.")
+    return pd.DataFrame(list(make[by](of)))
+
+
+def _by_domain(of: World) -> Iterator[dict[str, Any]]:
     for domain in DOMAINS:
-        names = [name for name, tool in of.tools.items() if tool.domain is domain]
-        rows.append({"domain": domain.name, "noun": domain.noun, "tools": len(names),
-                     "heldout_tools": sum(of.split(name) == "heldout" for name in names),
-                     "entities": len(of.rows[domain.name]),
-                     "heldout_entities": len(of.entities[domain.name, "heldout"]),
-                     "groups": len(of.members[domain.name]),
-                     "heldout_groups": len(of.groups[domain.name, "heldout"])})
-    return pd.DataFrame(rows)
+        yield {"domain": domain.name, "noun": domain.noun} | _counted(
+            of, [tool for tool in of.tools.values() if tool.domain is domain]) | {
+            "entities": len(of.rows[domain.name]), "heldout_entities": len(of.entities[domain.name, "heldout"]),
+            "groups": len(of.members[domain.name]), "heldout_groups": len(of.groups[domain.name, "heldout"])}
+
+
+def _by_operation(of: World) -> Iterator[dict[str, Any]]:
+    for verb in VERBS:
+        tools = [tool for tool in of.tools.values() if tool.verb == verb]
+        types = dict.fromkeys(s["type"] for tool in tools for s in tool.tool.properties.values())
+        yield {"operation": verb} | _counted(of, tools) | {"parameters": ", ".join(types)}
+
+
+def _by_shape(of: World) -> Iterator[dict[str, Any]]:
+    calls = {"single": "1", "chain": "2 to 3", "compare": "2 to 3", "difference": "2", "total": "2 to 3", UNSERVED: "0"}
+    kinds = {"chain": ("pair", "convert", "triple"), UNSERVED: ("single",)}
+    for shape, called in calls.items():
+        train, heldout = (sum(len(_plans(of, split)[kind]) for kind in kinds.get(shape, (shape,))) for split in SPLITS)
+        yield {"shape": shape, "calls": called, "of_twenty": SHAPES.count(shape), "choices": train + heldout,
+               "heldout_choices": heldout}
+
+
+def _counted(of: World, tools: Sequence[LabTool]) -> dict[str, int]:
+    return {"tools": len(tools), "heldout_tools": sum(of.split(tool.name) == "heldout" for tool in tools)}
 
 
 @cache
@@ -102,38 +128,55 @@ def _plans(world: World, split: str) -> dict[str, list[tuple[LabTool, ...]]]:
             "total": [(t,) for t in lookups if number(t.domain, t.attribute).additive]}
 
 
-# In what a tool that is not needed comes near one that is: things, operation or parameters; drawn evenly.
-_NEAR: tuple[Callable[[LabTool, LabTool], bool], ...] = (
-    *[lambda a, b: a.domain is b.domain] * 4, *[lambda a, b: a.verb == b.verb] * 4,
-    lambda a, b: not set(a.slots.values()).isdisjoint(b.slots.values()), lambda a, b: True)
-
-
-def _quantity(value: Any, unit: str) -> str:
-    """Say a value with its unit, in the singular where it is one."""
-    return f"{value} {unit[:-1] if value == 1 and unit.endswith('s') else unit}".strip()
-
-
 class _Maker:
     """Makes tasks of one split in one world."""
 
     def __init__(self, world: World, split: str, draw: Draw) -> None:
         self.world, self.split, self.draw, self.plans = world, split, draw, _plans(world, split)
         self.tools = [tool for name, tool in world.tools.items() if world.split(name) == split]
+        self.ask = Asker(world, split, draw).ask
 
-    def task(self, id: str) -> Task:
-        """Make one task: draw a shape, run its calls, put it into words, add tools that are not needed."""
-        shape = self.draw.one(SHAPES)
+    def task(self, id: str, shape: str) -> Task:
+        """Make one task: run its calls, put it into words, add tools that are not needed."""
+        if shape == UNSERVED:
+            return self._unserved(id)
         make: Callable[[str], tuple] = {"single": self._single, "chain": self._chain}.get(shape, self._several)
         query, steps, closing, answer, expected = make(shape)
         right = list(dict.fromkeys(self.world.tools[step.tool] for step in steps))
-        tools = tuple(tool.tool for tool in self._offer(right, len(steps)))
+        least = max(OFFERED[0], len(right) + 1)  # fewer beside a long story, to keep texts short
+        size = self.draw.number(least, max(least, OFFERED[1] + 1 - len(steps)))
+        tools = tuple(tool.tool for tool in offer(right, self.tools, size, self.draw))
         return Task(shape, Trajectory(id, "lab", query, tools, tuple(steps), answer, closing), expected)
+
+    # no call
+
+    def _unserved(self, id: str) -> Task:
+        """Make a request for one call, offer tools that cannot serve it, and say so."""
+        (tool,) = self.draw.one(self.plans["single"])
+        ask = self.ask(tool)
+        offered = offer_without(tool, self.tools, self.draw.number(*OFFERED), self.draw)
+        slots = {**ask.slots, "want": ask.brief}
+        long = len(ask.brief.split()) > WORDS[1] // 2
+        aim = self._fill(phrases.SHORT.get(tool.verb, "{want}") if long else "{want}", **slots)
+
+        def write(*parts: Sequence[str]) -> list[str]:
+            """Fill parts that may name what is missing; no part knows the result."""
+            slots["missing"] = self._fill(phrases.MISSING[tool.verb], **slots)
+            slots["cannot"] = self._fill(phrases.CANNOT[ask.mood], **slots)
+            return [self._fill(part, **slots) for part in parts]
+
+        thought = self._thought(lambda: self._fill(phrases.AIM[ask.mood], want=aim)
+                                + "".join(write(phrases.LACK, phrases.STOP)))
+        answer = " ".join(upper_first(p) for p in write(phrases.SORRY, phrases.REFUSAL, phrases.REST) if p)
+        query = self._query(ask.mood, ask.want)
+        tools = tuple(near.tool for near in offered)
+        return Task(UNSERVED, Trajectory(id, "lab", query, tools, (), answer, thought), (), tool.name)
 
     # one call
 
     def _single(self, shape: str) -> tuple:
         (tool,) = self.draw.one(self.plans["single"])
-        ask = self._ask(tool)
+        ask = self.ask(tool)
         thought = self._thought(lambda: self._fill(phrases.AIM[ask.mood], want=ask.brief)
                                 + self._fill(phrases.PLAN[ask.mood]) + ".")
         return self._query(ask.mood, ask.want), [ask.step(thought)], *self._reply(ask, ask)
@@ -143,12 +186,12 @@ class _Maker:
     def _chain(self, shape: str) -> tuple:
         kind = self.draw.one(("pair", "pair", "convert", "triple"))
         tools = self.draw.one(self.plans[kind])
-        asks: list[_Ask] = []
+        asks: list[Ask] = []
         for tool in tools:
-            asks.append(self._ask(tool, asks[-1].value if asks else None))
+            asks.append(self.ask(tool, asks[-1].value if asks else None))
         whole = asks[0]
         for ask in asks[1:]:  # the same words with the thing described instead of named
-            whole = self._ask(ask.tool, described=whole.want, like=ask)
+            whole = self.ask(ask.tool, described=whole.want, like=ask)
         goal = {"whether": f"the answer about the {whole.slots['words']}", "do": "the booking"}.get(
             whole.mood, f"the value in {whole.slots['other']}" if whole.tool.verb == "convert"
             else f"the {whole.slots['words']}")
@@ -171,7 +214,7 @@ class _Maker:
                 names.append(name)
             if len(names) == size:
                 break
-        asks = [self._ask(tool, name) for name in names]
+        asks = [self.ask(tool, name) for name in names]
         values = {name: rows[name][key] for name in names}
         high = self.draw.chance(0.5)
         order = sorted(names, key=values.__getitem__, reverse=high)
@@ -179,79 +222,27 @@ class _Maker:
         result = {"difference": abs(values[names[0]] - values[names[1]]), "total": sum(values.values()),
                   "compare": order[0]}[shape]
         mood, wordings = phrases.SEVERAL[shape]
-        slots = {"noun": tool.domain.noun, "more": more, "words": words, "listed": join(names, "or"),
+        wordings = [w for w in wordings if size == 3 or "{best}" not in w]  # of two, none is the best
+        slots = {"noun": tool.domain.noun, "plural": tool.domain.plural, "size": ("two", "three")[size - 2],
+                 "more": more, "words": words, "listed": join(names, "or"),
                  "best": measure.most if high else measure.least, "together": join(names),
                  "one": names[0], "two": names[1]}
         query = self._query(mood, self._fill(wordings, **slots))
         aim = self.draw.one(phrases.AIMS[shape])
         steps = [asks[0].step(self._thought(lambda: self._fill(phrases.START, aim=aim, entity=names[0], **slots)))]
         for last, ask in pairwise(asks):
-            seen = {"last": last.slots["entity"], "value": last.said, "entity": ask.slots["entity"]}
+            seen = {"last": last.slots["entity"], "value": last.said, "value_up": last.said,
+                    "entity": ask.slots["entity"]}
             steps.append(ask.step(self._thought(lambda s=seen: self._fill(phrases.GO_ON, aim=aim, **s, **slots))))
-        said = result if shape == "compare" else _quantity(result, measure.unit)
+        said = result if shape == "compare" else quantity(result, measure.unit)
         told = join(f"{ask.slots['entity']} has {ask.said}" for ask in asks)
-        closing = self._closing(said)
+        closing = self._closing("several", said)
         slots |= {"winner": order[0], "said": said, "values": told, "values_up": told, "best": str(values[order[0]]),
                   "rest": join(str(values[name]) for name in order[1:])}
         answer = self._answer("which" if shape == "compare" else shape, slots)
         return query, steps, closing, answer, (str(result),)
 
     # words
-
-    def _ask(self, tool: LabTool, given: Any = None, *, described: str = "", like: _Ask | None = None) -> _Ask:
-        """Draw arguments (all but ``given``) and run the tool; or tell ``like`` again with its entity described."""
-        domain = tool.domain
-        asked = ({role: like.arguments[key] for role, key in tool.slots.items() if key in like.arguments} if like
-                 else self._arguments(tool, given))
-        arguments = {tool.slots[role]: value for role, value in asked.items()}
-        value, observation = self.world.run(tool.name, arguments)
-        mood, wording = phrases.WANT[tool.verb]
-        unit, other, _, _ = domain.convert
-        do, thing, at, _, extra = domain.reserve
-        measure = next((n for n in domain.numbers if n.key == tool.attribute), None)
-        words = tool.attribute.replace("_", " ")
-        slots = {k: str(v) for k, v in asked.items()} | {
-            "words": words, "noun": domain.noun, "plural": domain.plural, "best": tool.best,
-            "the_noun": f"the {domain.noun}", "yes": domain.flag[1], "unit": unit.replace("_", " "), "do": do,
-            "other": other.replace("_", " "), "a_thing": an(thing.replace("_", " ")), "at": at,
-            "a_words": an(words or "x"), "entities": join(asked.get("entities", ["x"])),
-            "where": self._fill("{within} [{group}|{group}|the {kind} {group}]", group=asked.get("group", ""),
-                                kind=domain.group, within=domain.within),
-            "extra": extra.format(asked["extra"]) if "extra" in asked else ""}
-        slots["limit"] = _quantity(asked.get("limit", ""), measure.unit if measure else "")
-        if described:  # "of the town the warmest town" would say it twice
-            slots |= {"entity": described, "the_noun": "", "amount": described}
-            wording = wording.replace("|of {the_noun}]", "]")
-            if tool.verb == "convert":
-                wording = "{amount} [in {other}|told in {other}|turned into {other}]"
-        want = " ".join(self._fill(wording, **slots).split())
-        if tool.verb in {"convert", "lookup", "total", "count"}:
-            unit = {"convert": slots["other"], "count": domain.plural}.get(tool.verb, measure.unit if measure else "")
-            said = _quantity(value, unit)
-        else:
-            said = ("no", "yes")[value] if tool.verb == "check" else join(value) if isinstance(value, list) else value
-        brief = f"{do} {slots['a_thing']} {at} {slots['entity']}" if tool.verb == "reserve" else want
-        return _Ask(tool, arguments, want, brief, mood, slots, value, observation, said)
-
-    def _arguments(self, tool: LabTool, given: Any) -> dict[str, Any]:
-        """Draw arguments by role, so that the tool finds something."""
-        draw, domain, world, split = self.draw, tool.domain, self.world, self.split
-        entities, rows = world.entities[domain.name, split], world.rows[domain.name]
-        entity = given if given in rows else draw.one(entities)
-        group = draw.one(world.groups[domain.name, split])
-        members = world.members[domain.name][group]
-        low, high = domain.numbers[0].low, domain.numbers[0].high
-        drawn: dict[str, Callable[[], Any]] = {
-            "entity": lambda: entity, "group": lambda: group, "person": lambda: rows[entity][domain.person],
-            "guest": lambda: draw.one(world.pooled["person", split]),
-            "date": lambda: draw.one(world.pooled["date", split]),
-            "order": lambda: draw.one(ORDER), "choice": lambda: rows[draw.one(members)][tool.attribute],
-            "limit": lambda: sorted(rows[m][tool.attribute] for m in members)[-2] - draw.number(1, 2),
-            "entities": lambda: draw.some(entities, draw.number(2, 3)),
-            "amount": lambda: given if given is not None else draw.number(low, high) + draw.one((0, 0, 0, 0.5)),
-            "extra": lambda: draw.number(2, 12) if "{" in domain.reserve[4] else True}
-        optional = tool.verb == "reserve" and "{" not in domain.reserve[4] and draw.chance(0.5)
-        return {role: drawn[role]() for role in tool.slots if not (role == "extra" and optional)}
 
     def _query(self, mood: str, want: str) -> str:
         """Put a request between a greeting, a reason and a closing line, in one of several orders."""
@@ -269,19 +260,20 @@ class _Maker:
                 break
         return text
 
-    def _closing(self, said: str) -> str:
-        return self._thought(lambda: self._fill(phrases.CLOSING, said=said, said_up=upper_first(said)))
+    def _closing(self, mood: str, said: str) -> str:
+        slots = {"said": said, "said_up": upper_first(said)}
+        return self._thought(lambda: self._fill(phrases.KNOWN[mood], **slots) + self._fill(phrases.CLOSING))
 
-    def _reply(self, last: _Ask, whole: _Ask) -> tuple[str, str, tuple[str, ...]]:
+    def _reply(self, last: Ask, whole: Ask) -> tuple[str, str, tuple[str, ...]]:
         """Return closing thought, answer and expected texts for what the last call gave."""
         said, slots = last.said, dict(last.slots)
         if last.mood == "whether":
             yes, no = last.tool.domain.flag[1:]
             fact = f"{last.slots['entity']} {yes if last.value else no}"
             slots |= {"yes_no": upper_first(said), "yes_no_low": said, "fact": fact}
-            closing, expected = self._closing(f"that {fact}"), (fact,)
+            closing, expected = self._closing(last.mood, fact), (fact,)
         else:
-            closing = self._closing(said)
+            closing = self._closing(last.mood, said)
             expected = tuple(last.value) if isinstance(last.value, list) else (str(last.value),)
         want = last.want if self.draw.chance(0.7) else whole.want
         slots |= {"want": want, "want_up": upper_first(want), "said": said, "said_up": upper_first(said)}
@@ -292,24 +284,3 @@ class _Maker:
 
     def _fill(self, wordings: str | Sequence[str], **slots: Any) -> str:
         return self.draw.fill(wordings, **slots)
-
-    # tools that are offered and not needed
-
-    def _offer(self, right: list[LabTool], steps: int) -> list[LabTool]:
-        """Add near misses to the right tools: same things, same operation or same parameters; shuffled."""
-        draw, offered = self.draw, list(right)
-        least = max(OFFERED[0], len(right) + 1)
-        size = draw.number(least, max(least, OFFERED[1] + 1 - steps))  # fewer beside a long story, to keep texts short
-        while len(offered) < size:
-            near, one = draw.one(_NEAR), draw.one(right)
-            others = [tool for tool in self.tools if near(tool, one) and tool not in offered
-                      and not any(_serves(tool, other) for other in right)]
-            offered += [draw.one(others)] if others else []
-        return draw.shuffled(offered)
-
-
-def _serves(other: LabTool, tool: LabTool) -> bool:
-    """Tell whether another tool could do the work of one that is right, in a longer or shorter way."""
-    pair = {other.verb, tool.verb}
-    sums = pair == {"lookup", "total"} and other.attribute == tool.attribute
-    return other.domain is tool.domain and (sums or pair == {"list", "count"})

@@ -216,6 +216,10 @@ class Draw:
         middle = self.one(MIDDLES) if self.random() < 0.4 else ""
         return self.one(self._starts) + middle + self.one(ODD_ENDS if self.random() < 0.16 else ENDS)
 
+    def noun(self, name: str = "thing") -> str:
+        """Draw a word of a list or a made-up one: what a thing is called must be read, not known."""
+        return self.word(name) if self.random() < 0.5 else self.made_up()
+
     def name(self) -> str:
         """Draw a made-up proper name."""
         return upper_first(self.made_up())

@@ -1,7 +1,7 @@
 """A closed world of several hundred small tools that really run, over tables made from a seed.
 
 Each domain of :mod:`flanlib.lab.domains` becomes one table and eighteen tools. Tools and values are
-divided once into ``train`` and ``heldout``: some whole domains, a fifth of the tools of the others,
+divided once into ``train`` and ``heldout``: some whole domains, a sixth of the tools of the others,
 and a quarter of the groups of every table with everything in them.
 """
 
@@ -17,13 +17,13 @@ from flanlib.lab.domains import DOMAINS, Domain
 from flanlib.lab.names import Names
 from flanlib.lab.tools import LabTool, build
 from flanlib.lab.words import MONTHS, Draw
-from flanlib.records import FlanError, clip
+from flanlib.records import FlanError, clip, to_json
 
 SPLITS = ("train", "heldout")
 GROUPS = {"train": 12, "heldout": 4}  # per table, of 3 to 5 things each
 POOLED = {"person": {"train": 160, "heldout": 48}, "date": {"train": 120, "heldout": 40}}
-HELD_OUT_DOMAINS = 3
-HELD_OUT_TOOLS = 4  # of the eighteen of every other domain
+HELD_OUT_DOMAINS = ("trains", "hotels", "beekeeping", "lighthouses")
+HELD_OUT_TOOLS = 3  # of the eighteen of every other domain
 
 _LONGEST, _MOST, _LARGEST = 60, 6, 1_000_000  # characters of a text, entries of a list, size of a number
 _DATES = frozenset(f"{month} {day}" for month in MONTHS for day in range(1, 32))
@@ -52,13 +52,13 @@ class World:
         self.entities: dict[tuple[str, str], tuple[str, ...]] = {}
         self._known: dict[tuple[str, str], dict[str, str]] = {}
         tools: dict[str, LabTool] = {}
-        whole = draw.some([domain.name for domain in DOMAINS], HELD_OUT_DOMAINS)
         heldout: set[str] = set()
         for domain in DOMAINS:
             self._fill(domain, draw, names)
             made = build(domain, self.rows[domain.name], self.members[domain.name], draw, tools)
             tools |= {tool.name: tool for tool in made}
-            heldout |= {t.name for t in (made if domain.name in whole else draw.some(made, HELD_OUT_TOOLS))}
+            apart = made if domain.name in HELD_OUT_DOMAINS else draw.some(made, HELD_OUT_TOOLS)
+            heldout |= {tool.name for tool in apart}
         self.tools: Mapping[str, LabTool] = MappingProxyType(tools)
         self._heldout = frozenset(heldout)
 
@@ -77,23 +77,24 @@ class World:
     def call(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Run a tool and return its observation: compact JSON, under 120 characters.
 
-        Whatever a model writes is answered: an unknown tool, an unknown, missing, wrong or oversized
-        argument gives a text that begins ``error:``. Nothing raises, and nothing is kept.
+        Whatever a model writes is answered at once: an unknown tool, an unknown, missing, wrong or oversized
+        argument gives an object with the key ``error``. Nothing raises, nothing is kept, and no error repeats
+        what was given.
 
         >>> world().call("no_such_tool", {})
-        'error: no such tool'
+        '{"error": "no such tool"}'
         """
         return self.run(name, arguments)[1]
 
     def run(self, name: str, arguments: Mapping[str, Any]) -> tuple[Any, str]:
         """Run a tool as :meth:`call` does; return its result as a value too (None with an error)."""
         if not isinstance(name, str) or name not in self.tools:
-            return None, "error: no such tool"
+            return None, to_json({"error": "no such tool"})
         tool = self.tools[name]
         try:
             asked = self._asked(tool, arguments)
         except _Refused as refused:
-            return None, f"error: {refused}"
+            return None, to_json({"error": str(refused)})
         value = tool.run(**asked)
         return value, tool.show(value, asked)
 
