@@ -10,6 +10,7 @@ import pytest
 
 from flanlib import figures
 from flanlib.figures import STYLE
+from flanlib.presets import output
 from flanlib.records import CAPABILITIES, CONTENT, FlanError
 
 
@@ -39,7 +40,78 @@ def contents():
     return pd.DataFrame(rows, columns=["form", "kind", "nats_per_byte", "low", "high", "n"])
 
 
+def around(value, spread):
+    return value, value - spread, value + spread
+
+
+def learning(form="chat"):
+    """Sixty noisy points of training, eight of held-out tools; every kind at its own pace."""
+    rng, rows = np.random.default_rng(7), []
+    pace = dict(zip(CAPABILITIES, ((38, 1.8, 6.5), (24, 1.0, 3.6), (20, 0.9, 4.3), (11, 0.19, 1.6)), strict=True))
+    for split, points, noise in (("train", 60, 0.05), ("heldout", 8, 0.01)):
+        for tokens, (kind, (fast, last, first)) in itertools.product(np.linspace(0, 120, points), pace.items()):
+            share = np.exp(-tokens / fast) + rng.normal(0, noise) * (tokens > 0)
+            loss = max(last + (first - last) * share, 0.05)
+            rows.append((form, split, kind, 1000 * tokens + 2000 * (split == "train"), loss, loss * (1 - 2 * noise),
+                         loss * (1 + 2 * noise), *around(share, noise), 3))  # fmt: skip
+    return pd.DataFrame(rows, columns=["form", "split", "kind", "trained_tokens", "nats_per_token", "low", "high",
+                                       "share", "share_low", "share_high", "n"])  # fmt: skip
+
+
+def pace():
+    rows = [(form, split, kind, *around(tokens * factor, 0.1 * tokens), 3)
+            for form, factor in (("react", 1.0), ("chat", 1.15)) for split in ("train", "heldout")
+            for kind, tokens in zip(CAPABILITIES, (78_400, 61_000, 66_300, 31_200), strict=True)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["form", "split", "kind", "tokens", "low", "high", "n"])
+
+
+ARMS = ("ReAct", "aligned", "reasoning halved", "retrieval halved", "understanding halved", "instruction halved",
+        "weighted 1 : 0.25 : 0.75")  # fmt: skip
+MATCHES = ("equal rows", "equal trained tokens")
+SCORES = ("overall", "instruction", "retrieval", "understanding", "reasoning")
+
+
+def arms():
+    rng = np.random.default_rng(3)
+    rows = [(arm, match, score, *around(rng.uniform(0.55, 0.9), rng.uniform(0.01, 0.06)), 3,
+             118_000 if match == "equal trained tokens" else 60_000 + 15_500 * i)
+            for (i, arm), match, score in itertools.product(enumerate(ARMS), MATCHES, SCORES)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["arm", "match", "score", "value", "low", "high", "n", "trained_tokens"])
+
+
+def printed():
+    return pd.DataFrame({"arm": ARMS, "value": [61.8, 64.9, 63.8, np.nan, 64.6, 65.9, 66.3]})
+
+
+def worths():
+    rows = [(kind, match, *around(value + shift, 0.4), 3) for shift, match in ((0.2, MATCHES[0]), (-0.1, MATCHES[1]))
+            for kind, value in zip(CAPABILITIES, (0.12, 0.61, -0.33, 1.42), strict=True)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["kind", "match", "worth", "low", "high", "n"])
+
+
+def cards():
+    rng = np.random.default_rng(5)
+    rows = [(model, split, protocol, score, *np.clip(around(rng.normal(level, 0.08), 0.05), 0, 1), 120)
+            for (model, protocol, level), split, score in itertools.product(
+                (("base", "chat", 0.07), ("react-tuned", "react", 0.7), ("chat-tuned", "chat", 0.86)),
+                ("seen tools", "held-out tools"), (*SCORES[1:], "episodes", "general"))]  # fmt: skip
+    return pd.DataFrame(rows, columns=["model", "split", "protocol", "score", "value", "low", "high", "n"])
+
+
+def aligned():
+    rng = np.random.default_rng(6)
+    rows = [(score, form, match, *around(rng.uniform(0.5, 0.95), 0.04), 3) for score, form, match in
+            itertools.product((*SCORES, "episodes"), ("react", "chat"), MATCHES)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["score", "form", "match", "value", "low", "high", "n"])
+
+
 PICTURES = {
+    "learning_speeds": (figures.learning_speeds, learning),
+    "speeds": (figures.speeds, pace),
+    "table2": (lambda frame: figures.table2(frame, printed()), lambda: arms().iloc[:30]),
+    "worth": (figures.worth, worths),
+    "report_card": (lambda frame: figures.report_card(frame, {"instruction": 0.9, "episodes": 0.5}), cards),
+    "scores_by_form": (figures.scores_by_form, aligned),
     "kind_shares": (figures.kind_shares, shares),
     "distance": (figures.distance, distances),
     "loss_by_kind": (figures.loss_by_kind, losses),
@@ -64,8 +136,11 @@ def words(figure):
 def test_the_same_table_gives_the_same_bytes(tmp_path, draw, data):
     before = data()
     for folder in ("a", "b"):
-        figures.save(draw(before), "picture", before, folder=tmp_path / folder)
+        figure = draw(before)
+        figures.save(figure, "picture", before, folder=tmp_path / folder)
+    assert figures.BANNER not in words(figure)
     pd.testing.assert_frame_equal(before, data())
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a" / "picture.csv"), before, rtol=1e-5, check_dtype=False)
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert names == ["picture.csv", "picture.png", "picture.svg"]
     for name in names:
@@ -84,7 +159,7 @@ def test_a_picture_without_its_counts_or_rows_is_refused(draw, data):
 
 
 @pytest.mark.parametrize("bound", ["low", "high"])
-@pytest.mark.parametrize("name", ["distance", "loss_by_kind", "content_by_form"])
+@pytest.mark.parametrize("name", [name for name in PICTURES if name != "kind_shares"])
 def test_an_estimate_without_its_interval_is_refused(name, bound):
     draw, data = PICTURES[name]
     with pytest.raises(FlanError, match=f"no column {bound}"):
@@ -92,27 +167,19 @@ def test_an_estimate_without_its_interval_is_refused(name, bound):
 
 
 @every_picture
-def test_drawing_leaves_the_global_style_alone(draw, data):
-    before = dict(mpl.rcParams)
-    draw(data())
-    assert dict(mpl.rcParams) == before
-
-
-@every_picture
 def test_smoke_pictures_carry_a_banner_and_go_to_a_scratch_folder(draw, data, monkeypatch, tmp_path):
-    assert figures.BANNER not in words(draw(data()))
+    before = dict(mpl.rcParams)
     monkeypatch.setenv("FLAN_PRESET", "smoke")
     assert figures.BANNER in words(draw(data()))
-    assert figures.output().name == "smoke"
+    assert dict(mpl.rcParams) == before, "drawing leaves the global style alone"
+    assert output().name == "smoke"
 
 
-def test_saved_numbers_are_those_of_the_table(tmp_path):
+def test_the_path_of_the_picture_is_returned(tmp_path):
     frame = contents()
     path = figures.save(figures.content_by_form(frame), "x", frame, folder=tmp_path)
     assert path == tmp_path / "x.svg"
     assert b"\r" not in path.with_suffix(".csv").read_bytes()
-    back = pd.read_csv(path.with_suffix(".csv"))
-    pd.testing.assert_frame_equal(back, frame, rtol=1e-5)
 
 
 def test_bars_are_as_long_as_their_shares():
@@ -178,3 +245,98 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, name):
 def test_a_figure_shows_itself_as_png():
     png = figures.distance(distances())._repr_png_()
     assert mpl.image.imread(io.BytesIO(png), format="png").shape[1] == pytest.approx(7.6 * 90, abs=1)
+
+
+def drawn(figure):
+    """Values of all dots of a figure, sorted."""
+    return sorted(float(x) for axes in figure.axes for dots in axes.containers for x in dots.lines[0].get_xdata())
+
+
+def labels(axes):
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+@pytest.mark.parametrize("name", ["learning_speeds", "speeds", "table2", "worth", "report_card", "scores_by_form"])
+def test_poor_tables_are_drawn_too(name):
+    draw, data = PICTURES[name]
+    frame = data().assign(n=1)
+    bounds = [column for column in frame if "low" in column or "high" in column]
+    frame[bounds] = np.nan  # one seed has no interval
+    for column in {"form", "split", "match"} & set(frame):
+        frame = frame[frame[column] == frame[column].iloc[-1]]
+    frame = frame.iloc[1:].reset_index(drop=True)  # something is missing
+    value = next(c for c in ("nats_per_token", "tokens", "worth", "value") if c in frame)
+    frame.loc[0, value] = np.nan  # and something has no value
+    figure = draw(frame)
+    figure._repr_png_()
+    assert "n = 1 " in words(figure)
+    if name != "learning_speeds":
+        assert ("did not fall" if name == "speeds" else "no value") in words(figure)
+
+
+@pytest.mark.parametrize(("name", "column", "scale", "write"), [
+    ("speeds", "tokens", 1, lambda x: f"{x / 1000:.3g}k"), ("worth", "worth", 1, "{:+.2f}".format),
+    ("report_card", "value", 100, "{:.1f}".format), ("scores_by_form", "value", 100, "{:.1f}".format),
+])  # fmt: skip
+def test_dots_stand_at_their_values_with_the_numbers_beside_them(name, column, scale, write):
+    draw, data = PICTURES[name]
+    frame = data()
+    figure = draw(frame)
+    assert drawn(figure) == pytest.approx(sorted(scale * frame[column]))
+    assert {write(scale * value) for value in frame[column]} <= set(words(figure).split("\n"))
+    assert f"95 % interval, n = {frame['n'][0]}" in words(figure)
+
+
+def test_learning_speeds_are_shares_above_and_losses_below():
+    frame = learning("react")
+    figure = figures.learning_speeds(frame)
+    assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["ReAct form, training data",
+                                                                        "ReAct form, held-out tools"]  # fmt: skip
+    for axes, split, column in zip(figure.axes, ("train", "heldout") * 2, ["share"] * 2 + ["nats_per_token"] * 2,
+                                   strict=True):  # fmt: skip
+        lines = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
+        for kind in CAPABILITIES:
+            np.testing.assert_allclose(lines[kind], frame[(frame["split"] == split) & (frame["kind"] == kind)][column])
+        if column == "share":
+            assert list(lines["nine tenths of its fall"]) == [0.1, 0.1]
+
+
+def test_learning_speeds_of_several_forms_ask_for_one():
+    frame = pd.concat([learning("react"), learning("chat")])
+    with pytest.raises(FlanError, match="one form"):
+        figures.learning_speeds(frame)
+    assert "chat form, held-out tools" in words(figures.learning_speeds(frame, "chat"))
+
+
+def test_speeds_stand_in_the_order_of_the_paper():
+    order = ["instruction", "retrieval", "understanding", "reasoning"]
+    assert labels(figures.speeds(pace()).axes[0]) == order
+    assert labels(figures.speeds(pace().iloc[::-1]).axes[0]) == order
+
+
+def test_table2_keeps_the_arms_in_order_beside_the_paper():
+    frame = arms()
+    figure = figures.table2(frame, printed())
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    assert list(panels) == ["the lab, overall", "the paper", *SCORES[1:]]
+    assert labels(panels["the lab, overall"]) == labels(panels["instruction"]) == list(ARMS)
+    points = zip(*panels["the paper"].containers[0].lines[0].get_data(), strict=True)
+    assert [point for point in points if point[0] > 0] == [(value, y) for y, value in enumerate(printed()["value"])
+                                                           if value > 0]  # fmt: skip
+    assert "not reported" in words(figure)
+    rows, tokens = panels["the lab, overall"].containers
+    for dots, match in ((rows, "equal rows"), (tokens, "equal trained tokens")):
+        own = frame[(frame["match"] == match) & (frame["score"] == "overall")]
+        assert list(dots.lines[0].get_xdata()) == pytest.approx(list(100 * own["value"]))
+    assert rows.lines[0].get_markerfacecolor() == "white" != tokens.lines[0].get_markerfacecolor()
+    assert f"{100 * frame['value'][0]:.1f},  60k tokens" in words(figure)
+
+
+def test_a_report_card_marks_aims_and_asks_every_model_in_one_form():
+    figure = figures.report_card(cards(), {"reasoning": 0.9, "unknown": 0.1})
+    ticks = [line for axes in figure.axes for line in axes.get_lines() if list(line.get_xdata()) == [90, 90]]
+    assert len(ticks) == 2, "one a panel"
+    assert "react-tuned, asked in ReAct form" in words(figure)
+    both = pd.concat([cards(), cards().assign(protocol="json")])
+    with pytest.raises(FlanError, match="several values for one score and model"):
+        figures.report_card(both)
