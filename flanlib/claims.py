@@ -76,6 +76,49 @@ def seeds(values: Sequence[float], *, level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, len(x))
 
 
+def rate(
+    values: Sequence[float],
+    *,
+    rng: np.random.Generator,
+    clusters: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    level: float = 0.95,
+    resamples: int = 2000,
+) -> Interval:
+    """Estimate the rate of rows that are 1 among rows of 0 and 1, with its percentile bootstrap interval.
+
+    ``clusters`` names what each row belongs to, such as its task: rows of one task are not independent, so tasks are
+    drawn, not rows. ``seeds`` names the run that a row comes from: runs are drawn too, each with all its rows.
+    Where all rows agree a bootstrap has no width, and one cluster has nothing to draw from: there it is Wilson's
+    interval (1927), with every cluster counted once. ``n`` counts clusters (rows without them). Raises FlanError for
+    other values than 0 and 1, and for lists of different lengths.
+
+    >>> rate([1, 1, 1, 1], rng=np.random.default_rng(0))  # 4 of 4: from 4 / (4 + 1.96 ** 2)
+    Interval(mean=1.0, low=0.5101..., high=1.0, n=4)
+    """
+    x = np.asarray(values, dtype=float)
+    of, by = (np.arange(len(x)) if clusters is None else clusters), (np.zeros(len(x)) if seeds is None else seeds)
+    if not np.isin(x, (0, 1)).all() or not len(x) == len(of) == len(by):
+        raise FlanError("rate", found=f"{len(x)} values such as {x[:3]}, {len(of)} clusters, {len(by)} seeds",
+                        expected="lists of one length, of values 0 and 1",
+                        remedy="Pass judgements, not means.")  # fmt: skip
+    if not len(x):
+        return Interval(NAN, NAN, NAN, 0)
+    (run, run_of), (cluster, cluster_of) = (np.unique(np.asarray(a), return_inverse=True) for a in (by, of))
+    n, mean = len(cluster), float(x.mean())
+    if mean in (0, 1) or n == 1:
+        z2 = float(stats.norm.ppf((1 + level) / 2)) ** 2 / n
+        middle, half = (mean + z2 / 2) / (1 + z2), math.sqrt(mean * (1 - mean) * z2 + z2 * z2 / 4) / (1 + z2)
+        return Interval(mean, max(0.0, middle - half), min(1.0, middle + half), n)
+    cells = np.zeros((2, len(run), n))  # how many rows of a run and a cluster are 1, and how many there are
+    np.add.at(cells, (0, run_of, cluster_of), x)
+    np.add.at(cells, (1, run_of, cluster_of), 1)
+    drawn = (rng.multinomial(size, np.full(size, 1 / size), size=resamples) for size in (len(run), n))
+    ones, rows = np.einsum("krc,br,bc->kb", cells, *drawn)
+    low, high = np.nanquantile(ones / np.where(rows, rows, NAN), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, float(low), float(high), n)
+
+
 @dataclass(frozen=True)
 class Claim:
     """One claim checked: what the paper says, what we measured, and whether that bears it out."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from flanlib import sources
 from flanlib.lab import talk, tasks
+from flanlib.lab.tasks import Task
 from flanlib.presets import Preset, data_source, source_name
 from flanlib.records import Conversation, FlanError, Trajectory
 from flanlib.tally import Tally
@@ -26,6 +27,9 @@ class Material:
     heldout: list[Trajectory]
     natural: list[Conversation]
     tally: Tally
+    tasks: dict[str, tuple[Task | Trajectory, ...]]
+    """What models are scored on, by split. In the lab: ``seen tools`` (new requests for the tools of training) and
+    ``held-out tools`` (the held-out trajectories, with what their answers must hold); else ``held-out requests``."""
 
 
 def material(preset: Preset) -> Material:
@@ -40,10 +44,12 @@ def material(preset: Preset) -> Material:
     data = data_source()
     if data is None:
         train = tasks.trajectories(preset.trajectories, rng=_rng("train"))
-        heldout = tasks.trajectories(preset.heldout, rng=_rng("heldout"), split="heldout")
+        asked = {"seen tools": tasks.tasks(preset.heldout, rng=_rng("seen")),
+                 "held-out tools": tasks.tasks(preset.heldout, rng=_rng("heldout"), split="heldout")}
+        heldout = [task.trajectory for task in asked["held-out tools"]]
         tally = Tally("lab")
         tally.keep(len(train) + len(heldout) + len(natural))
-        return Material("lab", train, heldout, natural, tally)
+        return Material("lab", train, heldout, natural, tally, {name: tuple(made) for name, made in asked.items()})
     trajectories, conversations, tally = sources.load(data)
     requests = sorted({_hash(t.query) for t in trajectories})
     apart = set(requests[: min(preset.heldout, max(1, len(requests) // 8))])
@@ -55,7 +61,8 @@ def material(preset: Preset) -> Material:
                         remedy=f"Name data with more trajectories. {tally}")  # fmt: skip
     order = _rng("real").permutation(len(train))[: preset.trajectories]
     return Material(source_name(data), [train[i] for i in sorted(order)], held,
-                    conversations[: preset.heldout] or natural, tally)  # fmt: skip
+                    conversations[: preset.heldout] or natural, tally,
+                    {"held-out requests": tuple(held)})  # fmt: skip
 
 
 def _hash(request: str) -> str:

@@ -21,7 +21,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
-from flanlib import store
+from flanlib import lora, store
+from flanlib.attention import by_document
 from flanlib.records import FlanError
 
 RANDOM = "random"
@@ -32,16 +33,21 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def llama(vocab: int, *, width: int = 256, layers: int = 4, head: int = 64, positions: int = 4096,
-          eos: int | None = None, pad: int | None = None, seed: int = 0) -> LlamaForCausalLM:  # fmt: skip
-    """Make an untrained Llama of the lab's shape; ``width`` is a multiple of ``head``, tied embeddings, fp32."""
+def llama(vocab: int, *, width: int = 256, layers: int = 4, head: int = 64, positions: int = 4096, theta: float = 1e4,
+          bias: bool = False, eos: int | None = None, pad: int | None = None,
+          seed: int = 0) -> LlamaForCausalLM:  # fmt: skip
+    """Make an untrained Llama of the lab's shape; ``width`` is a multiple of ``head``, tied embeddings, fp32.
+
+    ``theta`` is the base of the rotary angles; ``bias`` gives attention projections one.
+    """
     config = LlamaConfig(vocab_size=vocab, hidden_size=width, intermediate_size=width * 8 // 3 // 64 * 64,
                          num_hidden_layers=layers, num_attention_heads=width // head,
                          max_position_embeddings=positions, tie_word_embeddings=True,
+                         attention_bias=bias, rope_parameters={"rope_type": "default", "rope_theta": theta},
                          eos_token_id=eos, pad_token_id=pad)  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
+        return by_document(LlamaForCausalLM(config))
 
 
 def load(name: str, *, vocab: int | None = None) -> Any:
@@ -63,7 +69,7 @@ def load(name: str, *, vocab: int | None = None) -> Any:
     except (OSError, ValueError) as error:
         raise FlanError(f"model {name}", found=str(error).split("\n")[0][:200], expected="a causal LM",
                         remedy="Give a local folder, or the hub name of a model you have access to.") from error
-    return keep_layout(model)
+    return by_document(keep_layout(model))
 
 
 def keep_layout(model: torch.nn.Module) -> torch.nn.Module:
@@ -87,9 +93,9 @@ def add_lora(model: torch.nn.Module, *, rank: int, seed: int) -> PeftModel:
                         task_type="CAUSAL_LM")  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return get_peft_model(model, config).train()
+        return lora.fuse(get_peft_model(model, config)).train()
 
 
 def load_adapter(name: str, folder: Path, *, vocab: int | None = None) -> PeftModel:
     """Load a base model with a trained adapter on it, for measuring."""
-    return keep_layout(PeftModel.from_pretrained(load(name, vocab=vocab), folder)).eval()
+    return lora.fuse(keep_layout(PeftModel.from_pretrained(load(name, vocab=vocab), folder))).eval()

@@ -1,8 +1,8 @@
 """Pack examples of different lengths into rows of one length, each of them read as if it stood alone.
 
 Positions restart at 0 with every conversation. Without an attention mask, transformers takes every break in
-``position_ids`` for a new document (``masking_utils.find_packed_sequence_indices``) and keeps documents apart;
-any 2-D attention mask, even one of ones, switches that off.
+``position_ids`` for a new document (``masking_utils.find_packed_sequence_indices``) and keeps documents apart, here
+through flanlib.attention; any 2-D attention mask, even one of ones, switches that off.
 """
 
 from __future__ import annotations

@@ -1,29 +1,34 @@
-"""Cached runs: how far texts lie from a model, and a model tuned on conversations, found again by content."""
+"""Cached runs: how far texts lie from a model, and a model tuned on conversations, found again by content.
+
+Runs go side by side where that is faster (:mod:`flanlib.jobs`).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from flanlib import store
+from flanlib import jobs, store
 from flanlib.model import RANDOM, add_lora, load, load_adapter
 from flanlib.packing import fill, pack
 from flanlib.presets import LAB_BASE, Preset
-from flanlib.records import Conversation
+from flanlib.records import Conversation, FlanError
 from flanlib.tally import Tally
 from flanlib.templates import get_template
 from flanlib.tokens import Example, encode_all, load_tokenizer
 from flanlib.train import Schedule, draw, fit, measure
 
 # Raise it when training or measuring changes what comes out; a reworded comment costs nobody a rerun.
-VERSION = 1
+VERSION = 2
+# A process takes seconds to start: runs with fewer trained tokens stay in this one.
+LONG = 20_000
 
 
 def reader(preset: Preset) -> tuple[Any, Any]:
@@ -63,48 +68,83 @@ def fitted(preset: Preset, *corpora: Sequence[Conversation], longest: int = 4096
 def untuned(label: str, conversations: Sequence[Conversation], preset: Preset, tally: Tally) -> Path:
     """Measure conversations under the preset's model before any tuning; ``rows.csv`` has a row per id and kind."""
     rows = examples(conversations, preset, tally)
-    config = {"version": VERSION, "data": _digest(rows), **_reads(preset)}
+    config = {"version": VERSION, "data": _digest(rows), **reads(preset)}
 
     def build(folder: Path) -> dict:
-        frame = measure(load(preset.model, vocab=_vocab(preset)), rows, label=label)
+        with jobs.one_thread():
+            frame = measure(load(preset.model, vocab=_vocab(preset)), rows, label=label)
         store.write_table(folder / "rows.csv", frame, digits=7)
         return {"examples": len(rows)}
 
     return store.cached(f"{preset.name}-untuned-{label}", config, build)
 
 
-def tuned(label: str, train: Sequence[Conversation], heldout: Sequence[Conversation], preset: Preset,
-          tally: Tally) -> list[Path]:  # fmt: skip
-    """Tune the preset's model on conversations, once per seed, and return the run folders.
+@dataclass(frozen=True)
+class Arm:
+    """A corpus to tune on, and how much of it: a budget of trained tokens, or a number of rows (conversations)."""
 
-    Each run draws examples until it has ``preset.trained_tokens`` and goes over them once. A folder holds
-    the adapter, ``losses.csv`` (by step, split and kind) and ``rows.csv`` (held out, by id and kind, at the end).
+    train: Sequence[Conversation]
+    heldout: Sequence[Conversation] = ()
+    """Measured during the run and, row by row, at its end."""
+    tokens: int | None = None
+    """Trained tokens; by default the preset's budget."""
+    rows: int | None = None
+    """Rows instead of tokens: then arms with fewer trained tokens in a row get fewer."""
+
+
+def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally) -> dict[str, list[Path]]:
+    """Tune the preset's model on every arm, once per seed, and return the run folders of each.
+
+    A run draws examples in shuffled passes up to its budget and goes over them once. A folder holds the adapter,
+    ``losses.csv`` (by step, split and kind) and, of held-out texts, ``rows.csv`` (by id and kind, at the end).
     """
-    rows, held = examples(train, preset, tally), examples(heldout, preset, Tally("held out"))
-    return [_tuned(label, rows, held, preset, seed) for seed in preset.seeds]
+    found = {label: [_Job(label, arm, rows, held, preset, seed) for seed in preset.seeds]
+             for label, arm in arms.items()
+             for rows, held in [(examples(arm.train, preset, tally), examples(arm.heldout, preset, Tally("held out")))]}
+    jobs.side_by_side([job for made in found.values() for job in made], what="tuning runs")
+    return {label: [job.folder for job in made] for label, made in found.items()}
 
 
-def _tuned(label: str, rows: Sequence[Example], held: Sequence[Example], preset: Preset, seed: int) -> Path:
-    schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
-                        rate=preset.learning_rate, seed=seed, measures=preset.measures)  # fmt: skip
-    config = {"version": VERSION, "data": _digest(rows), "heldout": _digest(held), **_reads(preset),
-              "schedule": asdict(schedule), "trained_tokens": preset.trained_tokens,
-              "row_tokens": preset.row_tokens, "lora_rank": preset.lora_rank}  # fmt: skip
+class _Job:
+    """One tuning run: everything its result depends on, and the folder that follows from it."""
 
-    def build(folder: Path) -> dict:
+    def __init__(self, label: str, arm: Arm, rows: Sequence[Example], held: Sequence[Example], preset: Preset,
+                 seed: int) -> None:  # fmt: skip
+        self.runs, self.label, self.rows, self.held, self.preset, self.seed = store.RUNS, label, rows, held, preset, seed
+        self.budget = {"rows": arm.rows} if arm.rows else {"trained_tokens": arm.tokens or preset.trained_tokens}
+        self.schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
+                                 rate=preset.learning_rate, seed=seed,
+                                 measures=preset.measures if held else 0)  # fmt: skip
+        self.name = f"{preset.name}-{label.replace(' ', '-')}-{seed}"
+        self.config = {"version": VERSION, "data": _digest(rows), "heldout": _digest(held), **reads(preset),
+                       "schedule": asdict(self.schedule), **self.budget,
+                       "row_tokens": preset.row_tokens, "lora_rank": preset.lora_rank}  # fmt: skip
+        self.folder = self.runs / f"{self.name}-{store.digest(self.config)}"
+        self.long = preset.trained_tokens >= LONG
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "manifest.json").is_file()
+
+    def run(self, tell: jobs.Tell | None = None) -> None:
+        """Tune, or go on from what is in the folder."""
+        store.cached(self.name, self.config, partial(self._build, tell), runs=self.runs)
+
+    def _build(self, tell: jobs.Tell | None, folder: Path) -> dict:
+        preset, bar = self.preset, f"{self.label}, seed {self.seed}"
         pad = reader(preset)[0].pad_token_id
-        packed = pack(draw(rows, preset.trained_tokens, seed=seed), row_tokens=preset.row_tokens, pad_id=pad)
-        model = add_lora(load(preset.model, vocab=_vocab(preset)), rank=preset.lora_rank, seed=seed)
-        losses = fit(model, packed, schedule, folder, label=f"{label}, seed {seed}",
-                     heldout={"heldout": pack(held, row_tokens=preset.row_tokens, pad_id=pad)})  # fmt: skip
+        drawn = draw(self.rows, seed=self.seed, **self.budget)
+        packed, held = (pack(rows, row_tokens=preset.row_tokens, pad_id=pad) for rows in (drawn, self.held))
+        model = add_lora(load(preset.model, vocab=_vocab(preset)), rank=preset.lora_rank, seed=self.seed)
+        losses = fit(model, packed, self.schedule, folder, label=bar, heldout={"heldout": held}, tell=tell)
         model.save_pretrained(folder)
         store.write_table(folder / "losses.csv", losses, digits=7)
-        frame = measure(model, held, label=f"{label}, seed {seed}: held out")
-        store.write_table(folder / "rows.csv", frame, digits=7)
-        return {"steps": math.ceil(len(packed) / schedule.rows_per_step), "fill": round(fill(packed), 4),
-                "device": str(model.device)}  # fmt: skip
-
-    return store.cached(f"{preset.name}-{label}-{seed}", config, build)
+        if self.held:
+            frame = measure(model, self.held, label=None if tell else f"{bar}: held out")
+            store.write_table(folder / "rows.csv", frame, digits=7)
+        return {"steps": math.ceil(len(packed) / self.schedule.rows_per_step), "fill": round(fill(packed), 4),
+                "rows": len(drawn), "tokens": sum(map(len, drawn)),
+                "trained_tokens": sum(row.trained for row in drawn), "device": str(model.device)}  # fmt: skip
 
 
 def adapter(folder: Path, preset: Preset) -> Any:
@@ -121,7 +161,7 @@ def table(folders: Mapping[str, Path | Sequence[Path]], name: str) -> pd.DataFra
     return pd.concat(frames, ignore_index=True)
 
 
-def _reads(preset: Preset) -> dict[str, str]:
+def reads(preset: Preset) -> dict[str, str]:
     """Name what a model reads: the weights (by bytes, for a folder) and the template."""
     return {"model": _weights(preset.model), "template": reader(preset)[1].digest}
 

@@ -1,7 +1,7 @@
 """Train on labelled tokens, with the loss told apart by kind in every logged step.
 
 transformers' Trainer drives (checkpoints, resume, mixed precision, devices); what is ours is the loss:
-trained tokens only, summed by kind, over packed rows without an attention mask.
+trained tokens only, summed by kind, over documents side by side without an attention mask.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from flanlib.attention import by_document
 from flanlib.model import device
 from flanlib.packing import Row, pack
 from flanlib.records import KINDS, FlanError
@@ -46,46 +47,58 @@ class Schedule:
     """Share of the steps that warm up."""
 
 
-def draw(examples: Sequence[Example], trained_tokens: int, *, seed: int) -> list[Example]:
-    """Take examples in shuffled passes until they hold so many trained tokens (within one example).
+def draw(examples: Sequence[Example], trained_tokens: int | None = None, *, rows: int | None = None,
+         seed: int) -> list[Example]:  # fmt: skip
+    """Take examples in shuffled passes until there are so many trained tokens (within one example), or rows.
 
-    Raises FlanError if there is nothing to train on.
+    Raises FlanError if there is nothing to train on, or not one of the two budgets.
     """
+    if (trained_tokens is None) == (rows is None):
+        raise FlanError("training budget", found=f"{trained_tokens} trained tokens and {rows} rows",
+                        expected="one of the two", remedy="Give trained tokens or rows.")  # fmt: skip
     if not any(example.trained for example in examples):
         raise FlanError("training examples", found=f"no trained token in {len(examples)} examples",
                         expected="at least one", remedy="Look at the tally: the rows may all have been rejected.")
-    rng, drawn, left = np.random.default_rng(seed), [], trained_tokens
+    rng, drawn, left = np.random.default_rng(seed), [], rows or trained_tokens
     while left > 0:
         for i in rng.permutation(len(examples)):
             drawn.append(examples[i])
-            left -= examples[i].trained
+            left -= 1 if rows else examples[i].trained
             if left <= 0:
                 break
     return drawn
 
 
 def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """Stack packed rows. There is no attention mask on purpose: an all-ones one would join the neighbours.
+    """Put the conversations of packed rows side by side, without the padding.
 
-    Returns input_ids, position_ids, labels (-100 where untrained), kinds and bytes, each (rows, tokens).
+    There is no attention mask on purpose: an all-ones one would join the neighbours.
+    Returns input_ids, position_ids, labels (-100 where untrained), kinds and bytes, each (1, tokens).
     """
-    ids, kinds = (torch.from_numpy(np.stack([getattr(row, f) for row in rows])).long() for f in ("ids", "kinds"))
+
+    def joined(name: str) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([getattr(row, name)[: sum(row.lengths)] for row in rows]))[None]
+
+    ids, kinds = joined("ids").long(), joined("kinds").long()
     return {
         "input_ids": ids,
-        "position_ids": torch.from_numpy(np.stack([row.positions for row in rows])).long(),
+        "position_ids": joined("positions").long(),
         "labels": torch.where(kinds == CONTEXT, -100, ids),
         "kinds": kinds,
-        "bytes": torch.from_numpy(np.stack([row.bytes for row in rows])).float(),
+        "bytes": joined("bytes").float(),
     }
 
 
 def token_losses(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Run a forward pass and return (nats of each trained token, its place in the flattened next tokens)."""
-    logits = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits
-    target = batch["labels"][:, 1:].reshape(-1)
+    """Run a forward pass and return (nats of each trained token, its place among the next tokens).
+
+    Only what comes before a trained token is projected to the vocabulary.
+    """
+    target = batch["labels"][0, 1:]
     where = torch.nonzero(target != -100).squeeze(1)
-    kept = logits[:, :-1].reshape(-1, logits.shape[-1]).index_select(0, where).float()
-    return torch.nn.functional.cross_entropy(kept, target[where], reduction="none"), where
+    logits = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False,
+                   logits_to_keep=where[None]).logits[0].float()  # fmt: skip
+    return torch.nn.functional.cross_entropy(logits, target[where], reduction="none"), where
 
 
 class KindTrainer(Trainer):
@@ -159,9 +172,27 @@ class Progress(TrainerCallback):
         self.bar.close()
 
 
+class Share(TrainerCallback):
+    """Tell a caller which share of the run every step was, 0 to 1 over the run."""
+
+    def __init__(self, tell: Callable[[float], None]) -> None:
+        self.tell = tell
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Tell what an interrupted run had done."""
+        self.tell(state.global_step / state.max_steps)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Tell a step."""
+        self.tell(1 / state.max_steps)
+
+
 def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder: Path, *, label: str = "train",
-        heldout: Mapping[str, Sequence[Row]] | None = None) -> pd.DataFrame:  # fmt: skip
+        heldout: Mapping[str, Sequence[Row]] | None = None, optimizer: torch.optim.Optimizer | None = None,
+        tell: Callable[[float], None] | None = None) -> pd.DataFrame:  # fmt: skip
     """Train for one pass over packed rows and return the losses by kind.
+
+    ``optimizer`` replaces AdamW; the schedule then scales the rates of its groups. ``tell`` replaces the progress bar.
 
     Interrupted at any point, the next call with the same arguments goes on from the last whole checkpoint
     in ``folder`` to the same losses. Returns a tidy frame: step, trained_tokens (so far), split (``train`` or a
@@ -182,8 +213,10 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
         eval_on_start=schedule.measures > 0, remove_unused_columns=False, disable_tqdm=True, report_to="none",
         dataloader_pin_memory=device().type == "cuda", log_level="error",
     )  # fmt: skip
+    by_document(model)
     trainer = KindTrainer(model=model, args=arguments, train_dataset=list(rows), heldout=heldout or {},
-                          eval_dataset=[], callbacks=[Progress(label)])  # fmt: skip
+                          eval_dataset=[], callbacks=[Share(tell) if tell else Progress(label)],
+                          optimizers=(optimizer, None))  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=_last_whole(folder))
     if schedule.measures:
@@ -207,27 +240,26 @@ def losses(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 @torch.no_grad()
 def measure(model: torch.nn.Module, examples: Sequence[Example], *, tokens_per_pass: int = 16_384,
-            label: str = "measure") -> pd.DataFrame:  # fmt: skip
-    """Measure the loss of every example by itself, without training.
+            label: str | None = "measure") -> pd.DataFrame:  # fmt: skip
+    """Measure the loss of every example by itself, without training; a label of None draws no progress bar.
 
     Returns a tidy frame, a row per example and kind: id, kind, nats, tokens, bytes (sums over the example).
     """
     was_training = model.training
     model.eval()
     where, found = next(model.parameters()).device, {}
-    order = sorted(range(len(examples)), key=lambda i: (len(examples[i].ids), i))
-    with tqdm(total=len(order), desc=label, unit="row", leave=False) as bar:
+    order = sorted(range(len(examples)), key=lambda i: (len(examples[i]), i))
+    with tqdm(total=len(order), desc=label, unit="row", leave=False, disable=label is None) as bar:
         while order:
-            longest = len(examples[order[-1]].ids)
-            chosen = [order.pop() for _ in range(min(len(order), max(1, tokens_per_pass // longest)))]
-            # One example a row: right padding is never looked at under a causal mask.
-            rows = [pack([examples[i]], row_tokens=longest, pad_id=0)[0] for i in chosen]
+            chosen = [order.pop() for _ in range(min(len(order), max(1, tokens_per_pass // len(examples[order[-1]]))))]
+            rows = [pack([examples[i]], row_tokens=len(examples[i]), pad_id=0)[0] for i in chosen]
             batch = {k: v.to(where) for k, v in collate(rows).items()}
             with torch.autocast(where.type, torch.bfloat16):
                 nats, places = token_losses(model, batch)
+            ends = torch.tensor([len(examples[i]) for i in chosen], device=where).cumsum(0)
+            whose = torch.searchsorted(ends, places + 1, right=True)
             for j, i in enumerate(chosen):
-                mine = (places // (longest - 1)) == j
-                found[i] = _by_kind(nats[mine], places[mine], batch)
+                found[i] = _by_kind(nats[whose == j], places[whose == j], batch)
             bar.update(len(chosen))
     model.train(was_training)
     return pd.DataFrame(
@@ -239,7 +271,7 @@ def measure(model: torch.nn.Module, examples: Sequence[Example], *, tokens_per_p
 
 def _by_kind(nats: torch.Tensor, where: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Sum nats, tokens and bytes of trained tokens by kind, (kinds, 3), on the CPU in float64."""
-    kinds, size = (batch[name][:, 1:].reshape(-1)[where] for name in ("kinds", "bytes"))
+    kinds, size = (batch[name][0, 1:][where] for name in ("kinds", "bytes"))
     each = torch.stack([nats, torch.ones_like(nats), size], 1).double().cpu()
     return torch.zeros(len(KINDS), 3, dtype=torch.float64).index_add_(0, kinds.cpu(), each)
 

@@ -15,12 +15,13 @@ PACKAGE = ROOT / "flanlib"
 LAYERS = {
     "base": ("records", "tally", "presets", "paper", "store"),
     "texts": ("sources", "dialects"),
-    "transforms": ("balance", "mix", "negatives"),
+    "transforms": ("balance", "mix", "negatives", "export"),
     "tokens": ("templates", "tokens", "packing"),
     "lab": ("lab", "material"),
-    "torch": ("model", "train", "generate", "measure", "pretrain", "runs"),
     "benchmarks": ("benchmarks",),
-    "output": ("claims", "analysis", "figures", "show"),
+    "torch": ("attention", "lora", "circuit", "model", "train", "generate", "measure", "pretrain", "jobs", "runs",
+              "trials", "arms"),
+    "output": ("claims", "analysis", "scores", "figures", "show"),
     "run": ("run",),
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names}

@@ -137,3 +137,68 @@ def test_a_foreign_claims_file_is_refused_and_kept(folder):
 
 def test_columns_are_the_fields_of_a_claim():
     assert tuple(Claim.__dataclass_fields__) == claims.COLUMNS
+
+
+def rate(values, **more):
+    return claims.rate(values, rng=np.random.default_rng(0), **more)
+
+
+def test_a_rate_where_all_agree_has_wilsons_interval_over_clusters():
+    # k = n: from n / (n + z2) up to 1; k = 0: from 0 to z2 / (n + z2), z = 1.959964.
+    z2 = 1.959964**2
+    assert rate([1] * 20).low == pytest.approx(20 / (20 + z2), abs=1e-6)
+    assert rate([0] * 20).high == pytest.approx(z2 / (20 + z2), abs=1e-6)
+    assert (rate([1] * 20).high, rate([0] * 20).low) == (1.0, 0.0)
+    many = rate([1] * 20, clusters=[i // 4 for i in range(20)], seeds=[i % 2 for i in range(20)])
+    assert many == rate([1] * 5)
+    assert many.n == 5
+
+
+def test_a_single_cluster_has_wilsons_interval_and_nothing_has_none():
+    one = rate([1, 0], clusters=["a", "a"])
+    half = 1.959964 * math.sqrt(0.25 + 1.959964**2 / 4) / (1 + 1.959964**2)
+    assert (one.low, one.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+    assert math.isnan(rate([]).mean)
+    assert rate([]).n == 0
+
+
+def test_a_rate_of_many_rows_is_close_to_the_formula():
+    values = np.random.default_rng(1).random(600) < 0.3
+    half = 1.96 * math.sqrt(values.mean() * (1 - values.mean()) / 600)
+    interval = rate(values)
+    assert interval.mean == pytest.approx(values.mean())
+    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.01)
+    assert interval == rate(values)
+
+
+def test_rows_of_one_task_count_as_one():
+    values = np.random.default_rng(1).random(100) < 0.5
+    alone, repeated = rate(values), rate(np.repeat(values, 9), clusters=np.repeat(np.arange(100), 9))
+    assert (repeated.low, repeated.high, repeated.n) == (alone.low, alone.high, 100)
+    blind = rate(np.repeat(values, 9))
+    assert blind.high - blind.low < 0.5 * (alone.high - alone.low)
+
+
+def test_seeds_that_differ_widen_a_rate():
+    # Two runs, all right and all wrong: drawn with replacement, a quarter of the draws hold only the one or the other.
+    clusters, runs = [*range(50), *range(50)], [0] * 50 + [1] * 50
+    values = [0] * 50 + [1] * 50
+    assert rate(values, clusters=clusters) == Interval(0.5, 0.5, 0.5, 50)
+    assert rate(values, clusters=clusters, seeds=runs) == Interval(0.5, 0.0, 1.0, 50)
+
+
+def test_the_same_rows_in_another_order_give_the_same_rate():
+    rng = np.random.default_rng(4)
+    rows = [(int(v), f"t{c}", s) for v, c, s in zip(rng.random(90) < 0.4, rng.integers(12, size=90), [0, 1, 2] * 30,
+                                                    strict=True)]  # fmt: skip
+    shuffled = [rows[i] for i in rng.permutation(90)]
+    first, second = (rate([v for v, _, _ in x], clusters=[c for _, c, _ in x], seeds=[s for _, _, s in x])
+                     for x in (rows, shuffled))  # fmt: skip
+    assert (first.low, first.high) == pytest.approx((second.low, second.high))
+
+
+@pytest.mark.parametrize(("values", "more"), [([0.5], {}), ([1, 2], {}), ([1, 0], {"clusters": ["a"]}),
+                                              ([1], {"seeds": [0, 1]}), ([math.nan], {})])  # fmt: skip
+def test_what_is_no_list_of_judgements_is_refused(values, more):
+    with pytest.raises(FlanError, match="Pass judgements"):
+        rate(values, **more)

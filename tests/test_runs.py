@@ -1,12 +1,15 @@
 from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
+import torch
 
-from flanlib import runs, store, train
+from flanlib import jobs, runs, store, train
 from flanlib.dialects import render_all
 from flanlib.material import material
 from flanlib.presets import PRESETS
+from flanlib.records import FlanError
 from flanlib.tally import Tally
 
 SMOKE = replace(PRESETS["smoke"], trained_tokens=600, trajectories=6, heldout=3, seeds=(0,))
@@ -18,18 +21,22 @@ def texts():
     return {form: (render_all(found.train, form), render_all(found.heldout, form)) for form in ("react", "chat")}
 
 
+def tune(texts, form, size=SMOKE, **budget):
+    return runs.tuned({form: runs.Arm(*texts[form], **budget)}, size, Tally("t"))[form]
+
+
 @pytest.fixture(autouse=True)
 def fresh(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "RUNS", tmp_path)
 
 
 def test_a_tuned_run_leaves_its_adapter_losses_rows_and_manifest(texts):
-    (folder,) = runs.tuned("react", *texts["react"], SMOKE, Tally("t"))
+    (folder,) = tune(texts, "react")
     assert {"manifest.json", "losses.csv", "rows.csv", "adapter_config.json", "adapter_model.safetensors"} <= {
         p.name for p in folder.iterdir()
     }
     before = (folder / "losses.csv").read_bytes()
-    assert runs.tuned("react", *texts["react"], SMOKE, Tally("t")) == [folder]
+    assert tune(texts, "react") == [folder]
     assert (folder / "losses.csv").read_bytes() == before
     told = store.manifest(folder)
     assert told["config"]["schedule"]["seed"] == 0
@@ -43,22 +50,76 @@ def test_the_same_run_in_another_folder_gives_the_same_bytes(texts, tmp_path, mo
     found = []
     for name in ("a", "b"):
         monkeypatch.setattr(store, "RUNS", tmp_path / name)
-        (folder,) = runs.tuned("chat", *texts["chat"], SMOKE, Tally("t"))
-        found.append([(folder / f).read_bytes() for f in ("losses.csv", "rows.csv", "adapter_model.safetensors")])
+        (folder,) = tune(texts, "chat")
+        found.append([(folder / f).read_bytes() for f in RESULTS])
     assert found[0] == found[1]
+
+
+RESULTS = ("losses.csv", "rows.csv", "adapter_model.safetensors")
+
+
+def test_runs_side_by_side_give_the_bytes_of_runs_one_after_another(texts, tmp_path, monkeypatch):
+    size = replace(SMOKE, seeds=(0, 1))
+    monkeypatch.setattr(runs, "LONG", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    found = []
+    for name, processes in (("a", 4), ("b", 1)):
+        monkeypatch.setattr(store, "RUNS", tmp_path / name)
+        monkeypatch.setattr(jobs, "MOST_PROCESSES", processes)
+        folders = tune(texts, "chat", size)
+        assert [store.manifest(folder)["config"]["schedule"]["seed"] for folder in folders] == [0, 1]
+        found.append([(folder / result).read_bytes() for folder in folders for result in RESULTS])
+    assert found[0] == found[1]
+
+
+def test_finished_runs_are_found_before_any_process_starts(texts, monkeypatch):
+    asked = []
+    monkeypatch.setattr(jobs, "side_by_side", lambda made, what: asked.append([j.seed for j in made if not j.done]))
+    (folder,) = tune(texts, "chat")
+    store.write(folder / "manifest.json", "{}")
+    both = tune(texts, "chat", replace(SMOKE, seeds=(0, 1)))
+    assert both[0] == folder
+    assert asked == [[0], [1]]
+
+
+def test_an_error_crosses_from_one_process_to_another_whole():
+    error = FlanError("here", found="one", expected="two", remedy="Do it.")
+    again = ForkingPickler.loads(ForkingPickler.dumps(error))
+    assert (type(again), str(again), again.remedy) == (FlanError, str(error), "Do it.")
+
+
+def test_records_cross_from_one_process_to_another_whole():
+    found = material(SMOKE)
+    assert ForkingPickler.loads(ForkingPickler.dumps(found.tasks)) == found.tasks
 
 
 @pytest.mark.parametrize(
     "change", [{"lora_rank": 8}, {"learning_rate": 1e-3}, {"trained_tokens": 700}, {"seeds": (1,)}]
 )
 def test_whatever_changes_the_result_changes_the_folder(texts, change, monkeypatch):
-    monkeypatch.setattr(store, "cached", lambda name, config, build: f"{name}-{store.digest(config)}")
-    a, b = (runs.tuned("react", *texts["react"], size, Tally("t")) for size in (SMOKE, replace(SMOKE, **change)))
+    monkeypatch.setattr(jobs, "side_by_side", lambda made, what: None)
+    a, b = (tune(texts, "react", size) for size in (SMOKE, replace(SMOKE, **change)))
     assert a != b
 
 
+def test_arms_of_equal_rows_draw_the_same_trajectories_whatever_is_trained_of_them(texts):
+    bare = [replace(c, turns=tuple(replace(t, trained=t.trained and i % 4 == 2) for i, t in enumerate(c.turns)))
+            for c in texts["chat"][0]]  # fmt: skip
+    arms = {"all": runs.Arm(texts["chat"][0], rows=4), "some": runs.Arm(bare, rows=4)}
+    (a,), (b,) = runs.tuned(arms, SMOKE, Tally("t")).values()
+    a, b = store.manifest(a), store.manifest(b)
+    assert (a["rows"], a["tokens"]) == (b["rows"], b["tokens"]) == (4, a["tokens"])
+    assert a["trained_tokens"] > b["trained_tokens"] > 0
+
+
+def test_an_arm_without_held_out_texts_measures_none(texts):
+    (folder,) = tune({"chat": (texts["chat"][0],)}, "chat")
+    assert set(runs.table({"chat": folder}, "losses")["split"]) == {"train"}
+    assert not (folder / "rows.csv").exists()
+
+
 def test_a_saved_adapter_measures_as_it_did_when_it_was_trained(texts):
-    (folder,) = runs.tuned("chat", *texts["chat"], SMOKE, Tally("t"))
+    (folder,) = tune(texts, "chat")
     held = runs.examples(texts["chat"][1], SMOKE, Tally("t"))
     again = runs.measure(runs.adapter(folder, SMOKE), held)
     told = runs.table({"chat": folder}, "rows")
@@ -68,7 +129,7 @@ def test_a_saved_adapter_measures_as_it_did_when_it_was_trained(texts):
 def test_tuning_moves_the_model(texts):
     size = replace(SMOKE, trained_tokens=6000, learning_rate=1e-2)
     untuned = runs.table({"x": runs.untuned("react", texts["react"][1], size, Tally("t"))}, "rows")
-    tuned = runs.table({"x": runs.tuned("react", *texts["react"], size, Tally("t"))}, "rows")
+    tuned = runs.table({"x": tune(texts, "react", size)}, "rows")
     assert untuned["id"].tolist() == tuned["id"].tolist()
     assert tuned["nats"].sum() < 0.99 * untuned["nats"].sum()
 

@@ -1,0 +1,56 @@
+"""What a model can do, judged by its replies: single steps, whole episodes, and ordinary questions.
+
+Nothing here knows how replies come about: every benchmark is given a ``generate`` callable. An oracle that repeats
+the reference tests the benchmark itself; :func:`flanlib.generate.writer` makes one from a model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from flanlib.records import Turn
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation that ends with the user's turn, and what the assistant's reply already says.
+
+    ``begun`` ends where a word ends, never with a space: a space belongs to the token of the word after it, and
+    a model is to meet the same tokens here as in training. ``stop`` lists texts at which a reply may be cut.
+    """
+
+    id: str
+    turns: tuple[Turn, ...]
+    begun: str = ""
+    stop: tuple[str, ...] = ()
+
+
+Generate: TypeAlias = Callable[[Sequence[Prompt]], list[str]]
+"""From prompts to what the model adds after ``begun``, without its end-of-turn mark or the stop text.
+
+A prompt that the model cannot be given is answered with an empty text.
+"""
+
+
+def ask(generate: Generate, prompts: Sequence[Prompt]) -> list[str]:
+    """Generate replies, each as text that can be written down: a lone surrogate becomes a question mark."""
+    return [reply.encode(errors="replace").decode() for reply in generate(prompts)]
+
+
+def first_value(text: str) -> Any:
+    """Read the JSON value that a text begins with, spaces aside. Raises ValueError if there is none.
+
+    >>> first_value(' {"n": 3}}')
+    {'n': 3}
+    """
+    try:
+        return json.JSONDecoder(parse_constant=_refuse).raw_decode(text.lstrip())[0]
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,152 @@
+"""What a thought says is to be done next, read from its words: call one of the offered tools, or answer.
+
+A measure of wording, not of meaning: it knows how training thoughts announce an answer, and it takes a call to be
+meant for the tool whose name and description share most words with the thought. :func:`audit` says how far to
+trust it: how often it accepts reference thoughts, and how often thoughts that belong elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
+from scipy.special import expit
+
+from flanlib.lab import tasks
+from flanlib.lab.tasks import Task
+from flanlib.records import Tool, Trajectory
+
+SMALL = frozenset(re.findall(r"\w+", """
+    a an and as at be by for from i in is it its of on one or so that the this to what which with"""))
+_LEAST = 5  # thoughts that a word must occur in to be told apart by
+_PENALTY = 0.1  # on squared weights
+
+
+@dataclass(frozen=True)
+class Intention:
+    """Reads intentions from words: ``weights`` are log odds of an answer, by word and by pair of words."""
+
+    weights: Mapping[str, float]
+
+    @classmethod
+    def of(cls, trajectories: Iterable[Trajectory]) -> Intention:
+        """Learn how answers are announced from the thoughts of training trajectories (logistic regression)."""
+        told: list[tuple[str, float]] = []
+        for trajectory in trajectories:
+            told += [*((step.thought, 0.0) for step in trajectory.steps), (trajectory.answer_thought, 1.0)]
+        cues = [(_cues(thought), answer) for thought, answer in told if thought]
+        counts = Counter(cue for found, _ in cues for cue in found)
+        place = {cue: i for i, cue in enumerate(sorted(cue for cue, n in counts.items() if n >= _LEAST))}
+        rows = [[place[cue] for cue in sorted(found) if cue in place] for found, _ in cues]
+        if not place:
+            return cls({})
+        starts = np.cumsum([0, *map(len, rows)])
+        held = csr_matrix((np.ones(starts[-1]), np.concatenate(rows).astype(int), starts), (len(rows), len(place)))
+        answer = np.array([answer for _, answer in cues])
+
+        def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+            odds = held @ w
+            value = np.logaddexp(0, odds).sum() - answer @ odds + _PENALTY / 2 * (w @ w)
+            return value, held.T @ (expit(odds) - answer) + _PENALTY * w
+
+        weights = minimize(loss, np.zeros(len(place)), jac=True, method="L-BFGS-B").x
+        return cls(dict(zip(place, weights.tolist(), strict=True)))
+
+    def answers(self, thought: str) -> bool:
+        """Tell whether a thought announces the answer rather than another call."""
+        return sum(self.weights.get(cue, 0.0) for cue in sorted(_cues(thought))) > 0
+
+    def right(self, thought: str, item: Task | Trajectory, step: int) -> bool:
+        """Tell whether a thought fits a step of a task (the one after the last is the answer).
+
+        It must announce the right move, name every value that the reference thought names (of the call's
+        arguments, or of what the answer holds), and no offered tool may be nearer to it than the right one.
+        """
+        trajectory = item.trajectory if isinstance(item, Task) else item
+        if step == len(trajectory.steps):
+            wanted, reference = item.expected if isinstance(item, Task) else (), trajectory.answer_thought
+        else:
+            wanted, reference = _values(trajectory.steps[step].arguments), trajectory.steps[step].thought
+        if not all(mentions(thought, value) for value in wanted if mentions(reference, value)):
+            return False
+        if step == len(trajectory.steps) or self.answers(thought):
+            return step == len(trajectory.steps) and self.answers(thought)
+        return trajectory.steps[step].tool in nearest(thought, trajectory.tools)
+
+
+def nearest(thought: str, tools: Sequence[Tool]) -> set[str]:
+    """Name the tools whose name and description share most words with a thought: several, or none where none does.
+
+    >>> nearest("I need the fares of Ulm.", [Tool("get_fare", "The fare of a town."), Tool("find_mayor")])
+    {'get_fare'}
+    """
+    said = frozenset(_words(thought)) - SMALL
+    shared = {tool.name: len(said.intersection(_words(f"{tool.name} {tool.description}"))) for tool in tools}
+    return {name for name, count in shared.items() if count == max(shared.values()) > 0}
+
+
+def mentions(text: str, value: str) -> int:
+    """Count how often a text holds a value as whole words or as a whole number, case aside.
+
+    >>> mentions("The fare is 12.50 in all.", "12.5"), mentions("ULM? In Ulm!", "Ulm"), mentions("It is 12.", "12")
+    (0, 2, 1)
+    """
+    whole = rf"(?<![\w-])(?<!\d[.,]){re.escape(value)}(?![\w-]|[.,]\d)"
+    return len(re.findall(whole, text, re.IGNORECASE))
+
+
+@cache
+def lab_intention() -> Intention:
+    """Return the intentions of the lab's thoughts, learnt from a thousand training tasks, a fifth of them unserved."""
+    shapes = (*tasks.SHAPES, *[tasks.UNSERVED] * (len(tasks.SHAPES) // 4))
+    return Intention.of(tasks.trajectories(1000, rng=np.random.default_rng(0), shapes=shapes))
+
+
+def audit(items: Sequence[Task | Trajectory], intention: Intention, *, rng: np.random.Generator) -> pd.DataFrame:
+    """Try the measure on thoughts whose place is known: a row per step and candidate thought.
+
+    Columns: id, step, candidate (``own``: the reference itself, ``same task``: that of another step of it,
+    ``other task``: of a random step of another), move (call or answer), value (1 if accepted).
+    """
+    told = [item.trajectory if isinstance(item, Task) else item for item in items]
+    thoughts = [[*(step.thought for step in t.steps), t.answer_thought] for t in told]
+    rows = []
+    for i, (item, trajectory) in enumerate(zip(items, told, strict=True)):
+        for step, own in enumerate(thoughts[i]):
+            others = [k for k in range(len(items)) if k != i]
+            apart = thoughts[others[rng.integers(len(others))]] if others else []
+            candidates = [("own", own)] + [("same task", t) for t in thoughts[i] if t != own]
+            candidates += [("other task", apart[rng.integers(len(apart))])] if apart else []
+            move = "answer" if step == len(trajectory.steps) else "call"
+            rows += [(trajectory.id, step, kind, move, int(intention.right(thought, item, step)))
+                     for kind, thought in candidates]  # fmt: skip
+    return pd.DataFrame(rows, columns=["id", "step", "candidate", "move", "value"])
+
+
+def _values(arguments: Mapping) -> list[str]:
+    listed = [v for value in arguments.values() for v in (value if isinstance(value, tuple) else (value,))]
+    return [str(value) for value in listed if isinstance(value, (str, int, float)) and not isinstance(value, bool)]
+
+
+def _words(text: str) -> list[str]:
+    """List the words of a text or name, lower case, singular and plural alike."""
+    return [_stem(word) for word in re.findall(r"[^\W\d_]+", text.lower())]
+
+
+def _stem(word: str) -> str:
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
+
+
+def _cues(text: str) -> set[str]:
+    words = _words(text)
+    return {*words, *(f"{a} {b}" for a, b in pairwise(words))}

@@ -1,0 +1,112 @@
+"""Long jobs side by side: on a CPU each in a process of its own with one thread, with the same bytes as one by one.
+
+How a sum is split over threads shows in its last bits, so a job has one thread, whatever the machine.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from tqdm.auto import tqdm
+from transformers.utils.logging import disable_progress_bar
+
+from flanlib.model import device
+from flanlib.records import FlanError
+
+# Each process holds a model and the activations of a step.
+MOST_PROCESSES = 4
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+
+Tell: TypeAlias = Callable[[float], None]
+"""Is told which share of a job was done since it was last called; all shares of a job add up to 1."""
+
+
+class Job(Protocol):
+    """Work with a folder of its own. It can be sent to another process, and be done again without harm."""
+
+    done: bool
+    """Whether its result is there already."""
+    long: bool
+    """Whether it is worth the seconds that a process takes to start."""
+
+    def run(self, tell: Tell | None = None) -> None:
+        """Do it; ``tell`` replaces its own progress bars."""
+
+
+def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
+    """Do all jobs that are not done: one per core if they are long, else one after another in this process."""
+    jobs = [job for job in jobs if not job.done]
+    processes = min(len(jobs), torch.get_num_threads(), MOST_PROCESSES)
+    if processes < 2 or device().type != "cpu" or not any(job.long for job in jobs):
+        for job in jobs:
+            with one_thread():
+                job.run()
+        return
+    context = multiprocessing.get_context("spawn")
+    done = context.Value("d")
+    with ProcessPoolExecutor(processes, context, _begin, (done,)) as pool, tqdm(
+        total=len(jobs), desc=f"{len(jobs)} {what}", unit="job", leave=False, bar_format=BAR) as bar:  # fmt: skip
+        left = [pool.submit(_work, job) for job in jobs]
+        try:
+            while left:
+                finished, left = wait(left, timeout=1, return_when=FIRST_EXCEPTION)
+                bar.update(done.value - bar.n)
+                for future in finished:
+                    future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Give PyTorch one thread while on a CPU."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if device().type == "cpu" else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _begin(done: Any) -> None:
+    """Begin a process that works for another one, and end with it."""
+    global _done
+    _done = done
+    disable_progress_bar()
+    threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
+
+
+def _work(job: Job) -> None:
+    def tell(share: float) -> None:
+        with _done.get_lock():
+            _done.value += share
+
+    with one_thread():
+        job.run(tell)
+
+
+def _thawed(error: FlanError) -> tuple:
+    return partial(FlanError, error.where, found=error.found, expected=error.expected, remedy=error.remedy), ()
+
+
+def _unfrozen(mapping: MappingProxyType) -> tuple:
+    return _frozen, (dict(mapping),)
+
+
+def _frozen(values: dict) -> MappingProxyType:
+    return MappingProxyType(values)
+
+
+# Errors and the frozen mappings of records cross from one process to another by the arguments that make them again.
+copyreg.pickle(FlanError, _thawed)
+copyreg.pickle(MappingProxyType, _unfrozen)

@@ -1,0 +1,117 @@
+"""Cached judgements: models put to the benchmarks, each reply judged in a row of its own, found again by content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+
+import pandas as pd
+
+from flanlib import jobs, runs, store
+from flanlib.benchmarks import Prompt, episodes, general, steps
+from flanlib.benchmarks.general import Question
+from flanlib.benchmarks.intention import Intention
+from flanlib.generate import Decoding, dense, generate
+from flanlib.lab.tasks import Task
+from flanlib.presets import Preset
+from flanlib.records import FlanError, Trajectory
+
+# Raise it when what a benchmark asks, or how it judges, changes.
+VERSION = 1
+# A process takes seconds to start: trials of fewer items stay in this one.
+LONG = 16
+BENCHMARKS = ("steps", "episodes", "general")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Something that a model is put to."""
+
+    benchmark: str
+    """One of BENCHMARKS; episodes need tasks of the lab, whose tools can be run."""
+    protocol: str
+    """The dialect that the model is to write in; of general questions, only a label."""
+    split: str
+    """What the items are to a reader, such as ``held-out tools``."""
+    items: tuple[Task | Trajectory | Question, ...]
+    intention: Intention | None = None
+    """Reads intentions from thoughts; the lab's by default."""
+    decoding: Decoding = Decoding()
+
+
+def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[Path | None]],
+          preset: Preset) -> pd.DataFrame:  # fmt: skip
+    """Put every model to its trials and return all judgements.
+
+    ``models`` gives each model's run folders, one per seed; None is the model before any tuning. Returns a tidy
+    frame: model, seed, split, protocol, score, id, type, value (0 or 1), and reply. Trials that were made before
+    are read from their folders; the others go side by side.
+    """
+    asked = [(name, seed, _Job(f"{name}-{seed}", trial, folder, preset))
+             for name, folders in models.items() for trial in trials[name] for seed, folder in enumerate(folders)]
+    jobs.side_by_side([job for _, _, job in asked], what="trials")
+    found = [_rows(job.folder).assign(model=name, seed=seed, split=job.trial.split, protocol=job.trial.protocol)
+             for name, seed, job in asked]  # fmt: skip
+    columns = ["model", "seed", "split", "protocol", "score", "id", "type", "value", "reply"]
+    return pd.concat(found, ignore_index=True)[columns]
+
+
+class _Job:
+    """One model's trial: everything its result depends on, and the folder that follows from it."""
+
+    def __init__(self, label: str, trial: Trial, adapter: Path | None, preset: Preset) -> None:
+        if trial.benchmark not in BENCHMARKS:
+            raise FlanError("trial", found=repr(trial.benchmark), expected=f"one of {', '.join(BENCHMARKS)}",
+                            remedy="Name one of them.")  # fmt: skip
+        self.trial, self.adapter, self.preset, self.runs = trial, adapter, preset, store.RUNS
+        self.name = f"{preset.name}-{trial.benchmark}-{label}"
+        self.config = {"version": VERSION, **runs.reads(preset), "adapter": adapter and adapter.name,
+                       "items": store.digest(*map(repr, trial.items)), "protocol": trial.protocol,
+                       "intention": trial.intention and store.digest(dict(trial.intention.weights)),
+                       "decoding": repr(trial.decoding)}  # fmt: skip
+        self.folder = self.runs / f"{self.name}-{store.digest(self.config)}"
+        self.long = len(trial.items) >= LONG
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "manifest.json").is_file()
+
+    def run(self, tell: jobs.Tell | None = None) -> None:
+        """Make the trial, unless it has been made."""
+        store.cached(self.name, self.config, partial(self._build, tell), runs=self.runs)
+
+    def _build(self, tell: jobs.Tell | None, folder: Path) -> dict:
+        tokenizer, template = runs.reader(self.preset)
+        model = dense(self.preset.model, self.adapter, vocab=len(tokenizer))
+        ended: dict[str, int] = {}
+
+        def write(prompts: Sequence[Prompt]) -> list[str]:
+            replies = generate(model, tokenizer, template, prompts, decoding=self.trial.decoding,
+                               label=None if tell else self.name)  # fmt: skip
+            for reply in replies:
+                ended[reply.ended] = ended.get(reply.ended, 0) + 1
+            return [reply.text for reply in replies]
+
+        frame = self._judged(write)
+        if tell:
+            tell(1.0)
+        store.write_table(folder / "rows.csv", frame)
+        return {"items": len(self.trial.items), "replies": sum(ended.values()), "ended": dict(sorted(ended.items()))}
+
+    def _judged(self, write) -> pd.DataFrame:
+        trial = self.trial
+        if trial.benchmark == "steps":
+            return steps.measure(trial.items, trial.protocol, write, intention=trial.intention)
+        if trial.benchmark == "episodes":
+            played = episodes.table(episodes.play(trial.items, trial.protocol, write, intention=trial.intention))
+            return played.assign(score="episodes", type=played["shape"], value=played["solved"],
+                                 reply=played["answer"])  # fmt: skip
+        asked = general.measure(trial.items, write)
+        return asked.assign(score="general", type=asked["family"])
+
+
+@lru_cache(maxsize=512)
+def _rows(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "rows.csv", keep_default_na=False)

@@ -1,0 +1,214 @@
+"""Judging steps: an oracle that repeats the reference is right, one that strays is wrong where it strays."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flanlib.benchmarks import Prompt, first_value, steps
+from flanlib.benchmarks.intention import Intention, audit, lab_intention, nearest
+from flanlib.dialects import DIALECTS, render
+from flanlib.generate import prompt_text
+from flanlib.lab import tasks
+from flanlib.presets import LAB_BASE
+from flanlib.records import FlanError, Step, Tool, Trajectory
+from flanlib.templates import get_template
+from flanlib.tokens import encode, load_tokenizer
+
+TASKS = tasks.tasks(60, rng=np.random.default_rng(7), split="heldout", shapes=(*tasks.SHAPES, tasks.UNSERVED))
+ODD = Trajectory(
+    "odd", "hand", "Do it.",
+    (Tool("a.b-c", 'Says "hi".', {"properties": {
+        "s": {"type": "string"}, "n": {"type": "integer"}, "x": {"type": "number"}, "b": {"type": "boolean"},
+        "l": {"type": "array"}, "o": {"type": "object"}, "name": {"type": "string"}, "z": {}}}), Tool("d")),
+    (Step('Say "so", "name": x\nAction: y\\', "a.b-c",
+          {"s": "3", "n": -2, "x": 2.5, "b": False, "l": ["a", [1]], "o": {"k": None}, "name": " é\n🙂", "z": None},
+          "ok"),
+     Step("", "d", {}, "done")),
+    "All \n good.", "Now I can answer the user.",
+)  # fmt: skip
+
+
+def oracle(items, protocol):
+    """Repeat the reference conversation, from wherever a prompt ends up to a stop text."""
+    said = {}
+    for item in items:
+        turns = render(getattr(item, "trajectory", item), protocol).turns
+        said |= {turns[:i]: turn.text for i, turn in enumerate(turns) if turn.role == "assistant"}
+
+    def generate(prompts):
+        replies = []
+        for one in prompts:
+            assert said[one.turns].startswith(one.begun)
+            rest = said[one.turns].removeprefix(one.begun)
+            replies.append(rest[: min([rest.index(stop) for stop in one.stop if stop in rest], default=None)])
+        return replies
+
+    return generate
+
+
+@pytest.mark.parametrize("protocol", DIALECTS)
+def test_the_reference_is_right_everywhere(protocol):
+    frame = steps.measure(TASKS, protocol, oracle(TASKS, protocol))
+    assert tuple(frame.columns) == steps.COLUMNS
+    means = frame.groupby("score")["value"].mean()
+    assert set(means.index) == set(steps.SCORES)
+    assert means.drop("reasoning").eq(1).all()
+    assert means["reasoning"] >= 0.95
+    assert set(frame["id"]) == {task.trajectory.id for task in TASKS}
+    calls = sum(len(task.trajectory.steps) for task in TASKS)
+    assert (frame["score"] == "retrieval").sum() == calls
+    assert (frame["score"] == "reasoning").sum() == calls + len(TASKS)
+
+
+@pytest.mark.parametrize("protocol", DIALECTS)
+def test_odd_names_thoughts_and_values_are_right_too(protocol):
+    frame = steps.measure([ODD], protocol, oracle([ODD], protocol), scores=steps.SCORES[:3])
+    assert frame[frame["score"] == "understanding"]["type"].tolist() == [
+        "string", "integer", "number", "boolean", "array", "object", "string", "any"]  # fmt: skip
+    assert frame["value"].eq(1).all()
+
+
+def wrong_tool(items, protocol):
+    """Call another offered tool, and change every argument."""
+    strayed = []
+    for item in items:
+        told = item.trajectory
+        names = [tool.name for tool in told.tools]
+        moved = tuple(
+            replace(s, tool=names[names.index(s.tool) - 1], arguments={k: [v, "no"] for k, v in s.arguments.items()})
+            for s in told.steps
+        )
+        strayed.append(replace(told, steps=moved))
+    turns = {item.trajectory.id: render(other, protocol).turns for item, other in zip(items, strayed, strict=True)}
+
+    def generate(prompts):
+        replies = []
+        for one in prompts:
+            text = turns[one.id.split("/")[0]][len(one.turns)].text
+            if one.begun:  # what is given holds the right thought and name: go on from the label
+                label = max(("Action Input:", "Action:", "Thought:", '"arguments":', '"name":', '"thought":'),
+                            key=lambda label: (one.begun.endswith(label), len(label)))  # fmt: skip
+                text = text[text.index(label) + len(label) :]
+            replies.append(text[: min([text.index(stop) for stop in one.stop if stop in text], default=None)])
+        return replies
+
+    return generate
+
+
+@pytest.mark.parametrize("protocol", DIALECTS)
+def test_a_wrong_tool_and_wrong_arguments_score_nothing(protocol):
+    frame = steps.measure(TASKS, protocol, wrong_tool(TASKS, protocol))
+    means = frame.groupby("score")["value"].mean()
+    assert means["retrieval"] == means["understanding"] == 0
+    assert set(frame[frame["score"] == "retrieval"]["note"]) == {"offered"}
+    if protocol != "chat":
+        assert means["instruction"] == 1
+
+
+@pytest.mark.parametrize("protocol", DIALECTS)
+@pytest.mark.parametrize(
+    "reply", ["", "I would say so.", "{", '{"' * 5000, "[" * 100_000, "9" * 5000, "\ud800", "null"]
+)
+def test_whatever_is_replied_is_judged(protocol, reply):
+    frame = steps.measure(TASKS[:6], protocol, lambda prompts: [reply] * len(prompts))
+    judged = frame[~frame["score"].isin(["instruction", "reasoning"])]
+    assert judged["value"].eq(0).all()
+    if protocol != "chat":
+        assert frame["value"].eq(0).all()
+
+
+def test_an_argument_of_another_type_is_wrong():
+    def swapped(prompts):
+        return [' {"s": 3, "n": "-2", "x": "2.5", "b": 0, "l": ["a", ["1"]], "o": {}, "extra": 1}'] * len(prompts)
+
+    frame = steps.measure([ODD], "react", swapped, scores=["understanding"])
+    assert frame["value"].eq(0).all()
+    assert frame["note"].tolist() == ["1 more"] * 6 + ["missing"] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "type", "fits"),
+    [("3", "integer", True), ("3.0", "integer", False), ("3", "number", True), ("3", "string", False),
+     ('"3"', "string", True), ("true", "boolean", True), ("true", "integer", False), ("1", "boolean", False),
+     ('["a"]', "array", True), ("a, b", "array", False), ("Ulm\nor Bonn", "string", False), (" Ulm ", "string", True),
+     ("anything", "any", True), ("x", "a type nobody knows", True), ("null", "null", True)],
+)  # fmt: skip
+def test_the_form_of_a_value_follows_its_type(text, type, fits):
+    assert steps.is_value(text, type) == fits
+
+
+@settings(max_examples=60)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "1", "a"]),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
+    )
+)
+def test_a_value_equals_itself_and_not_its_text(value):
+    assert steps.same(value, value)
+    assert not steps.same(str(value) + "!", value)
+
+
+def test_two_tasks_of_one_id_are_refused():
+    other = tasks.tasks(1, rng=np.random.default_rng(8), split="heldout")
+    with pytest.raises(FlanError, match="two tasks of that id"):
+        steps.measure([TASKS[0], *other], "react", lambda prompts: [""] * len(prompts))
+
+
+def test_the_measure_of_reasoning_accepts_references_and_little_else():
+    train = tasks.tasks(300, rng=np.random.default_rng(2))
+    rates = audit(train, lab_intention(), rng=np.random.default_rng(0)).groupby("candidate")["value"].mean()
+    assert rates["own"] >= 0.95
+    assert rates["same task"] <= 0.15
+    assert rates["other task"] <= 0.03
+
+
+def test_a_thought_must_name_its_values_and_the_right_move():
+    call = TASKS[next(i for i, t in enumerate(TASKS) if t.shape == "difference")]
+    step = call.trajectory.steps[1]
+    right = lab_intention().right
+    assert right(step.thought, call, 1)
+    (value,) = step.arguments.values()
+    assert not right(step.thought.replace(value, "Nowhere"), call, 1)
+    assert not right(call.trajectory.answer_thought, call, 1)
+    assert not right("", call, 1)
+    assert right(call.trajectory.answer_thought, call, 2)
+    assert not right(call.trajectory.answer_thought.replace(call.expected[0], "7777"), call, 2)
+
+
+def test_a_thought_that_fits_no_tool_is_near_none():
+    tools = [Tool("get_fare", "The fare of a town."), Tool("count_ships")]
+    assert nearest("hm", tools) == nearest("", tools) == nearest("fare", []) == set()
+    assert nearest("the ships of a town", tools) == {"get_fare", "count_ships"}
+
+
+def test_intentions_are_learnt_from_the_trajectories_at_hand():
+    mine = [replace(ODD, id=str(i), steps=(replace(ODD.steps[0], thought="Zug um Zug"), ODD.steps[1]),
+                    answer_thought="Fertig") for i in range(9)]  # fmt: skip
+    intention = Intention.of(mine)
+    assert intention.answers("fertig")
+    assert not intention.answers("noch ein Zug")
+    assert not intention.answers("")
+
+
+@pytest.mark.parametrize("protocol", DIALECTS)
+def test_prompts_are_the_beginning_of_what_training_reads(protocol):
+    tokenizer = load_tokenizer(LAB_BASE)
+    template = get_template("agent_flan", tokenizer)
+    for item in (*TASKS[:12], ODD):
+        trajectory = getattr(item, "trajectory", item)
+        trained = encode(render(trajectory, protocol), tokenizer, template, max_tokens=10_000).ids.tolist()
+        for probe in steps.probes(item, protocol, lab_intention()):
+            ids = tokenizer(prompt_text(probe.prompt, template), add_special_tokens=False).input_ids
+            assert ids == trained[: len(ids)], probe.prompt.id
+            assert len(ids) < len(trained)
+
+
+def test_a_first_value_ends_where_it_ends():
+    assert first_value(' "a\\"b", "name": 3}') == 'a"b'
+    with pytest.raises(ValueError, match="nested"):
+        first_value("[" * 100_000)
+    assert Prompt("1", ()).stop == ()

@@ -1,0 +1,72 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from flanlib import scores
+from flanlib.records import CAPABILITIES, FlanError
+
+
+def judged(values, *, arm="a", names=CAPABILITIES):
+    """Make rows from values[score][seed][task]."""
+    return pd.DataFrame([{"arm": arm, "score": name, "seed": s, "id": f"t{t}", "value": v}
+                         for name, runs in zip(names, values, strict=False)
+                         for s, run in enumerate(runs) for t, v in enumerate(run)])  # fmt: skip
+
+
+def test_the_overall_score_is_the_plain_mean_of_the_four():
+    rows = judged([[[1, 1, 1, 1]], [[1, 1, 0, 0]], [[1, 0, 0, 0]], [[1, 0, 1, 0]]])
+    told = scores.table(rows, ["arm"]).set_index("score")["value"]
+    assert told["overall"] == pytest.approx((1 + 0.5 + 0.25 + 0.5) / 4)
+
+
+def test_a_score_that_was_not_judged_gives_no_overall():
+    rows = judged([[[1, 0]], [[1, 1]]])
+    assert "overall" not in set(scores.table(rows, ["arm"])["score"])
+
+
+def test_a_paired_difference_is_narrower_than_two_scores_apart():
+    rng = np.random.default_rng(0)
+    hard = rng.random((4, 1, 200)) < 0.5
+    better = judged(np.where(rng.random(hard.shape) < 0.1, True, hard).astype(int))
+    worse = judged(hard.astype(int))
+    gap, apart = scores.gap(better, worse), scores.mean(worse)
+    assert gap.mean == pytest.approx(scores.mean(better).mean - apart.mean)
+    assert gap.high - gap.low < (apart.high - apart.low) / 2
+    assert gap.low > 0
+
+
+def test_a_bootstrap_without_width_falls_back_to_bounds_that_have_one():
+    """10 of 10 against 10 of 10: Wilson's lower bound of 10 / 10 is 10 / (10 + 1.96^2) = 0.7225."""
+    ones = judged([[[1] * 10]] * 4)
+    told = scores.gap(ones, ones)
+    assert (told.mean, told.high) == (0, pytest.approx(1 - 0.7225, abs=1e-4))
+    assert told.low == -told.high
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    same = judged([[[1, 0] * 20] * 2] * 4)
+    apart = judged([[[1] * 40, [0] * 40]] * 4)
+    widths = [scores.mean(rows).high - scores.mean(rows).low for rows in (same, apart)]
+    assert widths[1] > 2 * widths[0]
+
+
+def test_only_common_tasks_are_compared_and_there_must_be_some():
+    a, b = judged([[[1, 1, 0, 0]]] * 4), judged([[[1, 0, 0, 0, 1]]] * 4)
+    assert scores.gap(a, b).n == 4
+    with pytest.raises(FlanError, match="no task in common"):
+        scores.gap(a, b.assign(id="other"))
+
+
+def test_worth_is_points_lost_per_thousand_tokens_left_out():
+    whole, half = judged([[[1] * 20]] * 4), judged([[[1, 0] * 10]] * 4)
+    told = scores.worth({"all": whole, "less": half}, {"all": [9000, 9000], "less": [4000, 5000]}, "all",
+                        {"reasoning": "less"}).iloc[0]  # fmt: skip
+    assert told["tokens"] == 4500
+    assert told["worth"] == pytest.approx(100 * 0.5 / 4.5)
+    assert told["low"] < told["worth"] < told["high"]
+
+
+def test_halving_that_left_nothing_out_is_an_error():
+    rows = judged([[[1, 0]]] * 4)
+    with pytest.raises(FlanError, match="left out"):
+        scores.worth({"all": rows, "less": rows}, {"all": [10], "less": [10]}, "all", {"reasoning": "less"})
