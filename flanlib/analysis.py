@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -134,17 +135,68 @@ def tokens_to_drop(losses: pd.DataFrame, form: str, kinds: Iterable[str], *, spl
                    drop: float = 0.9) -> list[float]:  # fmt: skip
     """Return, seed by seed, the trained tokens after which a loss has made ``drop`` of its own whole fall.
 
-    The fall is from the first logged loss to the mean of the last fifth; the first logged point that is low
-    enough counts (the value is NaN if the loss never fell).
+    The fall is from the first logged loss to the mean of the last fifth. The place is where the curve, straight
+    between logged points, first comes so low (the value is NaN if the loss never fell).
     """
     ends, found = _final_by_seed(losses, form, kinds, split, 0.2), []
     for end, run in zip(ends, _by_seed(losses, form, kinds, split), strict=True):
-        sums = run.groupby("trained_tokens", sort=True)[["nats", "tokens"]].sum()
-        loss = sums["nats"] / sums["tokens"]
+        loss = _by_tokens(run)
         start = loss.iloc[0]
-        low = loss[loss <= start - drop * (start - end)]
-        found.append(float(low.index[0]) if start > end and len(low) else float("nan"))
+        bound = start - drop * (start - end)
+        low = np.flatnonzero(loss.to_numpy() <= bound)
+        if start <= end or not len(low):
+            found.append(float("nan"))
+            continue
+        at, (x, y) = low[0], (loss.index.to_numpy(float), loss.to_numpy())
+        found.append(float(np.interp(-bound, -y[at - 1 : at + 1], x[at - 1 : at + 1]) if at else x[0]))
     return found
+
+
+def learning(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str] = ("train", "heldout"),
+             kinds: Sequence[str] = CAPABILITIES) -> pd.DataFrame:  # fmt: skip
+    """Tabulate how each kind is learned: its loss, and the share of its own whole fall still to come.
+
+    Means over seeds, with the range over seeds as band. Returns form, split, kind, trained_tokens, nats_per_token,
+    low, high, share (1 at the start, about 0 at the end), share_low, share_high, n (seeds).
+    """
+    found = []
+    for form, split, kind in product(forms, splits, kinds):
+        ends, runs = _final_by_seed(losses, form, [kind], split, 0.2), _by_seed(losses, form, [kind], split)
+        curves = [_by_tokens(run) for run in runs]
+        points = min(map(len, curves), default=0)
+        if not points:
+            continue
+        raw = np.array([curve.to_numpy()[:points] for curve in curves])
+        fall = raw[:, :1] - np.array(ends)[:, None]
+        share = (raw - np.array(ends)[:, None]) / np.where(fall > 0, fall, np.nan)
+        tokens = np.mean([curve.index[:points] for curve in curves], 0)
+        found += [(form, split, kind, tokens[i], raw[:, i].mean(), raw[:, i].min(), raw[:, i].max(),
+                   share[:, i].mean(), share[:, i].min(), share[:, i].max(), len(curves)) for i in range(points)]
+    return pd.DataFrame(found, columns=["form", "split", "kind", "trained_tokens", "nats_per_token", "low", "high",
+                                        "share", "share_low", "share_high", "n"])  # fmt: skip
+
+
+def speeds(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str] = ("train", "heldout"),
+           kinds: Sequence[str] = CAPABILITIES) -> pd.DataFrame:  # fmt: skip
+    """Tabulate how fast each kind is learned: form, split, kind, tokens (:func:`tokens_to_drop`), low, high, n."""
+    found = []
+    for form, split, kind in product(forms, splits, kinds):
+        told = seeds(tokens_to_drop(losses, form, [kind], split=split))
+        found.append((form, split, kind, told.mean, told.low, told.high, told.n))
+    return pd.DataFrame(found, columns=["form", "split", "kind", "tokens", "low", "high", "n"])
+
+
+def slower(losses: pd.DataFrame, form: str, kinds: Iterable[str], than: Iterable[str], *,
+           split: str = "train") -> Interval:  # fmt: skip
+    """Return how many times the trained tokens one group of kinds takes for nine tenths of its fall, by seed."""
+    a, b = (tokens_to_drop(losses, form, group, split=split) for group in (kinds, than))
+    return seeds([x / y for x, y in zip(a, b, strict=True)])
+
+
+def _by_tokens(run: pd.DataFrame) -> pd.Series:
+    """Return a run's loss in nats per token over its kinds, by trained tokens."""
+    sums = run.groupby("trained_tokens", sort=True)[["nats", "tokens"]].sum()
+    return sums["nats"] / sums["tokens"]
 
 
 def contents(rows: pd.DataFrame, forms: Sequence[str], kinds: Sequence[str] = CONTENT) -> pd.DataFrame:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from flanlib import runs, store
 from flanlib.balance import APPENDIX, balance
 from flanlib.benchmarks import general
 from flanlib.benchmarks.intention import Intention, lab_intention
-from flanlib.dialects import render_all
+from flanlib.dialects import DIALECTS, render_all
+from flanlib.generate import Decoding
 from flanlib.material import Material
 from flanlib.mix import Corpus, mix
 from flanlib.presets import Preset
@@ -28,8 +31,15 @@ from flanlib.trials import Trial
 SEED = 2403  # of the corpora: the presets' seeds vary the training, never the data
 TOKENS, ROWS = "equal trained tokens", "equal rows"
 ALIGNED, WEIGHTED = "aligned", "weighted"
+LONGEST = {"react": 120, "json": 120, "chat": 80}
+"""Tokens of a reply in the lab, where the longest right ones have 111, 114 and 68: beyond, a model runs away."""
 FOLLOWING = 0.1
 """Instruction-following pairs for each trajectory: the paper's 2,000 beside 24,703 rows, rounded up."""
+
+
+def fitted(data: Material, preset: Preset) -> Preset:
+    """Fit a preset to the material in every form (:func:`flanlib.runs.fitted`), the same in all notebooks."""
+    return runs.fitted(preset, *(render_all(data.train, form) for form in DIALECTS))
 
 
 def forms(data: Material, preset: Preset) -> dict[str, Arm]:
@@ -50,19 +60,27 @@ def corpus(data: Material, *, weights: Mapping[str, float], general_ratio: float
                general_ratio=general_ratio, seed=SEED)  # fmt: skip
 
 
-def capabilities(data: Material, preset: Preset) -> dict[tuple[str, str], Arm]:
-    """Return the arms of Table 2, by (arm, matching): ReAct, aligned, each capability halved, and weighted.
+def by_form(judged: pd.DataFrame) -> pd.DataFrame:
+    """Tell the arms of :func:`forms` apart in judgements: adds form and match; the chat arm belongs to both."""
+    judged = judged.assign(form=judged["model"].str.split(",").str[0],
+                           match=judged["model"].str.contains(ROWS).map({True: ROWS, False: TOKENS}))  # fmt: skip
+    return pd.concat([judged, judged[judged["form"] == "chat"].assign(match=ROWS)], ignore_index=True)
 
-    The aligned corpus is the yardstick: it has the preset's budget of trained tokens, and the others have as many
-    tokens, or as many rows. All but ReAct hold the same conversations and differ only in what is trained of them.
+
+def capabilities(data: Material, preset: Preset) -> dict[str, Arm]:
+    """Return the arms of Table 2 that are made of the aligned corpus: whole, each capability halved, and weighted.
+
+    All hold the same conversations and differ in what is trained of them. The whole one has the preset's budget of
+    trained tokens; the others come twice, with as many tokens and with as many rows (see :func:`matched`).
     """
     whole = corpus(data, weights={}).conversations
-    texts = {"ReAct": render_all(data.train, "react"), ALIGNED: whole}
-    texts |= {f"{kind} halved": _balanced(whole, {kind: 0.5}) for kind in CAPABILITIES}
-    texts[WEIGHTED] = _balanced(whole, APPENDIX)
+    less = {f"{kind} halved": _balanced(whole, {kind: 0.5}) for kind in CAPABILITIES}
+    less[WEIGHTED] = _balanced(whole, APPENDIX)
     rows = rows_of(whole, preset)
-    found = {(name, TOKENS): Arm(text) for name, text in texts.items()}
-    return found | {(name, ROWS): Arm(text, rows=rows) for name, text in texts.items() if name != ALIGNED}
+    found = {f"{ALIGNED}, {TOKENS}": Arm(whole)}
+    for name, text in less.items():
+        found |= {f"{name}, {TOKENS}": Arm(text), f"{name}, {ROWS}": Arm(text, rows=rows)}
+    return found
 
 
 def rows_of(train: Sequence[Conversation], preset: Preset) -> int:
@@ -71,32 +89,40 @@ def rows_of(train: Sequence[Conversation], preset: Preset) -> int:
     return len(draw(rows, preset.trained_tokens, seed=preset.seeds[0]))
 
 
-def labels(arms: Mapping[tuple[str, str], Arm]) -> dict[str, Arm]:
-    """Name arms for their runs."""
-    return {f"{name}, {match}": arm for (name, match), arm in arms.items()}
-
-
 def trials(data: Material, preset: Preset, protocol: str, *, splits: Sequence[str] | None = None,
-           benchmarks: Sequence[str] = ("steps",), n: int | None = None) -> list[Trial]:  # fmt: skip
-    """List what a model that writes in one protocol is put to, on ``n`` tasks of each split (by default all).
+           benchmarks: Sequence[str] = ("steps",)) -> list[Trial]:  # fmt: skip
+    """List what a model that writes in one protocol is put to, on the tasks of some splits (by default all).
 
     Episodes are left out where tools can't be run: outside the lab.
     """
     lab = data.name == "lab"
     intention = lab_intention() if lab else Intention.of(data.train)
-    found = [Trial(benchmark, protocol, split, data.tasks[split][:n], intention)
+    decoding = Decoding(max_new_tokens=LONGEST[protocol]) if lab else Decoding()
+    found = [Trial(benchmark, protocol, split, data.tasks[split], intention, decoding)
              for split in splits or data.tasks for benchmark in benchmarks
              if benchmark == "steps" or (benchmark == "episodes" and lab)]  # fmt: skip
     if "general" in benchmarks:
-        asked = general.questions(preset.heldout, rng=np.random.default_rng([SEED, 1]))
-        found.append(Trial("general", protocol, "held-out talk", tuple(asked)))
+        asked = general.questions(2 * preset.heldout, rng=np.random.default_rng([SEED, 1]))
+        found.append(Trial("general", protocol, "held-out talk", tuple(asked), decoding=Decoding(LONGEST["chat"])))
     return found
 
 
-def matched(rows: pd.DataFrame) -> pd.DataFrame:
-    """Tell the arms of :func:`capabilities` apart in judgements of labelled runs: adds the columns arm and match."""
-    arm, match = zip(*(name.rsplit(", ", 1) for name in rows["model"]), strict=True)
-    return rows.assign(arm=list(arm), match=list(match))
+def matched(frame: pd.DataFrame) -> pd.DataFrame:
+    """Tell the arms of :func:`capabilities` apart: the column ``model`` becomes ``arm`` and ``match``.
+
+    The aligned arm is the yardstick of both matchings, so its rows are listed under both.
+    """
+    arm, match = zip(*(name.rsplit(", ", 1) for name in frame["model"]), strict=True)
+    frame = frame.drop(columns="model").assign(arm=list(arm), match=list(match))
+    return pd.concat([frame, frame[frame["arm"] == ALIGNED].assign(match=ROWS)], ignore_index=True)
+
+
+def spent(tuned: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
+    """Tabulate what runs were trained on, as means over seeds: model, rows, tokens, trained_tokens."""
+    counted = ("rows", "tokens", "trained_tokens")
+    told = {label: [store.manifest(folder) for folder in folders] for label, folders in tuned.items()}
+    return pd.DataFrame([(label, *(float(np.mean([one[name] for one in each])) for name in counted))
+                         for label, each in told.items()], columns=["model", *counted])  # fmt: skip
 
 
 def _balanced(conversations: Sequence[Conversation], weights: Mapping[str, float]) -> list[Conversation]:

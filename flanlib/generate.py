@@ -1,15 +1,13 @@
-"""Replies from a model: batched, bounded, greedy unless asked otherwise, and cached by content.
+"""Replies from a model: batched, bounded, greedy unless asked otherwise.
 
 Prompts are tokenised as training tokenises conversations: template, history and the reply's beginning in one go.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache, lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,20 +16,14 @@ from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
 
-from flanlib import jobs, runs, store
-from flanlib.benchmarks import Generate, Prompt
+from flanlib.benchmarks import Prompt
 from flanlib.model import device, load
-from flanlib.presets import Preset
 from flanlib.records import FlanError
-from flanlib.tally import Tally
 from flanlib.templates import AnyTemplate, prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Raise it when generating changes what comes out.
-VERSION = 1
-_ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 _SLACK = 0.75  # a batch is made smaller when no more than this share of it goes on
 
 
@@ -80,7 +72,7 @@ def dense(name: str, folder: Path | None = None, *, vocab: int | None = None) ->
 
 def generate(model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, prompts: Sequence[Prompt], *,
              decoding: Decoding = GREEDY, tokens_per_batch: int = 16_384,
-             label: str = "generate") -> list[Reply]:  # fmt: skip
+             label: str | None = "generate") -> list[Reply]:  # fmt: skip
     """Generate a reply to every prompt, in their order.
 
     A batch holds at most about ``tokens_per_batch`` tokens, padding and replies included. Prompts that begin with the
@@ -102,7 +94,7 @@ def generate(model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTempla
     was_training = model.training
     model.eval()
     try:
-        with tqdm(total=len(order), desc=label, unit="reply", leave=False) as bar:
+        with tqdm(total=len(order), desc=label, unit="reply", leave=False, disable=label is None) as bar:
             while order:
                 room = max(1, tokens_per_batch // (longest[heads[order[-1]]] + most))
                 rows = [order.pop() for _ in range(min(room, len(order)))]
@@ -114,62 +106,6 @@ def generate(model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTempla
     finally:
         model.train(was_training)
     return [told[i] for i in range(len(prompts))]
-
-
-def replies(label: str, prompts: Sequence[Prompt], preset: Preset, folder: Path | None = None, *,
-            decoding: Decoding = GREEDY, model: Callable[[], Any] | None = None) -> Path:  # fmt: skip
-    """Generate replies once: the run folder's ``rows.jsonl`` has id, reply, tokens and ended of every prompt.
-
-    The model is the preset's, tuned if ``folder`` holds an adapter, and is loaded (by ``model``, if given) only if
-    the same prompts have not been answered by the same weights before.
-    """
-    config = {"version": VERSION, **runs.reads(preset), "adapter": _adapter(folder) if folder else None,
-              "prompts": store.digest([[p.id, [[t.role, t.text] for t in p.turns], p.begun, p.stop] for p in prompts]),
-              "decoding": asdict(decoding)}  # fmt: skip
-
-    def build(target: Path) -> dict:
-        tokenizer, template = runs.reader(preset)
-        with jobs.one_thread():
-            weights = model() if model else dense(preset.model, folder, vocab=len(tokenizer))
-            told = generate(weights, tokenizer, template, prompts, decoding=decoding, label=label)
-        lines = [json.dumps({"id": one.id, "reply": reply.text, "tokens": reply.tokens, "ended": reply.ended},
-                            ensure_ascii=False) for one, reply in zip(prompts, told, strict=True)]  # fmt: skip
-        store.write(target / "rows.jsonl", "".join(f"{line}\n" for line in lines))
-        return {"replies": len(told), "device": str(weights.device)}
-
-    return store.cached(f"{preset.name}-replies-{label}", config, build)
-
-
-def read(folder: Path) -> list[Reply]:
-    """Read the replies of a run folder, in the order of their prompts."""
-    lines = (Path(folder) / "rows.jsonl").read_text(encoding="utf-8").split("\n")
-    rows = [json.loads(line) for line in lines if line]
-    return [Reply(row["reply"], row["tokens"], row["ended"]) for row in rows]
-
-
-def writer(label: str, preset: Preset, folder: Path | None = None, *, tally: Tally | None = None,
-           decoding: Decoding = GREEDY) -> Generate:  # fmt: skip
-    """Return a cached ``generate`` for the benchmarks; the model is loaded at most once, and only if it is needed.
-
-    ``tally`` counts prompts that got no reply as dropped, and notes the replies that were cut at their length.
-    """
-    model = cache(lambda: dense(preset.model, folder, vocab=len(runs.reader(preset)[0])))
-    counts = tally if tally is not None else Tally(label)
-
-    def write(prompts: Sequence[Prompt]) -> list[str]:
-        if not prompts:
-            return []
-        told = read(replies(label, prompts, preset, folder, decoding=decoding, model=model))
-        for one, reply in zip(prompts, told, strict=True):
-            if reply.ended in {"too long", "unfit"}:
-                counts.drop(f"prompt {reply.ended}", one.id)
-                continue
-            counts.keep()
-            if reply.ended in {"length", "mark"}:
-                counts.note(f"replies that ended by {reply.ended}")
-        return [reply.text for reply in told]
-
-    return write
 
 
 def prompt_text(one: Prompt, template: AnyTemplate) -> str:
@@ -283,7 +219,3 @@ def _decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -
     return [text[1:] for text in decoded]
 
 
-@lru_cache(maxsize=16)
-def _adapter(folder: Path) -> str:
-    """Name a tuned model; its bytes are read once a process."""
-    return store.folder_digest(folder, _ADAPTER)

@@ -48,9 +48,9 @@ class Preset:
 
 
 LAB = Preset(
-    name="lab", model=str(LAB_BASE), template="agent_flan", seeds=(0, 1, 2), trajectories=1200, heldout=96,
-    trained_tokens=120_000, row_tokens=1024, rows_per_step=4, rows_per_pass=4, learning_rate=2e-3, lora_rank=16,
-    measures=6,
+    name="lab", model=str(LAB_BASE), template="agent_flan", seeds=(0, 1, 2), trajectories=400, heldout=48,
+    trained_tokens=30_000, row_tokens=1024, rows_per_step=1, rows_per_pass=1, learning_rate=2e-3, lora_rank=16,
+    measures=8,
 )  # fmt: skip
 PRESETS = {
     "smoke": replace(LAB, name="smoke", model="random", seeds=(0, 1), trajectories=12, heldout=6, trained_tokens=2_000,

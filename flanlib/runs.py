@@ -19,10 +19,10 @@ from flanlib import jobs, store
 from flanlib.model import RANDOM, add_lora, load, load_adapter
 from flanlib.packing import fill, pack
 from flanlib.presets import LAB_BASE, Preset
-from flanlib.records import Conversation, FlanError
+from flanlib.records import Conversation
 from flanlib.tally import Tally
 from flanlib.templates import get_template
-from flanlib.tokens import Example, encode_all, load_tokenizer
+from flanlib.tokens import CONTEXT, Example, encode_all, load_tokenizer
 from flanlib.train import Schedule, draw, fit, measure
 
 # Raise it when training or measuring changes what comes out; a reworded comment costs nobody a rerun.
@@ -98,9 +98,13 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally) -> dict[str, li
     A run draws examples in shuffled passes up to its budget and goes over them once. A folder holds the adapter,
     ``losses.csv`` (by step, split and kind) and, of held-out texts, ``rows.csv`` (by id and kind, at the end).
     """
-    found = {label: [_Job(label, arm, rows, held, preset, seed) for seed in preset.seeds]
-             for label, arm in arms.items()
-             for rows, held in [(examples(arm.train, preset, tally), examples(arm.heldout, preset, Tally("held out")))]}
+    found: dict[str, list[_Job]] = {}
+    for label, arm in arms.items():
+        rows, held = examples(arm.train, preset, tally), examples(arm.heldout, preset, Tally("held out"))
+        if arm.rows:  # a conversation with nothing trained counts as a row all the same
+            encoded = {row.id: row for row in rows}
+            rows = [encoded.get(conversation.id) or _nothing(conversation.id) for conversation in arm.train]
+        found[label] = [_Job(label, arm, rows, held, preset, seed) for seed in preset.seeds]
     jobs.side_by_side([job for made in found.values() for job in made], what="tuning runs")
     return {label: [job.folder for job in made] for label, made in found.items()}
 
@@ -110,7 +114,8 @@ class _Job:
 
     def __init__(self, label: str, arm: Arm, rows: Sequence[Example], held: Sequence[Example], preset: Preset,
                  seed: int) -> None:  # fmt: skip
-        self.runs, self.label, self.rows, self.held, self.preset, self.seed = store.RUNS, label, rows, held, preset, seed
+        self.runs, self.label, self.preset, self.seed = store.RUNS, label, preset, seed
+        self.rows, self.held = rows, held
         self.budget = {"rows": arm.rows} if arm.rows else {"trained_tokens": arm.tokens or preset.trained_tokens}
         self.schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
                                  rate=preset.learning_rate, seed=seed,
@@ -134,7 +139,8 @@ class _Job:
         preset, bar = self.preset, f"{self.label}, seed {self.seed}"
         pad = reader(preset)[0].pad_token_id
         drawn = draw(self.rows, seed=self.seed, **self.budget)
-        packed, held = (pack(rows, row_tokens=preset.row_tokens, pad_id=pad) for rows in (drawn, self.held))
+        full = [row for row in drawn if row.trained]
+        packed, held = (pack(rows, row_tokens=preset.row_tokens, pad_id=pad) for rows in (full, self.held))
         model = add_lora(load(preset.model, vocab=_vocab(preset)), rank=preset.lora_rank, seed=self.seed)
         losses = fit(model, packed, self.schedule, folder, label=bar, heldout={"heldout": held}, tell=tell)
         model.save_pretrained(folder)
@@ -143,8 +149,13 @@ class _Job:
             frame = measure(model, self.held, label=None if tell else f"{bar}: held out")
             store.write_table(folder / "rows.csv", frame, digits=7)
         return {"steps": math.ceil(len(packed) / self.schedule.rows_per_step), "fill": round(fill(packed), 4),
-                "rows": len(drawn), "tokens": sum(map(len, drawn)),
+                "rows": len(drawn), "tokens": sum(map(len, full)),
                 "trained_tokens": sum(row.trained for row in drawn), "device": str(model.device)}  # fmt: skip
+
+
+def _nothing(id: str) -> Example:
+    """Stand in for a conversation of which nothing is trained: it is drawn, and then left out."""
+    return Example(id, np.zeros(1), np.full(1, CONTEXT), np.zeros(1))
 
 
 def adapter(folder: Path, preset: Preset) -> Any:

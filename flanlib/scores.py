@@ -52,16 +52,26 @@ def gap(rows: pd.DataFrame, less: pd.DataFrame, scores: Sequence[str] = CAPABILI
     return _interval(rows, less, scores)
 
 
-def worth(rows: Mapping[str, pd.DataFrame], tokens: Mapping[str, Sequence[float]], whole: str,
+def interval(row: pd.Series) -> Interval:
+    """Take one row of a table of scores as an interval."""
+    return Interval(row["value"], row["low"], row["high"], int(row["n"]))
+
+
+def points(told: Interval) -> Interval:
+    """Turn rates into points of 100, the paper's unit."""
+    return Interval(100 * told.mean, 100 * told.low, 100 * told.high, told.n)
+
+
+def worth(rows: Mapping[str, pd.DataFrame], tokens: Mapping[str, float], whole: str,
           halved: Mapping[str, str]) -> pd.DataFrame:  # fmt: skip
     """Tabulate what a capability's data is worth: points of the mean score lost per 1,000 trained tokens left out.
 
-    ``rows`` and ``tokens`` (trained tokens by seed) are by arm, ``whole`` is the arm with all data, and ``halved``
+    ``rows`` and ``tokens`` (trained tokens of a run) are by arm, ``whole`` is the arm with all data, and ``halved``
     names each capability's arm with half of it. Returns kind, worth, low, high, n (tasks), tokens (left out).
     """
     found = []
     for kind, arm in halved.items():
-        left_out = float(np.mean(tokens[whole]) - np.mean(tokens[arm]))
+        left_out = tokens[whole] - tokens[arm]
         if left_out <= 0:
             raise FlanError(f"arm {arm}", found=f"{left_out:+.0f} tokens left out", expected="some",
                             remedy="Compare arms that hold the same rows.")  # fmt: skip

@@ -13,7 +13,7 @@ from flanlib import jobs, runs, store
 from flanlib.benchmarks import Prompt, episodes, general, steps
 from flanlib.benchmarks.general import Question
 from flanlib.benchmarks.intention import Intention
-from flanlib.generate import Decoding, dense, generate
+from flanlib.generate import GREEDY, Decoding, dense, generate
 from flanlib.lab.tasks import Task
 from flanlib.presets import Preset
 from flanlib.records import FlanError, Trajectory
@@ -38,7 +38,7 @@ class Trial:
     items: tuple[Task | Trajectory | Question, ...]
     intention: Intention | None = None
     """Reads intentions from thoughts; the lab's by default."""
-    decoding: Decoding = Decoding()
+    decoding: Decoding = GREEDY
 
 
 def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[Path | None]],
@@ -49,7 +49,7 @@ def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[P
     frame: model, seed, split, protocol, score, id, type, value (0 or 1), and reply. Trials that were made before
     are read from their folders; the others go side by side.
     """
-    asked = [(name, seed, _Job(f"{name}-{seed}", trial, folder, preset))
+    asked = [(name, seed, _Job(trial, folder, preset))
              for name, folders in models.items() for trial in trials[name] for seed, folder in enumerate(folders)]
     jobs.side_by_side([job for _, _, job in asked], what="trials")
     found = [_rows(job.folder).assign(model=name, seed=seed, split=job.trial.split, protocol=job.trial.protocol)
@@ -61,12 +61,13 @@ def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[P
 class _Job:
     """One model's trial: everything its result depends on, and the folder that follows from it."""
 
-    def __init__(self, label: str, trial: Trial, adapter: Path | None, preset: Preset) -> None:
+    def __init__(self, trial: Trial, adapter: Path | None, preset: Preset) -> None:
         if trial.benchmark not in BENCHMARKS:
             raise FlanError("trial", found=repr(trial.benchmark), expected=f"one of {', '.join(BENCHMARKS)}",
                             remedy="Name one of them.")  # fmt: skip
         self.trial, self.adapter, self.preset, self.runs = trial, adapter, preset, store.RUNS
-        self.name = f"{preset.name}-{trial.benchmark}-{label}"
+        of = adapter.name.removeprefix(f"{preset.name}-") if adapter else "base"
+        self.name = f"{preset.name}-{trial.benchmark}-{trial.protocol}-{of}"
         self.config = {"version": VERSION, **runs.reads(preset), "adapter": adapter and adapter.name,
                        "items": store.digest(*map(repr, trial.items)), "protocol": trial.protocol,
                        "intention": trial.intention and store.digest(dict(trial.intention.weights)),
