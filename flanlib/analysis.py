@@ -193,6 +193,14 @@ def slower(losses: pd.DataFrame, form: str, kinds: Iterable[str], than: Iterable
     return seeds([x / y for x, y in zip(a, b, strict=True)])
 
 
+def stages(losses: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate how a base was trained (its ``losses.csv``): stage, split, step over all stages, nats_per_token."""
+    ends = losses.groupby("stage")["step"].max().cumsum().shift(fill_value=0)
+    sums = losses.groupby(["stage", "split", "step"], sort=True)[["nats", "tokens"]].sum().reset_index()
+    sums = sums.assign(step=sums["step"] + sums["stage"].map(ends), nats_per_token=sums["nats"] / sums["tokens"])
+    return sums[["stage", "split", "step", "nats_per_token"]]
+
+
 def _by_tokens(run: pd.DataFrame) -> pd.Series:
     """Return a run's loss in nats per token over its kinds, by trained tokens."""
     sums = run.groupby("trained_tokens", sort=True)[["nats", "tokens"]].sum()

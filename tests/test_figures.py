@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flanlib import figures
+from flanlib import analysis, figures
 from flanlib.figures import STYLE
 from flanlib.presets import output
 from flanlib.records import CAPABILITIES, CONTENT, FlanError
@@ -340,3 +340,16 @@ def test_a_report_card_marks_aims_and_asks_every_model_in_one_form():
     both = pd.concat([cards(), cards().assign(protocol="json")])
     with pytest.raises(FlanError, match="several values for one score and model"):
         figures.report_card(both)
+
+
+def test_the_training_of_the_base_is_one_curve_over_its_stages():
+    rows = [(stage, step, 0, split, "general", 10 * nats, 10, 30) for stage, start in ((0, 7.0), (1, 3.0))
+            for step in (100, 200) for split, nats in (("train", start - step / 100), ("heldout", start - 0.5))]  # fmt: skip
+    columns = ["stage", "step", "trained_tokens", "split", "kind", "nats", "tokens", "bytes"]
+    told = analysis.stages(pd.DataFrame(rows, columns=columns))
+    assert told[told.split == "train"][["step", "nats_per_token"]].to_numpy().tolist() == [
+        [100, 6], [200, 5], [300, 2], [400, 1]]  # fmt: skip
+    axes = figures.base_training(told).axes[0]
+    assert "steps" in axes.get_xlabel()
+    assert [text.get_text().split(",")[0] for text in axes.get_legend().get_texts()] == [
+        "what the stage trains on", "unseen conversation"]  # fmt: skip

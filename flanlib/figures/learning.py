@@ -187,3 +187,25 @@ def _loss_column(frame: pd.DataFrame, picture: str) -> tuple[str, str]:
             return column, f"loss (nats per {column.rsplit('_', 1)[1]})"
     raise FlanError(f"figure {picture}", found="no loss column", expected="nats_per_byte or nats_per_token",
                     remedy="Name the unit in the column.")  # fmt: skip
+
+
+@styled
+def base_training(frame: pd.DataFrame) -> Figure:
+    """Draw how the lab's base was trained: loss against steps, stage by stage, on what it trains on and on unseen talk.
+
+    Columns: stage, split (train, heldout), step (over all stages), nats_per_token.
+    """
+    need(frame, "base_training", "stage", "split", "step", "nats_per_token")
+    figure = Picture(figsize=(7.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for split, look in zip(("train", "heldout"), (FORMS["react"], FORMS["chat"]), strict=True):
+        name = {"train": "what the stage trains on", "heldout": "unseen conversation, assistant's words"}[split]
+        for stage, rows in frame[frame["split"] == split].groupby("stage"):
+            axes.plot(rows["step"], rows["nats_per_token"], color=look.colour, linestyle=look.dash, linewidth=1.4,
+                      marker=look.marker if split == "heldout" else "", markersize=4,
+                      label=name if stage == frame["stage"].max() else None)  # fmt: skip
+    for stage, rows in frame.groupby("stage"):
+        axes.axvline(rows["step"].max(), color=INK, linewidth=0.6, linestyle=(0, (1, 3)), zorder=1)
+    axes.set(xlabel="steps of 4,096 tokens (dotted: a stage ends)", ylabel="loss (nats per token)", ylim=(0, None))
+    axes.legend(frameon=False)
+    return figure

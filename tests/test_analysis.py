@@ -1,0 +1,66 @@
+"""Learning curves and speeds, on losses whose course is known by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flanlib import analysis
+
+
+def losses(curves, *, tokens=None, split="train"):
+    """Make logged losses from {(form, seed, kind): [nats per token at each log]}, ten tokens each."""
+    rows = []
+    for (form, seed, kind), values in curves.items():
+        for step, value in enumerate(values):
+            at = (tokens or [100 * (i + 1) for i in range(len(values))])[step]
+            rows.append((step, at, split, kind, 10 * value, 10, 30, form, seed))
+    columns = ["step", "trained_tokens", "split", "kind", "nats", "tokens", "bytes", "form", "seed"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+STRAIGHT = {("react", 0, "reasoning"): [4.0, 3.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]}
+
+
+def test_tokens_to_a_share_of_the_fall_lie_between_the_logged_points():
+    """From 4 at 100 tokens straight to 0 at 500: nine tenths of the fall, 0.4, is reached at 460."""
+    assert analysis.tokens_to_drop(losses(STRAIGHT), "react", ["reasoning"]) == [pytest.approx(460)]
+    assert analysis.tokens_to_drop(losses(STRAIGHT), "react", ["reasoning"], drop=0.5) == [pytest.approx(300)]
+
+
+def test_a_loss_that_never_fell_has_no_speed():
+    rising = losses({("react", 0, "reasoning"): [1.0, 2.0, 3.0, 3.0, 3.0]})
+    assert np.isnan(analysis.tokens_to_drop(rising, "react", ["reasoning"])).all()
+    told = analysis.speeds(rising, ["react"], splits=["train"], kinds=["reasoning"])
+    assert np.isnan(told["tokens"]).all()
+
+
+def test_shares_run_from_one_to_nothing_whatever_the_loss():
+    told = analysis.learning(losses(STRAIGHT | {("react", 0, "retrieval"): [40.0, 20.0, *[10.0] * 8]}), ["react"],
+                             splits=["train"])  # fmt: skip
+    by = told.set_index(["kind", "trained_tokens"])["share"]
+    assert by["reasoning"].tolist()[:5] == [1, 0.75, 0.5, 0.25, 0]
+    assert by["retrieval"].tolist()[:3] == pytest.approx([1, 1 / 3, 0])
+
+
+def test_bands_reach_over_the_seeds():
+    two = losses({("react", seed, "reasoning"): [4.0 + seed, 2.0 + seed, 1.0, 1.0, 1.0] for seed in (0, 1)})
+    first = analysis.learning(two, ["react"], splits=["train"]).iloc[0]
+    assert (first["low"], first["nats_per_token"], first["high"], first["n"]) == (4.0, 4.5, 5.0, 2)
+
+
+def test_splits_with_points_of_their_own_are_told_apart():
+    both = pd.concat([losses(STRAIGHT), losses({("react", 0, "reasoning"): [5.0, 1.0, 1.0]}, tokens=[0, 500, 1000],
+                                               split="heldout")])  # fmt: skip
+    told = analysis.learning(both, ["react"])
+    assert told.groupby("split").size().to_dict() == {"heldout": 3, "train": 10}
+    assert analysis.tokens_to_drop(both, "react", ["reasoning"], split="heldout") == [pytest.approx(450)]
+
+
+def test_how_many_times_slower_is_asked_seed_by_seed():
+    curves = {}
+    for seed in (0, 1, 2):
+        curves["react", seed, "instruction"] = [1.0] + [0.0] * 19
+        curves["react", seed, "reasoning"] = [1.0 - i / 10 for i in range(10)] + [0.0] * 10
+    told = analysis.slower(losses(curves), "react", ["reasoning"], ["instruction"])
+    assert told.mean == pytest.approx(1000 / 190)
+    assert told.n == 3
