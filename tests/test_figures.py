@@ -344,7 +344,8 @@ def test_a_report_card_marks_aims_and_asks_every_model_in_one_form():
 
 def test_the_training_of_the_base_is_one_curve_over_its_stages():
     rows = [(stage, step, 0, split, "general", 10 * nats, 10, 30) for stage, start in ((0, 7.0), (1, 3.0))
-            for step in (100, 200) for split, nats in (("train", start - step / 100), ("heldout", start - 0.5))]  # fmt: skip
+            for step in (100, 200)
+            for split, nats in (("train", start - step / 100), ("heldout", start - 0.5))]  # fmt: skip
     columns = ["stage", "step", "trained_tokens", "split", "kind", "nats", "tokens", "bytes"]
     told = analysis.stages(pd.DataFrame(rows, columns=columns))
     assert told[told.split == "train"][["step", "nats_per_token"]].to_numpy().tolist() == [

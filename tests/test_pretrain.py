@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from dataclasses import asdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,7 +16,10 @@ from flanlib.tally import Tally
 from flanlib.templates import render
 from flanlib.tokens import encode_all, load_tokenizer
 
-TINY = pretrain.Recipe(vocabulary=600, width=64, layers=1, conversations=(60, 40), drills=12, tokens_per_step=1024)
+TINY = pretrain.Recipe(vocabulary=600, width=64, layers=3, head=16, tokens_per_step=1024,
+                       stages=(pretrain.Stage(0, 12, 256, True, False, 0.02),
+                               pretrain.Stage(60, 4, 256, True, False, 0.02),
+                               pretrain.Stage(40, 2, 512, False, True, 0.01)))
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def test_a_base_is_trained_whole_and_the_same_again(tmp_path, monkeypatch, few):
         folder = pretrain.train_base(TINY, tmp_path / name / "base")
         found.append({p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"})
         told = json.loads((folder / "manifest.json").read_text())
-        assert told["config"]["conversations"] == [60, 40]
+        assert [stage["conversations"] for stage in told["config"]["stages"]] == [0, 60, 40]
         assert told["heldout_nats_per_token"] < np.log(600)
     assert found[0] == found[1]
     assert {"model.safetensors", "config.json", "tokenizer.json", "losses.csv"} <= set(found[0])
@@ -57,19 +61,42 @@ def test_in_the_first_stage_everything_but_first_tokens_and_padding_is_a_target(
         assert np.all(row.kinds[end:] == KINDS.index("context"))
 
 
-def test_a_drill_repeats_itself_and_only_the_repetitions_are_targets():
-    tokenizer = load_tokenizer(LAB_BASE)
-    for drill in pretrain.drills(50, tokenizer, rng=np.random.default_rng(0)):
-        period = int(np.argmax(drill.kinds == pretrain.GENERAL)) - 1
-        assert 3 <= period <= 48
-        assert np.array_equal(drill.ids[period:], drill.ids[:-period])
-        assert len(drill) <= 256
+def test_what_a_drill_asks_for_has_stood_in_it_before_after_the_same_token():
+    for drill in pretrain.drills(50, 256, 2048, rng=np.random.default_rng(0)):
+        ids, targets = drill.ids.tolist(), np.flatnonzero(drill.kinds == pretrain.GENERAL)
+        seen = set()
+        for i, pair in enumerate(pairwise(ids), 1):
+            assert i not in targets or pair in seen
+            seen.add(pair)
+        assert len(drill) == 256
+        assert 0.2 < len(targets) / 256 < 0.8
+        assert min(ids) >= 2, "padding and end are no tokens to copy"
+
+
+def test_a_run_cut_off_with_both_optimisers_goes_on_to_the_same_weights(tmp_path, monkeypatch, few):
+    monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
+    whole = pretrain.train_base(TINY, tmp_path / "base")
+    step, seen = pretrain.Muon.step, []
+
+    def cut(self, closure=None):
+        seen.append(1)
+        if len(seen) == 9:
+            raise KeyboardInterrupt
+        step(self)
+
+    monkeypatch.setattr(store, "RUNS", tmp_path / "again")
+    monkeypatch.setattr(pretrain.Muon, "step", cut)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.train_base(TINY, tmp_path / "resumed")
+    monkeypatch.setattr(pretrain.Muon, "step", step)
+    resumed = pretrain.train_base(TINY, tmp_path / "resumed")
+    assert (resumed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_the_shipped_base_is_the_one_that_this_code_trains():
     told = json.loads((LAB_BASE / "manifest.json").read_text())
     recipe = pretrain.Recipe()
-    sample = [turn.text for c in pretrain.draw(recipe, 500, 0) for turn in c.turns]
+    sample = [turn.text for c in pretrain.draw(recipe, 500, pretrain.VOCABULARY) for turn in c.turns]
     now = {**asdict(recipe), "template": pretrain.TEMPLATE.digest, "talk": store.digest(*sample)}
     assert told["config"] == json.loads(json.dumps(now))
     assert (LAB_BASE / "model.safetensors").stat().st_size <= 16 * 2**20

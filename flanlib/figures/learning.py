@@ -204,8 +204,8 @@ def base_training(frame: pd.DataFrame) -> Figure:
             axes.plot(rows["step"], rows["nats_per_token"], color=look.colour, linestyle=look.dash, linewidth=1.4,
                       marker=look.marker if split == "heldout" else "", markersize=4,
                       label=name if stage == frame["stage"].max() else None)  # fmt: skip
-    for stage, rows in frame.groupby("stage"):
-        axes.axvline(rows["step"].max(), color=INK, linewidth=0.6, linestyle=(0, (1, 3)), zorder=1)
+    for end in frame.groupby("stage")["step"].max():
+        axes.axvline(end, color=INK, linewidth=0.6, linestyle=(0, (1, 3)), zorder=1)
     axes.set(xlabel="steps of 4,096 tokens (dotted: a stage ends)", ylabel="loss (nats per token)", ylim=(0, None))
     axes.legend(frameon=False)
     return figure
