@@ -43,9 +43,10 @@ def report_card(frame: pd.DataFrame, aims: Mapping[str, float] | None = None, *,
     figure, panels = dot_panels(_points(frame), "value", panels=("split", {}), rows=("score", scores),
                                 series=("model", looks), write=_point)  # fmt: skip
     tick = {"color": INK, "linewidth": 1.2, "linestyle": (0, (2, 1))}
-    for axes in panels.values():
+    for split, axes in panels.items():
+        judged = set(frame[frame["split"] == split]["score"])
         for score, aim in (aims or {}).items():
-            if score in scores:
+            if score in judged:
                 axes.plot([100 * aim] * 2, [scores.index(score) + side for side in (-0.42, 0.42)], zorder=1, **tick)
         axes.set(xlim=(-3, 122), xticks=range(0, 101, 20), xlabel="score (points of 100)")
     asked = frame.drop_duplicates("model").set_index("model")["protocol"]

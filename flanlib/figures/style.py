@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
+from PIL import Image
 from matplotlib.figure import Figure
 
 from flanlib.presets import output, preset
@@ -69,7 +70,10 @@ class Picture(Figure):
     """A matplotlib figure outside pyplot: a notebook shows it as a cell's last value, and nothing stays open."""
 
     def _repr_png_(self) -> bytes:
-        return _render(self, "png", dpi=90)
+        # Few colours make a picture a third as large: notebooks are read in a browser, and kept in git.
+        shown = io.BytesIO()
+        Image.open(io.BytesIO(_render(self, "png", dpi=90))).convert("RGB").quantize(64).save(shown, "PNG")
+        return shown.getvalue()
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
