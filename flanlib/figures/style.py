@@ -11,8 +11,8 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
-from PIL import Image
 from matplotlib.figure import Figure
+from PIL import Image
 
 from flanlib.presets import output, preset
 from flanlib.records import KINDS, FlanError
