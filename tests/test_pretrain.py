@@ -26,7 +26,7 @@ TINY = pretrain.Recipe(vocabulary=600, width=64, layers=3, head=16, tokens_per_s
 def few(monkeypatch):
     """Draw a few texts where the recipe's fixed samples would take many."""
     whole = pretrain.draw
-    monkeypatch.setattr(pretrain, "draw", lambda recipe, n, *rest: whole(recipe, min(n, 200), *rest))
+    monkeypatch.setattr(pretrain, "draw", lambda recipe, n, *rest: whole(recipe, min(n, 50), *rest))
 
 
 def test_a_base_is_trained_whole_and_the_same_again(tmp_path, monkeypatch, few):
