@@ -9,17 +9,19 @@ import copyreg
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from tqdm.auto import tqdm
 from transformers.utils.logging import disable_progress_bar
 
+from flanlib import store
 from flanlib.model import device
 from flanlib.records import FlanError
 
@@ -31,16 +33,29 @@ Tell: TypeAlias = Callable[[float], None]
 """Is told which share of a job was done since it was last called; all shares of a job add up to 1."""
 
 
-class Job(Protocol):
-    """Work with a folder of its own. It can be sent to another process, and be done again without harm."""
+class Job:
+    """Work that fills a run folder of its own. It can be sent to another process, and be done again without harm.
 
-    done: bool
-    """Whether its result is there already."""
-    long: bool
-    """Whether it is worth the seconds that a process takes to start."""
+    ``config`` holds everything its result depends on; ``long`` tells whether it is worth the seconds that a process
+    takes to start. The run cache is the one of the process that makes the job.
+    """
+
+    def __init__(self, name: str, config: Mapping[str, Any], *, long: bool) -> None:
+        self.name, self.config, self.long, self.runs = name, config, long, store.RUNS
+        self.folder = self.runs / f"{name}-{store.digest(config)}"
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there already."""
+        return (self.folder / "manifest.json").is_file()
 
     def run(self, tell: Tell | None = None) -> None:
-        """Do it; ``tell`` replaces its own progress bars."""
+        """Do it, or go on from what is in the folder; ``tell`` replaces its own progress bars."""
+        store.cached(self.name, self.config, partial(self.build, tell), runs=self.runs)
+
+    def build(self, tell: Tell | None, folder: Path) -> Mapping[str, Any]:
+        """Write the result into the folder and return facts for its manifest."""
+        raise TypeError(f"{type(self).__name__} says nothing of what it builds")
 
 
 def side_by_side(jobs: Sequence[Job], *, what: str) -> None:

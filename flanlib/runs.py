@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -109,33 +109,24 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally) -> dict[str, li
     return {label: [job.folder for job in made] for label, made in found.items()}
 
 
-class _Job:
+class _Job(jobs.Job):
     """One tuning run: everything its result depends on, and the folder that follows from it."""
 
     def __init__(self, label: str, arm: Arm, rows: Sequence[Example], held: Sequence[Example], preset: Preset,
                  seed: int) -> None:  # fmt: skip
-        self.runs, self.label, self.preset, self.seed = store.RUNS, label, preset, seed
+        self.label, self.preset, self.seed = label, preset, seed
         self.rows, self.held = rows, held
         self.budget = {"rows": arm.rows} if arm.rows else {"trained_tokens": arm.tokens or preset.trained_tokens}
         self.schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
                                  rate=preset.learning_rate, seed=seed,
                                  measures=preset.measures if held else 0)  # fmt: skip
-        self.name = f"{preset.name}-{label.replace(' ', '-')}-{seed}"
-        self.config = {"version": VERSION, "data": _digest(rows), "heldout": _digest(held), **reads(preset),
-                       "schedule": asdict(self.schedule), **self.budget,
-                       "row_tokens": preset.row_tokens, "lora_rank": preset.lora_rank}  # fmt: skip
-        self.folder = self.runs / f"{self.name}-{store.digest(self.config)}"
-        self.long = preset.trained_tokens >= LONG
+        config = {"version": VERSION, "data": _digest(rows), "heldout": _digest(held), **reads(preset),
+                  "schedule": asdict(self.schedule), **self.budget,
+                  "row_tokens": preset.row_tokens, "lora_rank": preset.lora_rank}  # fmt: skip
+        super().__init__(f"{preset.name}-{label.replace(' ', '-')}-{seed}", config,
+                         long=preset.trained_tokens >= LONG)  # fmt: skip
 
-    @property
-    def done(self) -> bool:
-        return (self.folder / "manifest.json").is_file()
-
-    def run(self, tell: jobs.Tell | None = None) -> None:
-        """Tune, or go on from what is in the folder."""
-        store.cached(self.name, self.config, partial(self._build, tell), runs=self.runs)
-
-    def _build(self, tell: jobs.Tell | None, folder: Path) -> dict:
+    def build(self, tell: jobs.Tell | None, folder: Path) -> dict:
         preset, bar = self.preset, f"{self.label}, seed {self.seed}"
         pad = reader(preset)[0].pad_token_id
         drawn = draw(self.rows, seed=self.seed, **self.budget)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -58,32 +58,23 @@ def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[P
     return pd.concat(found, ignore_index=True)[columns]
 
 
-class _Job:
+class _Job(jobs.Job):
     """One model's trial: everything its result depends on, and the folder that follows from it."""
 
     def __init__(self, trial: Trial, adapter: Path | None, preset: Preset) -> None:
         if trial.benchmark not in BENCHMARKS:
             raise FlanError("trial", found=repr(trial.benchmark), expected=f"one of {', '.join(BENCHMARKS)}",
                             remedy="Name one of them.")  # fmt: skip
-        self.trial, self.adapter, self.preset, self.runs = trial, adapter, preset, store.RUNS
+        self.trial, self.adapter, self.preset = trial, adapter, preset
         of = adapter.name.removeprefix(f"{preset.name}-") if adapter else "base"
-        self.name = f"{preset.name}-{trial.benchmark}-{trial.protocol}-{of}"
-        self.config = {"version": VERSION, **runs.reads(preset), "adapter": adapter and adapter.name,
-                       "items": store.digest(*map(repr, trial.items)), "protocol": trial.protocol,
-                       "intention": trial.intention and store.digest(dict(trial.intention.weights)),
-                       "decoding": repr(trial.decoding)}  # fmt: skip
-        self.folder = self.runs / f"{self.name}-{store.digest(self.config)}"
-        self.long = len(trial.items) >= LONG
+        config = {"version": VERSION, **runs.reads(preset), "adapter": adapter and adapter.name,
+                  "items": store.digest(*map(repr, trial.items)), "protocol": trial.protocol,
+                  "intention": trial.intention and store.digest(dict(trial.intention.weights)),
+                  "decoding": repr(trial.decoding)}  # fmt: skip
+        super().__init__(f"{preset.name}-{trial.benchmark}-{trial.protocol}-{of}", config,
+                         long=len(trial.items) >= LONG)  # fmt: skip
 
-    @property
-    def done(self) -> bool:
-        return (self.folder / "manifest.json").is_file()
-
-    def run(self, tell: jobs.Tell | None = None) -> None:
-        """Make the trial, unless it has been made."""
-        store.cached(self.name, self.config, partial(self._build, tell), runs=self.runs)
-
-    def _build(self, tell: jobs.Tell | None, folder: Path) -> dict:
+    def build(self, tell: jobs.Tell | None, folder: Path) -> dict:
         tokenizer, template = runs.reader(self.preset)
         model = dense(self.preset.model, self.adapter, vocab=len(tokenizer))
         ended: dict[str, int] = {}
