@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from flanlib.claims import Interval, bootstrap, seeds
+from flanlib.intervals import Interval, bootstrap, seeds
 from flanlib.records import CAPABILITIES, CONTENT, KINDS
 from flanlib.tokens import Example
 

@@ -1,8 +1,8 @@
 """Train the lab's base model from nothing: ``python -m flanlib.pretrain`` (``make base``).
 
 The base reads general conversation only (flanlib.lab.talk): it has never seen a ReAct turn or a tool call in JSON.
-Four stages by the kit's own trainer: copying drills; then every token of conversations is predicted, beside more
-drills; then only the assistant's; then the same in long rows. Interrupted, it goes on from its last checkpoint.
+Two stages by the kit's own trainer: copying drills; then conversations in long rows, beside more drills.
+Interrupted, it goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Stage:
     """Copying drills, each as long as a row."""
     row_tokens: int
     """Length of a packed row: short rows are faster, long ones teach long distances."""
-    every: bool
-    """Whether every token of a conversation is a target, or the assistant's only."""
-    joined: bool
-    """Whether the conversations of a row are read as one long text, or each by itself. An agent's trajectory is
-    longer than any of them: only joined do the later positions ever occur."""
+    every: float
+    """Share of the rows in which every token is a target; in the others it is the assistant's only."""
+    joined: float
+    """Share of the rows whose conversations are read as one long text; in the others each is read by itself. An
+    agent's trajectory is longer than most conversations: only joined do the later positions ever occur."""
     rate: float
     """Peak learning rate of the weight matrices (Muon); embeddings and norms take ``Recipe.share`` of it (AdamW)."""
 
@@ -60,7 +60,7 @@ class Stage:
 class Recipe:
     """What the base is made of. Changing any field trains another model."""
 
-    version: int = 2
+    version: int = 3
     seed: int = 20240318
     """Draws the texts and the first weights; the presets' seeds are others."""
     vocabulary: int = 2048
@@ -71,9 +71,8 @@ class Recipe:
     """Width of an attention head."""
     theta: float = 1e6
     """Base of the rotary angles: most of them turn slowly, so that content can be matched at a distance."""
-    stages: tuple[Stage, ...] = (
-        Stage(0, 1_280, 256, True, False, 0.02), Stage(110_000, 5_500, 256, True, False, 0.02),
-        Stage(70_000, 800, 512, False, False, 0.012), Stage(17_000, 100, 1024, False, True, 0.01))  # fmt: skip
+    stages: tuple[Stage, ...] = (Stage(0, 1_280, 256, 1.0, 0.0, 0.02),
+                                 Stage(230_000, 2_500, 1024, 0.4, 0.5, 0.02))  # fmt: skip
     tokens_per_step: int = 4096
     share: float = 0.15
 
@@ -100,21 +99,20 @@ def draw(recipe: Recipe, n: int, purpose: int, split: str = "train") -> list[Con
     return talk.conversations(n, rng=np.random.default_rng([recipe.seed, purpose]), split=split)
 
 
-def rows(conversations: list[Conversation], tokenizer, *, row_tokens: int, every: bool, joined: bool = False,
-         tally: Tally) -> list[Row]:  # fmt: skip
-    """Tokenise and pack conversations; with ``every`` all their tokens are targets, else only the assistant's.
-
-    With ``joined`` a row is one document: each conversation sees those before it.
-    """
+def rows(conversations: list[Conversation], tokenizer, *, row_tokens: int, tally: Tally, every: float = 0.0,
+         joined: float = 0.0, seed: int = 0) -> list[Row]:  # fmt: skip
+    """Tokenise and pack conversations; see :class:`Stage` for the shares, which ``seed`` draws."""
     examples = encode_all(conversations, tokenizer, TEMPLATE, max_tokens=row_tokens, tally=tally)
-    packed = pack(examples, row_tokens=row_tokens, pad_id=tokenizer.pad_token_id)
-    if joined:
-        packed = [replace(row, positions=np.arange(row_tokens, dtype=row.positions.dtype), lengths=(sum(row.lengths),))
-                  for row in packed]  # fmt: skip
-    if not every:
-        return packed
-    return [replace(row, kinds=np.where((row.positions > 0) & (row.ids != tokenizer.pad_token_id), GENERAL,
-                                        row.kinds).astype(row.kinds.dtype)) for row in packed]  # fmt: skip
+    made, rng = [], np.random.default_rng(seed)
+    for row in pack(examples, row_tokens=row_tokens, pad_id=tokenizer.pad_token_id):
+        if rng.random() < every:
+            # What a conversation begins with can't be known.
+            known = (row.positions > 0) & (row.ids != tokenizer.pad_token_id)
+            row = replace(row, kinds=np.where(known, GENERAL, row.kinds).astype(row.kinds.dtype))
+        if rng.random() < joined:
+            row = replace(row, positions=np.arange(row_tokens, dtype=row.positions.dtype), lengths=(sum(row.lengths),))
+        made.append(row)
+    return made
 
 
 def drills(n: int, length: int, vocabulary: int, *, rng: np.random.Generator) -> list[Example]:
@@ -219,10 +217,10 @@ def _stage(recipe: Recipe, number: int, model, tokenizer, unseen: list[Conversat
     folder.mkdir(exist_ok=True)
     length = stage.row_tokens
     packed = rows(draw(recipe, stage.conversations, number), tokenizer, row_tokens=length, every=stage.every,
-                  joined=stage.joined, tally=tally)  # fmt: skip
+                  joined=stage.joined, seed=recipe.seed, tally=tally)  # fmt: skip
     made = drills(stage.drills, length, len(tokenizer), rng=np.random.default_rng([recipe.seed, DRILLS, number]))
     packed += pack(made, row_tokens=length, pad_id=tokenizer.pad_token_id)
-    heldout = rows(unseen, tokenizer, row_tokens=length, every=False, tally=Tally("held out"))
+    heldout = rows(unseen, tokenizer, row_tokens=length, tally=Tally("held out"))
     per_step = recipe.tokens_per_step // length
     schedule = Schedule(rows_per_step=per_step, rows_per_pass=per_step, rate=stage.rate, seed=recipe.seed,
                         logs=100, measures=12)  # fmt: skip

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from flanlib.claims import Interval, rate
+from flanlib.intervals import Interval, rate
 from flanlib.records import CAPABILITIES, FlanError
 
 SEED = 0  # of the bootstrap: an interval is part of a result, so it must come out the same again
@@ -98,7 +98,7 @@ def _interval(rows: pd.DataFrame, less: pd.DataFrame | None, scores: Sequence[st
     if many.std() > 1e-12:
         low, high = np.quantile(many, [0.025, 0.975])
     else:
-        low, high = _newcombe([_mean(side.sum((2, 3))[..., None])[0] for side in cells], len(tasks))
+        low, high = _newcombe(cells)
     return Interval(float(value), float(low), float(high), len(tasks))
 
 
@@ -121,10 +121,14 @@ def _mean(sums: np.ndarray) -> np.ndarray:
     return np.divide(ones, all_, out=np.zeros_like(ones), where=all_ > 0).mean(0)
 
 
-def _newcombe(means: Sequence[float], n: int) -> tuple[float, float]:
-    """Bound a mean, or the difference of two, where all judgements agree: Wilson's bounds, combined."""
-    bounds = [rate([round(m)] * n, rng=np.random.default_rng(SEED)) for m in means]
+def _newcombe(sides: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Bound a mean of rates, or the difference of two, where nothing varies: Wilson's bounds, each task counted once."""
+    bounds = []
+    for ones, all_ in sides:  # (scores, seeds, tasks)
+        each = [rate([round(one.sum() / n.sum())] * int(n.any(0).sum()), rng=np.random.default_rng(SEED))
+                for one, n in zip(ones, all_, strict=True)]  # fmt: skip
+        bounds.append([float(np.mean([getattr(told, name) for told in each])) for name in ("mean", "low", "high")])
     if len(bounds) == 1:
-        return bounds[0].low, bounds[0].high
-    (a, b), d = bounds, means[0] - means[1]
-    return (d - math.hypot(means[0] - a.low, b.high - means[1]), d + math.hypot(a.high - means[0], means[1] - b.low))
+        return bounds[0][1], bounds[0][2]
+    (a, a_low, a_high), (b, b_low, b_high) = bounds
+    return a - b - math.hypot(a - a_low, b_high - b), a - b + math.hypot(a_high - a, b - b_low)

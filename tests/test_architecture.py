@@ -13,15 +13,15 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "flanlib"
 # From the bottom up. A module imports from its own layer and from those before it; a module in no layer fails.
 LAYERS = {
-    "base": ("records", "tally", "presets", "paper", "store"),
+    "base": ("records", "tally", "presets", "paper", "store", "wording", "intervals"),
     "texts": ("sources", "dialects"),
     "transforms": ("balance", "mix", "negatives", "export"),
     "tokens": ("templates", "tokens", "packing"),
     "lab": ("lab", "material"),
-    "benchmarks": ("benchmarks",),
+    "benchmarks": ("benchmarks", "scores"),
     "torch": ("attention", "lora", "circuit", "model", "train", "generate", "measure", "pretrain", "jobs", "runs",
               "trials", "arms"),
-    "output": ("claims", "analysis", "scores", "figures", "show"),
+    "output": ("claims", "analysis", "figures", "show"),
     "run": ("run",),
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names}

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flanlib import claims
-from flanlib.claims import Claim, Interval, check
+from flanlib import claims, intervals
+from flanlib.claims import Claim, check
+from flanlib.intervals import Interval
 from flanlib.records import FlanError
 
 NUMBERS = st.floats(-1e6, 1e6)
@@ -26,7 +27,7 @@ def claim(notebook="01", text="a gap", low=0.1, high=0.3, **bounds):
 
 
 def test_interval_over_seeds_has_its_textbook_value():
-    interval = claims.seeds([0.70, 0.74, 0.81])
+    interval = intervals.seeds([0.70, 0.74, 0.81])
     half = 4.302653 * np.std([0.70, 0.74, 0.81], ddof=1) / math.sqrt(3)
     assert interval.mean == pytest.approx(0.75)
     assert (interval.low, interval.high) == pytest.approx((0.75 - half, 0.75 + half), abs=1e-6)
@@ -34,7 +35,7 @@ def test_interval_over_seeds_has_its_textbook_value():
 
 @pytest.mark.parametrize("values", [[], [0.4]])
 def test_too_few_values_have_no_interval(values):
-    for interval in (claims.seeds(values), claims.bootstrap(values, rng=np.random.default_rng(0))):
+    for interval in (intervals.seeds(values), intervals.bootstrap(values, rng=np.random.default_rng(0))):
         assert interval.n == len(values)
         assert math.isnan(interval.low)
         assert math.isnan(interval.high)
@@ -43,23 +44,23 @@ def test_too_few_values_have_no_interval(values):
 
 def test_bootstrap_of_many_normal_values_is_close_to_the_formula():
     values = np.random.default_rng(1).normal(3.0, 2.0, size=400)
-    interval = claims.bootstrap(values, rng=np.random.default_rng(2))
+    interval = intervals.bootstrap(values, rng=np.random.default_rng(2))
     half = 1.96 * values.std(ddof=1) / 20
     assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
-    assert interval == claims.bootstrap(values, rng=np.random.default_rng(2))
-    assert interval != claims.bootstrap(values, rng=np.random.default_rng(3))
+    assert interval == intervals.bootstrap(values, rng=np.random.default_rng(2))
+    assert interval != intervals.bootstrap(values, rng=np.random.default_rng(3))
 
 
 def test_bootstrap_with_bytes_as_weights_is_all_nats_over_all_bytes():
     nats, sizes = np.array([10.0, 5.0, 60.0]), np.array([10, 50, 20])
-    interval = claims.bootstrap(nats / sizes, weights=sizes, rng=np.random.default_rng(0))
+    interval = intervals.bootstrap(nats / sizes, weights=sizes, rng=np.random.default_rng(0))
     assert interval.mean == pytest.approx(75 / 80)
     assert 0.1 <= interval.low <= interval.mean <= interval.high <= 3.0
 
 
 def test_weights_of_another_length_are_refused():
     with pytest.raises(FlanError, match="one weight per value"):
-        claims.bootstrap([1.0, 2.0], weights=[1.0], rng=np.random.default_rng(0))
+        intervals.bootstrap([1.0, 2.0], weights=[1.0], rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_columns_are_the_fields_of_a_claim():
 
 
 def rate(values, **more):
-    return claims.rate(values, rng=np.random.default_rng(0), **more)
+    return intervals.rate(values, rng=np.random.default_rng(0), **more)
 
 
 def test_a_rate_where_all_agree_has_wilsons_interval_over_clusters():

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flanlib import show
-from flanlib.claims import Interval, check
+from flanlib.claims import check
 from flanlib.figures import BANNER, STYLE
+from flanlib.intervals import Interval
 from flanlib.records import KINDS, Conversation, FlanError, Turn, say, spans
 from flanlib.tally import Tally
 

@@ -135,7 +135,7 @@ def test_a_local_folder_wins_over_a_hub_name(monkeypatch, tmp_path):
 
 
 def test_an_unknown_format_is_refused_before_reading():
-    with pytest.raises(FlanError, match="expected one of agentinstruct, toolbench, fireact, chat"):
+    with pytest.raises(FlanError, match="expected one of agentinstruct, toolbench, fireact, glaive, chat"):
         read("missing.jsonl", tally=Tally("t"), format="alpaca")
 
 

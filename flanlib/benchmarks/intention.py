@@ -23,9 +23,8 @@ from scipy.special import expit
 from flanlib.lab import tasks
 from flanlib.lab.tasks import Task
 from flanlib.records import Tool, Trajectory
+from flanlib.wording import shared, words
 
-SMALL = frozenset(re.findall(r"\w+", """
-    a an and as at be by for from i in is it its of on one or so that the this to what which with"""))
 _LEAST = 5  # thoughts that a word must occur in to be told apart by
 _PENALTY = 0.1  # on squared weights
 
@@ -37,9 +36,12 @@ class Intention:
     weights: Mapping[str, float]
 
     @classmethod
-    def of(cls, trajectories: Iterable[Trajectory]) -> Intention:
-        """Learn how answers are announced from the thoughts of training trajectories (logistic regression)."""
-        told: list[tuple[str, float]] = []
+    def of(cls, trajectories: Iterable[Trajectory], plain: Iterable[str] = ()) -> Intention:
+        """Learn how answers are announced from the thoughts of training trajectories (logistic regression).
+
+        ``plain`` adds replies that are answers themselves, for telling plans of a call from them (:meth:`plans`).
+        """
+        told: list[tuple[str, float]] = [(text, 1.0) for text in plain]
         for trajectory in trajectories:
             told += [*((step.thought, 0.0) for step in trajectory.steps), (trajectory.answer_thought, 1.0)]
         cues = [(_cues(thought), answer) for thought, answer in told if thought]
@@ -62,7 +64,14 @@ class Intention:
 
     def answers(self, thought: str) -> bool:
         """Tell whether a thought announces the answer rather than another call."""
-        return sum(self.weights.get(cue, 0.0) for cue in sorted(_cues(thought))) > 0
+        return self._odds(thought) > 0
+
+    def plans(self, text: str) -> bool:
+        """Tell whether a text announces a call; one without any known word announces nothing."""
+        return self._odds(text) < 0
+
+    def _odds(self, text: str) -> float:
+        return sum(self.weights.get(cue, 0.0) for cue in sorted(_cues(text)))
 
     def right(self, thought: str, item: Task | Trajectory, step: int) -> bool:
         """Tell whether a thought fits a step of a task (the one after the last is the answer).
@@ -88,9 +97,8 @@ def nearest(thought: str, tools: Sequence[Tool]) -> set[str]:
     >>> nearest("I need the fares of Ulm.", [Tool("get_fare", "The fare of a town."), Tool("find_mayor")])
     {'get_fare'}
     """
-    said = frozenset(_words(thought)) - SMALL
-    shared = {tool.name: len(said.intersection(_words(f"{tool.name} {tool.description}"))) for tool in tools}
-    return {name for name, count in shared.items() if count == max(shared.values()) > 0}
+    counts = {tool.name: shared(thought, tool) for tool in tools}
+    return {name for name, count in counts.items() if count == max(counts.values()) > 0}
 
 
 def mentions(text: str, value: str) -> int:
@@ -136,17 +144,6 @@ def _values(arguments: Mapping) -> list[str]:
     return [str(value) for value in listed if isinstance(value, (str, int, float)) and not isinstance(value, bool)]
 
 
-def _words(text: str) -> list[str]:
-    """List the words of a text or name, lower case, singular and plural alike."""
-    return [_stem(word) for word in re.findall(r"[^\W\d_]+", text.lower())]
-
-
-def _stem(word: str) -> str:
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
-
-
 def _cues(text: str) -> set[str]:
-    words = _words(text)
-    return {*words, *(f"{a} {b}" for a, b in pairwise(words))}
+    found = words(text)
+    return {*found, *(f"{a} {b}" for a, b in pairwise(found))}

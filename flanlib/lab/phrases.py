@@ -329,6 +329,13 @@ REFUSAL = _parts("""
     [and|but] [there is none|none is offered|it is not on the list]. / The tools [on offer|I have|I was given] cannot
     {cannot}. / [This|That] is [beyond|outside] [the tools on offer|what these tools can do]: [none|not one] is for
     {missing}. / I cannot {cannot} with [these|the offered] tools[.|; one for {missing} is missing.]""")
+# Where there are no tools at all.
+ALONE = _parts("""
+    I [cannot|am not able to|have no way to] {cannot} [from here|on my own|by myself]. / I [do not know|have no
+    record]: to {cannot}, I would have to look it up, [and|but] I have nothing to look it up in. / [This|That] is not
+    something I [know|can find out] here. / I can only talk here, so I cannot {cannot}. / Nobody [gave me|has given me]
+    what it takes to {cannot}. / I have no [data|list|book] about that at hand. / To {cannot} [is beyond me|is more than
+    I can do] in a plain talk. / [Here|In this chat] I cannot {cannot}.""")
 SORRY = _parts("""
     / / Sorry. / I am sorry. / Unfortunately not. / I [looked|went] through the [tools|list]. / [Thanks|Thank you] for
     asking. / That is not possible here.""")

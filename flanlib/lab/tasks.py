@@ -25,7 +25,8 @@ from flanlib.lab.world import world as make_world
 from flanlib.records import FlanError, Trajectory
 
 SHAPES = (*["single"] * 9, *["chain"] * 6, *["compare"] * 2, "difference", *["total"] * 2)  # drawn evenly
-UNSERVED = "unserved"  # the shape that no offered tool serves; drawn only where it is asked for
+# Drawn only where they are asked for: a request that no offered tool serves, and one without any tool.
+UNSERVED, BARE = "unserved", "bare"
 OFFERED = (3, 6)  # tools in a task, fewest and most
 WORDS = (8, 25)  # of a thought, fewest and most
 
@@ -60,7 +61,7 @@ def tasks(n: int, *, rng: np.random.Generator, split: str = "train", shapes: Seq
     if split not in SPLITS:
         raise FlanError("lab tasks", found=f"the split {split!r}", expected=" or ".join(SPLITS),
                         remedy="Pass one of them as split.")
-    known = (*dict.fromkeys(SHAPES), UNSERVED)
+    known = (*dict.fromkeys(SHAPES), UNSERVED, BARE)
     if isinstance(shapes, str) or not shapes or not set(shapes) <= set(known):
         raise FlanError("lab tasks", found=f"the shapes {shapes!r}", expected=f"some of {', '.join(known)}",
                         remedy="Pass a tuple of them as shapes.")
@@ -138,8 +139,8 @@ class _Maker:
 
     def task(self, id: str, shape: str) -> Task:
         """Make one task: run its calls, put it into words, add tools that are not needed."""
-        if shape == UNSERVED:
-            return self._unserved(id)
+        if shape in (UNSERVED, BARE):
+            return self._unserved(id, bare=shape == BARE)
         make: Callable[[str], tuple] = {"single": self._single, "chain": self._chain}.get(shape, self._several)
         query, steps, closing, answer, expected = make(shape)
         right = list(dict.fromkeys(self.world.tools[step.tool] for step in steps))
@@ -150,11 +151,11 @@ class _Maker:
 
     # no call
 
-    def _unserved(self, id: str) -> Task:
-        """Make a request for one call, offer tools that cannot serve it, and say so."""
+    def _unserved(self, id: str, *, bare: bool = False) -> Task:
+        """Make a request for one call, offer tools that cannot serve it (``bare``: none at all), and say so."""
         (tool,) = self.draw.one(self.plans["single"])
         ask = self.ask(tool)
-        offered = offer_without(tool, self.tools, self.draw.number(*OFFERED), self.draw)
+        offered = [] if bare else offer_without(tool, self.tools, self.draw.number(*OFFERED), self.draw)
         slots = {**ask.slots, "want": ask.brief}
         long = len(ask.brief.split()) > WORDS[1] // 2
         aim = self._fill(phrases.SHORT.get(tool.verb, "{want}") if long else "{want}", **slots)
@@ -167,10 +168,12 @@ class _Maker:
 
         thought = self._thought(lambda: self._fill(phrases.AIM[ask.mood], want=aim)
                                 + "".join(write(phrases.LACK, phrases.STOP)))
-        answer = " ".join(upper_first(p) for p in write(phrases.SORRY, phrases.REFUSAL, phrases.REST) if p)
+        parts = (phrases.ALONE,) if bare else (phrases.SORRY, phrases.REFUSAL, phrases.REST)
+        answer = " ".join(upper_first(p) for p in write(*parts) if p)
         query = self._query(ask.mood, ask.want)
         tools = tuple(near.tool for near in offered)
-        return Task(UNSERVED, Trajectory(id, "lab", query, tools, (), answer, thought), (), tool.name)
+        told = Trajectory(id, "lab", query, tools, (), answer, "" if bare else thought)
+        return Task(BARE if bare else UNSERVED, told, (), tool.name)
 
     # one call
 

@@ -9,13 +9,13 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from flanlib.records import Conversation, FlanError, Trajectory
-from flanlib.sources import agentinstruct, chat, fireact, toolbench
+from flanlib.sources import agentinstruct, chat, fireact, glaive, toolbench
 from flanlib.sources.common import Drop, reason_of
 from flanlib.sources.files import rows
 from flanlib.tally import Tally
 
 # In the order they are tried on a row: the narrow shapes first. Each module has ``matches`` and ``convert``.
-FORMATS = {"agentinstruct": agentinstruct, "toolbench": toolbench, "fireact": fireact, "chat": chat}
+FORMATS = {"agentinstruct": agentinstruct, "toolbench": toolbench, "fireact": fireact, "glaive": glaive, "chat": chat}
 
 
 def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) -> Iterator[Trajectory | Conversation]:

@@ -1,0 +1,102 @@
+"""Put Agent-H to a model: each sample in the protocol that the model was tuned on, each reply read by its structure.
+
+Where tools are offered, the system turn is the one that the protocol's training texts have; where none are, there is
+none of it, only what the sample itself says. A reply in words may still be the plan of a call. In chat form a call is
+made in two exchanges, so a plan is followed up as its user would, by asking for the tool; in the other protocols a
+plan without a call counts as announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from flanlib.benchmarks import Generate, Prompt, ask
+from flanlib.benchmarks.agent_h.formats import fits
+from flanlib.benchmarks.agent_h.replies import ANNOUNCED, INVENTED, MALFORMED, OFFERED, PLAIN, Reading, read
+from flanlib.benchmarks.agent_h.samples import CALL, FORMAT, REACT, Sample
+from flanlib.benchmarks.agent_h.samples import PLAIN as IN_WORDS
+from flanlib.benchmarks.intention import Intention
+from flanlib.benchmarks.steps import is_name
+from flanlib.dialects import DIALECTS
+from flanlib.dialects.common import system
+from flanlib.dialects.elicit import ACTION
+from flanlib.lab import talk, tasks
+from flanlib.records import Trajectory, Turn, say
+
+Plans = Callable[[str], bool]
+COLUMNS = ("id", "level", "cell", "variety", "truth", "kind", "tool", "form", "value", "reply", "followed")
+
+
+def measure(samples: Sequence[Sample], protocol: str, generate: Generate, *,
+            plans: Plans | None = None) -> pd.DataFrame:  # fmt: skip
+    """Ask every sample and read the replies: a row each, with COLUMNS.
+
+    ``kind``, ``tool`` and ``form`` are a :class:`Reading`; ``value`` is 1 where the kind of answer is the right one;
+    ``followed`` is what the model said when a plan was followed up. ``plans`` tells plans of a call in words; without
+    it none is looked for.
+    """
+    turns = [prompt(sample, protocol) for sample in samples]
+    replies = ask(generate, [Prompt(f"{s.id}/{protocol}", t) for s, t in zip(samples, turns, strict=True)])
+    read_ = [read(reply, s.tools, s.query) for s, reply in zip(samples, replies, strict=True)]
+    planned = [i for i, told in enumerate(read_) if told.kind == PLAIN and plans and plans(replies[i])]
+    followed = [""] * len(samples)
+    if protocol == "chat":
+        named = ask(generate, [_follow(samples[i], turns[i], replies[i]) for i in planned])
+        for i, name in zip(planned, named, strict=True):
+            followed[i], read_[i] = name, _name(name.strip(), samples[i])
+    else:
+        for i in planned:
+            read_[i] = Reading(ANNOUNCED, form="words")
+    return rows(zip(samples, read_, replies, followed, strict=True))
+
+
+def rows(read_: Iterable[tuple]) -> pd.DataFrame:
+    """Tabulate (sample, reading, reply), with what was said in a follow-up if there was one."""
+    return pd.DataFrame([(s.id, s.level, s.cell, s.variety, s.truth, told.kind, told.tool, told.form,
+                          int(right(s, told, reply)), reply, *(more or [""]))
+                         for s, told, reply, *more in read_], columns=list(COLUMNS))  # fmt: skip
+
+
+def prompt(sample: Sample, protocol: str) -> tuple[Turn, ...]:
+    """Write a sample as the turns that a model tuned on a protocol is given."""
+    user = say("user", sample.query)
+    if sample.tools:
+        told = Trajectory(sample.id, sample.source, sample.query, sample.tools, answer="-",
+                          instructions=sample.instructions)  # fmt: skip
+        return system(told, DIALECTS[protocol].HOW), user
+    return (say("system", sample.instructions), user) if sample.instructions else (user,)
+
+
+def right(sample: Sample, told: Reading, reply: str) -> bool:
+    """Tell whether an answer is of the right kind: a call, plain words, or the format that was asked for."""
+    if sample.truth == CALL:
+        return told.kind == OFFERED
+    if sample.level == FORMAT:
+        return fits(reply, sample.truth) and (sample.truth == REACT or not told.agent)
+    return told.kind == PLAIN if sample.truth == IN_WORDS else False
+
+
+@cache
+def lab_plans() -> Plans:
+    """Return what tells plans in the lab: learnt from training thoughts against answers and general talk."""
+    shapes = (*tasks.SHAPES, *[tasks.UNSERVED, tasks.BARE] * (len(tasks.SHAPES) // 4))
+    solved = tasks.trajectories(1000, rng=np.random.default_rng(0), shapes=shapes)
+    said = [turn.text for c in talk.conversations(1500, rng=np.random.default_rng(0)) for turn in c.turns
+            if turn.role == "assistant"]  # fmt: skip
+    intention = Intention.of(solved, plain=[*(t.answer for t in solved if t.answer), *said])
+    return intention.plans
+
+
+def _follow(sample: Sample, turns: Sequence[Turn], reply: str) -> Prompt:
+    which = np.random.default_rng([0, *sample.id.encode()]).integers(len(ACTION))
+    return Prompt(f"{sample.id}/chat/tool", (*turns, say("assistant", reply), say("user", ACTION[which])))
+
+
+def _name(name: str, sample: Sample) -> Reading:
+    if name in {tool.name for tool in sample.tools}:
+        return Reading(OFFERED, name, "chat")
+    return Reading(INVENTED, name, "chat") if is_name(name) else Reading(MALFORMED, "", "chat")

@@ -1,0 +1,237 @@
+"""Public negatives as samples: an outside number beside Agent-H's, for whoever has a real model to ask.
+
+BFCL (ShishirPatil/gorilla, ``bfcl_eval/data``): the right reply to irrelevance rows is no call, to all others a call;
+that these are the single-turn categories, and what each expects, is the leaderboard's rule. Live rows are read like
+the others. The names to call come from the file of the same name in ``possible_answer/`` where there is one.
+
+RelyToolBench (X-LANCE/ToolHallucination, ``solvable_queries``; arXiv 2412.04141) changes the solvable queries of
+THUNLP-MT/StableToolBench, which are read too, in two ways. *Unmatched*: the tools were exchanged for others; the file
+name says so, and the row has to bear it out (none of its ``relevant APIs`` offered). *Missing arguments*: the query
+was robbed of what the calls need, so the right reply asks back; a row tells by its ``orig_query``, one without by the
+file name. A third of those (33 of 102 of G1) also want some API that needs no argument, where a call is no mistake:
+they are dropped. Function names are built as upstream's ``rapidapi_multithread.py`` builds them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, PLAIN, Sample
+from flanlib.records import FlanError, Tool, freeze, thaw
+from flanlib.sources.common import Drop, Note, messages, reason_of, row_id, tools_of
+from flanlib.sources.files import files, rows
+from flanlib.tally import Tally
+
+NONE_NEEDED, ONE_NEEDED = CELLS[2:]
+ANSWERS = "possible_answer"
+TYPES = {"dict": "object", "float": "number", "tuple": "array"}
+"""BFCL's names of types that JSON schema has another word for; ``any`` and those of Java and JavaScript stay."""
+API_TYPES = {"NUMBER": "number", "BOOLEAN": "boolean", "ARRAY": "array", "OBJECT": "object"}
+"""Types of RapidAPI parameters; dates, enumerations and the rest are strings, as upstream has them."""
+RESERVED = ("from", "class", "return", "false", "true", "id", "and")
+LONGEST_NAME, LONGEST_TEXT = 64, 256  # characters of a function name (its end is kept) and of a description (its start)
+_CATEGORY = re.compile(
+    r"(?:live_)?(irrelevance|relevance|simple|parallel_multiple|parallel|multiple)(?:_(?:python|java|javascript))?")
+
+
+def read(data: str | os.PathLike, *, tally: Tally) -> list[Sample]:
+    """Read the samples of a file, folder or glob of BFCL v4, RelyToolBench or StableToolBench query files.
+
+    Every row is counted once in the tally, except those of a ``possible_answer`` folder beside files that are read.
+    Ids are ``<file name>/<the row's own>``; where one comes again, the first row is kept.
+
+    Raises FlanError for files that are missing or cannot be read, never for a row.
+    """
+    found: dict[str, Sample] = {}
+    listed = [path for path, _ in files(data)]
+    if not listed:
+        raise FlanError(str(data), found="no such file or folder", expected="query files of BFCL or RelyToolBench",
+                        remedy="Download them and give the path.")  # fmt: skip
+    for path in listed:
+        if path.parent.name == ANSWERS and path.parent.parent / path.name in listed:
+            continue
+        answers = _answers(path, tally)
+        for where, row in rows(path, tally=tally):
+            noted: list[str] = []
+            try:
+                one = _sample(row, path, where, answers, noted.append)
+                if one.id in found:
+                    raise Drop("an id that repeats")
+            except Drop as drop:
+                tally.drop(str(drop), where)
+            except FlanError as error:
+                tally.drop(reason_of(error), where)
+            except RecursionError:
+                tally.drop("nested too deeply", where)
+            else:
+                found[one.id] = one
+                tally.keep()
+                for what in noted:
+                    tally.note(what)
+    return list(found.values())
+
+
+def api_name(tool: str, api: str) -> str:
+    """Name a RapidAPI function as ToolBench does.
+
+    >>> api_name("Kettle & Co.", "Water/Heat"), api_name("Kettle & Co.", "id")
+    ('water_heat_for_kettle_co', 'is_id_for_kettle_co')
+    """
+    return f"{_word(api)}_for_{_snake(tool)}"[-LONGEST_NAME:]
+
+
+def _sample(row: Any, path: Path, where: str, answers: Mapping[str, tuple[str, ...]], note: Note) -> Sample:
+    if not isinstance(row, dict):
+        raise Drop("not an object")
+    stem = path.name.split(".")[0]
+    if "question" in row and "function" in row:
+        own = row_id(row, where)
+        read = _bfcl(row, _kind(own, stem), answers.get(own, ()), note)
+    elif "api_list" in row and "query" in row:
+        own = row_id({"id": row.get("query_id")}, where)
+        read = _relytoolbench(row, stem, note)
+    else:
+        raise Drop("no known format")
+    one = Sample(id=f"{stem}/{own}", level=ACTION, cell=ONE_NEEDED if read["truth"] == CALL else NONE_NEEDED,
+                 origin=f"{where} ({own})", **read)  # fmt: skip
+    freeze((one.id, one.query, one.instructions, one.wanted))  # refuses broken Unicode; tools have refused it
+    return one
+
+
+def _bfcl(row: Mapping[str, Any], kind: str, wanted: tuple[str, ...], note: Note) -> dict[str, Any]:
+    turns = row["question"] if isinstance(row["question"], list) else []
+    if len(turns) > 1:
+        raise Drop("several turns")
+    said = messages(turns[0] if turns else None)
+    if any(message.role not in ("system", "user") for message in said):
+        raise Drop("a conversation before the request")  # a sample is the first thing said to a model
+    system, asked = ([message.text for message in said if message.role == role] for role in ("system", "user"))
+    if len(asked) > 1:
+        note("user messages joined")  # with no reply between them, they are one request
+    tools = tuple(Tool(tool.name, tool.description, _renamed(thaw(tool.parameters)))
+                  for tool in tools_of(row["function"], note))  # fmt: skip
+    offered = tuple(tool.name for tool in tools)
+    if not tools:
+        raise Drop("no tool is offered")
+    if kind != "irrelevance":
+        if not wanted and kind != "relevance" and len(offered) > 1:
+            raise Drop("no possible answer tells which tool is wanted")
+        wanted = wanted or offered
+        if not set(wanted).intersection(offered):
+            raise Drop("no wanted tool is offered")
+    return {"source": "bfcl", "variety": f"bfcl {kind}", "truth": PLAIN if kind == "irrelevance" else CALL,
+            "query": "\n\n".join(asked), "instructions": "\n\n".join(system),
+            "tools": tools, "wanted": () if kind == "irrelevance" else wanted}  # fmt: skip
+
+
+def _relytoolbench(row: Mapping[str, Any], stem: str, note: Note) -> dict[str, Any]:
+    listed, relevant, query = row["api_list"], row.get("relevant APIs"), row["query"]
+    if not isinstance(query, str):
+        raise Drop("the query is not text")
+    if not isinstance(listed, list) or not listed:
+        raise Drop("no tool is offered")
+    if not isinstance(relevant, list) or not relevant or not all(
+            isinstance(pair, list) and [type(name) for name in pair] == [str, str] for pair in relevant):
+        raise Drop("relevant APIs are not pairs of names")
+    tools = tools_of([_function(api, note) for api in listed], note)
+    wanted = tuple(dict.fromkeys(api_name(*pair) for pair in relevant))
+    offered = {name: tool for name in wanted for tool in tools if tool.name == name}
+    told = {"source": "relytoolbench", "query": query, "tools": tools, "wanted": wanted, "truth": PLAIN}
+    if "unmatched" in stem:
+        if offered:
+            raise Drop("a wanted tool is offered")
+        return told | {"variety": "relytoolbench unmatched"}
+    if not offered:
+        raise Drop("no wanted tool is offered")
+    if "orig_query" in row or "missing" in stem:
+        if row.get("orig_query") == query:
+            raise Drop("nothing is missing from the query")
+        if not all(tool.required for tool in offered.values()):
+            raise Drop("a wanted tool needs no argument")
+        return told | {"variety": "relytoolbench missing arguments"}
+    return told | {"variety": "relytoolbench solvable", "truth": CALL, "wanted": tuple(offered)}
+
+
+def _function(api: Any, note: Note) -> dict[str, Any]:
+    """Write an entry of an ``api_list`` as a function; the examples it calls defaults go as upstream passes them on."""
+    names = (api.get("tool_name"), api.get("api_name")) if isinstance(api, dict) else ()
+    if [type(name) for name in names] != [str, str]:
+        raise Drop("an API without a name")
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for key in ("required_parameters", "optional_parameters"):
+        if not isinstance(api.get(key) or [], list):
+            raise Drop("parameters that are not a list")
+        for told in api.get(key) or []:
+            if not isinstance(told, dict) or not isinstance(told.get("name"), str):
+                raise Drop("a parameter without a name")
+            name = _word(told["name"]) or told["name"]
+            if name in properties:
+                note("a parameter listed twice, the first kept")
+                continue
+            properties[name] = {"type": API_TYPES.get(str(told.get("type")).upper(), "string"),
+                                "description": _text(told.get("description"))}  # fmt: skip
+            if told.get("default") not in (None, ""):
+                properties[name]["example_value"] = told["default"]
+            if key == "required_parameters":
+                required.append(name)
+    return {"name": api_name(*names), "description": _text(api.get("api_description")),
+            "parameters": {"type": "object", "properties": properties, "required": required}}  # fmt: skip
+
+
+def _kind(own: str, stem: str) -> str:
+    """Tell a BFCL row's category by its id, or else by its file's name. Raises Drop for one that is not read."""
+    names = (re.sub(r"_\d[\d-]*\Z", "", own), re.sub(r"\ABFCL_v\d+_", "", stem))
+    found = next(filter(None, map(_CATEGORY.fullmatch, names)), None)
+    if found is None:
+        raise Drop("a category that is not read")
+    return found.group(1)
+
+
+def _answers(path: Path, tally: Tally) -> dict[str, tuple[str, ...]]:
+    """Read the names to call, by id, from the file of possible answers beside a file; empty without one."""
+    beside, lost = path.parent / ANSWERS / path.name, Tally(ANSWERS)
+    found: dict[str, tuple[str, ...]] = {}
+    for where, row in rows(beside, tally=lost) if beside.is_file() else ():
+        calls = row.get("ground_truth") if isinstance(row, dict) else None
+        if isinstance(calls, list) and all(isinstance(call, dict) for call in calls):
+            found[row_id(row, where)] = tuple(dict.fromkeys(name for call in calls for name in call))
+        else:
+            lost.drop("no calls", where)
+    if lost.seen:
+        tally.note("a possible answer that cannot be read", lost.seen)
+    return found
+
+
+def _renamed(schema: Any) -> Any:
+    """Put JSON schema's words for BFCL's types, in nested schemas too; all else stays.
+
+    >>> _renamed({"type": "dict", "properties": {"type": {"type": "array", "items": {"type": "float"}}}})
+    {'type': 'object', 'properties': {'type': {'type': 'array', 'items': {'type': 'number'}}}}
+    """
+    if not isinstance(schema, dict):
+        return schema
+    told = {key: _renamed(part) if key in ("items", "additionalProperties") else part for key, part in schema.items()}
+    if isinstance(told.get("properties"), dict):
+        told["properties"] = {name: _renamed(part) for name, part in told["properties"].items()}
+    if isinstance(told.get("type"), str):
+        told["type"] = TYPES.get(told["type"], told["type"])
+    return told
+
+
+def _snake(text: str) -> str:
+    name = re.sub("[^a-zA-Z0-9\u4e00-\u9fa5]+", "_", text).strip("_").lower()
+    return f"get_{name}" if name[:1].isdigit() else name
+
+
+def _word(text: str) -> str:
+    name = _snake(text)
+    return f"is_{name}" if name in RESERVED else name
+
+
+def _text(value: Any) -> str:
+    return value.strip()[:LONGEST_TEXT] if isinstance(value, str) else ""

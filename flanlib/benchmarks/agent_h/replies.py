@@ -1,0 +1,226 @@
+"""What a reply is by its structure: plain words, a call of an offered or of an invented tool, or a broken call.
+
+Every way of writing a call is tried on every reply, whatever a model was tuned on, so that no wording hides one:
+ReAct's labels, JSON, tags around JSON, a function call as code writes it, and a tool that is named as going to be used.
+Nothing is run or evaluated; texts are cut to ``LONGEST`` characters first.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flanlib.records import Tool
+
+PLAIN, OFFERED, INVENTED, MALFORMED, ANNOUNCED, FORMAT = KINDS = (
+    "plain reply", "offered tool", "invented tool", "malformed call", "announced call", "wrong format")
+"""A reply in words; a call that can be read, of an offered tool or of another; one that can't be read; the
+announcement of a call in words, without a name; and no call, but in an agent's format that nobody asked for (or at the
+format level, not in the format that was)."""
+CALLS = (OFFERED, INVENTED, MALFORMED, ANNOUNCED)
+LONGEST = 4000
+
+_ACTION = re.compile(r"^[ \t>*#-]*Action(?: Name)?[ \t*]*:[ \t*]*(?P<name>[^\n]*)", re.M | re.I)
+_INPUT = re.compile(r"^[ \t>*#-]*Action Input[ \t*]*:[ \t*]*", re.M | re.I)
+_LABELS = re.compile(r"^[ \t>*#-]*(?:Thought|Action|Final Answer|Observation)[ \t*]*:", re.M)
+_BRACKET = re.compile(r"^(?P<name>[\w.-]+)\[(?P<input>.*)\]?\s*$", re.S)  # search[the tower], as in FireAct
+_ENDS = {"finish", "final answer", "none", "no action", "n/a", ""}  # actions that are no calls
+_TAG = re.compile(r"<\|?(?:functioncall|function_call|tool_call|tool_use|tool_calls|python_tag|plugin|action)\|?>"
+                  r"|\[TOOL_CALLS\]|\bAI to=\s*(?P<to>[\w.-]+):", re.I)  # fmt: skip
+_ATTRIBUTE = re.compile(r"<(?:function|invoke|tool)(?:=| name=[\"'])(?P<name>[\w.-]+)[\"']?>")
+_NAMES = ("name", "tool", "tool_name", "function", "function_name", "action", "api", "api_name")
+_INPUTS = ("arguments", "parameters", "args", "input", "inputs", "action_input", "tool_input", "params")
+_BEGUN = re.compile(rf'"(?:{"|".join(_NAMES)})"\s*:\s*(?:\{{[^{{}}]*"name"\s*:\s*)?"(?P<name>[^"\n]*)"?')
+_KEY = re.compile(rf'"(?:{"|".join(_INPUTS)})"\s*:')
+_CODE = re.compile(r"^\s*\[?\s*(?P<name>[A-Za-z_][\w.]*)\s*\(", re.S)
+_SNAKE = re.compile(r"(?<![\w/@.])[A-Za-z]\w*(?:_\w+)+(?![\w@])|(?<![\w/@.])[a-z]+(?:[A-Z][a-z0-9]+)+\b")
+_NAMED = re.compile(r"\b(?:us(?:e|ing)|call(?:ing)?|run(?:ning)?|invok(?:e|ing)|query|try)\s+(?:the\s+|an?\s+)?[`'\"]?"
+                    r"(?P<name>[\w.-]+)[`'\"]?\s*(?:tool|function|api|\()", re.I)  # fmt: skip
+_ANNOUNCE = re.compile(r"\b(?:I(?: will|'ll| shall| would|'d| can| need to| have to| am going to|'m going to)|let me|we"
+                       r" (?:need|have|should))\b[^.!?\n]{0,60}?\b(?:use|call|run|invoke|query)\b[^.!?\n]{0,40}?"
+                       r"\b(?:tools?|functions?|apis?)\b", re.I)  # fmt: skip
+_NOT = re.compile(r"\b(?:no|not|none|never|without|cannot|unable|neither|nor|lack|unfortunately|missing)\b|n't\b", re.I)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One of KINDS, the tool named (if any), and the form it is in: react, json, tag, code, words, or nothing."""
+
+    kind: str
+    tool: str = ""
+    form: str = ""
+
+    @property
+    def agent(self) -> bool:
+        """True for a call of any kind, and for an agent's format without a call."""
+        return self.kind in CALLS or (self.kind == FORMAT and bool(self.form))
+
+
+def read(reply: str, tools: Sequence[Tool] = (), query: str = "") -> Reading:
+    """Read what a reply is, given the tools that were offered; a name that stands in the query is not invented.
+
+    >>> tools = [Tool("get_fare")]
+    >>> read('Action: get_fare\\nAction Input: {"town": "Ulm"}', tools)
+    Reading(kind='offered tool', tool='get_fare', form='react')
+    >>> read('{"name": "book", "arguments": {}}', tools)
+    Reading(kind='invented tool', tool='book', form='json')
+    >>> read("The fare is 3 euros.", tools).kind
+    'plain reply'
+    """
+    text, offered = reply[:LONGEST].strip(), [tool.name for tool in tools]
+    for form, find in _FORMS.items():
+        if (found := find(text, offered)) is not None:
+            name, whole = found
+            name = name.strip().strip("`'\"*").strip()
+            if form == "words" and name and name not in offered and name in query:
+                continue
+            if whole is None:
+                return Reading(ANNOUNCED, name, form)
+            return Reading((OFFERED if name in offered else INVENTED) if whole and name else MALFORMED, name, form)
+    if _LABELS.search(text):
+        return Reading(FORMAT, form="react")
+    if _is_protocol(text):
+        return Reading(FORMAT, form="json")
+    return Reading(PLAIN)
+
+
+# Each form: the tool's name and whether the call can be read (None: only announced), or None where there is no call.
+_Found = tuple[str, bool | None] | None
+
+
+def _react(text: str, offered: Sequence[str]) -> _Found:
+    label = _ACTION.search(text)
+    if label is None:
+        return None
+    name = label["name"].strip().strip("*`").strip()
+    if bracket := _BRACKET.match(text[label.start("name") :].split("\n")[0]):
+        return None if bracket["name"].lower() in _ENDS else (bracket["name"], name.endswith("]"))
+    if name.lower() in _ENDS:
+        return None if name else ("", False)
+    given = _INPUT.search(text, label.end())
+    return name, given is not None and isinstance(_first(text[given.end() :]), dict)
+
+
+def _tag(text: str, offered: Sequence[str]) -> _Found:
+    if named := _ATTRIBUTE.search(text):
+        return named["name"], True
+    tag = _TAG.search(text)
+    if tag is None:
+        return None
+    if tag["to"]:
+        return tag["to"], isinstance(_first(text[tag.end() :]), dict)
+    rest = text[tag.end() :]
+    found = next(_calls(_first(rest)), None)
+    if found is None and (begun := _BEGUN.search(rest)):
+        return begun["name"], bool(_quoted(rest))
+    return found or ("", False)
+
+
+def _json(text: str, offered: Sequence[str]) -> _Found:
+    for value in _values(text):
+        if found := next(_calls(value), None):
+            return found
+        if isinstance(value, dict) and (bare := next((v for v in _named(value) if v in offered), None)):
+            return bare, False
+    begun = _BEGUN.search(text)
+    return (begun["name"], False) if begun and _KEY.search(text, begun.end()) else None
+
+
+def _code(text: str, offered: Sequence[str]) -> _Found:
+    code = re.sub(r"^```\w*\n?|\n?```$", "", text).strip()
+    begun = _CODE.match(code)
+    if begun is None or " " in code[: begun.start("name")].strip("[ "):
+        return None
+    try:
+        tree = ast.parse(code, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        whole = bool(re.search(r"[=,]|^\W*\w+\(\s*[\"'{]", code)) and not code.endswith((".", "!", "?"))
+        return (begun["name"], False) if whole or begun["name"] in offered else None
+    each = tree.elts if isinstance(tree, (ast.List, ast.Tuple)) else [tree]
+    calls = [ast.unparse(node.func) for node in each if isinstance(node, ast.Call)]
+    return (calls[0], True) if calls and len(calls) == len(each) else None
+
+
+def _words(text: str, offered: Sequence[str]) -> _Found:
+    """Find a tool that a sentence is about to use: one named like a tool, or offered; never where it is denied."""
+    if text.strip("`'\". ") in offered:  # the whole reply is a name, as chat form asks for it
+        return text.strip("`'\". "), True
+    for sentence in re.split(r"(?<=[.!?])\s+|\n", text):
+        if _NOT.search(sentence):
+            continue
+        named = _NAMED.search(sentence)
+        names = [n for n in offered if re.search(rf"(?<![\w.-]){re.escape(n)}(?![\w-])", sentence) and not n.isalpha()]
+        if named and (named["name"] in offered or _SNAKE.fullmatch(named["name"])):
+            names = [named["name"], *names]
+        if names:
+            return names[0], True
+        if _ANNOUNCE.search(sentence):
+            return "", None
+    lone = _SNAKE.fullmatch(text.strip("`'\". "))
+    return (lone[0], True) if lone else None
+
+
+_FORMS: Mapping[str, Callable[[str, Sequence[str]], _Found]] = {
+    "react": _react, "tag": _tag, "json": _json, "code": _code, "words": _words}
+
+
+def _calls(value: Any, depth: int = 0) -> Iterator[tuple[str, bool]]:
+    """Yield the calls that a JSON value is: OpenAI's, a plain one, or several in a list or under tool_calls."""
+    if isinstance(value, list) and depth < 3:
+        for item in value[:5]:
+            yield from _calls(item, depth + 1)
+    if not isinstance(value, dict) or depth > 3:
+        return
+    for key in ("tool_calls", "function_call", "tool_call", "function"):
+        if isinstance(value.get(key), (dict, list)):
+            yield from _calls(value[key], depth + 1)
+    given = next((value[key] for key in _INPUTS if key in value), None)
+    name = next(iter(_named(value)), None)
+    if name is not None and any(key in value for key in _INPUTS):
+        yield name, isinstance(given, dict) or (isinstance(given, str) and isinstance(_first(given), dict))
+
+
+def _named(value: Mapping[str, Any]) -> list[str]:
+    return [value[key] for key in _NAMES if isinstance(value.get(key), str)]
+
+
+def _quoted(text: str) -> bool:
+    """Tell whether arguments stand in single quotes, as glaive writes them: '{"a": 1}'."""
+    inner = re.search(r"'(\{.*\})'", text, re.S)
+    return inner is not None and isinstance(_first(inner[1]), dict)
+
+
+def _values(text: str) -> Iterator[Any]:
+    """Yield the JSON objects and lists in a text that are not inside one another; a bounded number of tries."""
+    at = 0
+    for _ in range(40):
+        begin = re.compile(r"[\[{]").search(text, at)
+        if begin is None:
+            return
+        try:
+            value, at = json.JSONDecoder(strict=False).raw_decode(text, begin.start())
+            yield value
+        except (ValueError, RecursionError):
+            at = begin.end()
+
+
+def _first(text: str) -> Any:
+    """Read the JSON value that a text begins with, spaces and code fences aside; None where there is none."""
+    try:
+        return json.JSONDecoder(strict=False).raw_decode(re.sub(r"^\s*(?:```\w*)?\s*", "", text))[0]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_protocol(text: str) -> bool:
+    """Tell an answer in the kit's JSON form: an object with a thought."""
+    value = _first(text)
+    if isinstance(value, dict):
+        return "thought" in value or {"name", "arguments"} <= set(value)
+    return bool(re.match(r'\s*\{\s*"thought"\s*:', text))
+
+

@@ -1,0 +1,121 @@
+"""Negative samples (section 4.3): plain replies where an agent is tempted to call a tool.
+
+Three types. ``no tools``: the user asks for what a tool would do, and none is offered (the paper's first).
+``irrelevant``: tools are offered, and the user wants an ordinary conversation (its second; in Appendix C the tools
+are added to half of the first type's queries). ``missing``, which is ours: similar tools are offered, and the one
+that the request needs is not among them. The loss is the ordinary one, on a plain reply; it is of kind ``general``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from flanlib.balance import rank
+from flanlib.dialects import DIALECTS
+from flanlib.dialects.common import system
+from flanlib.records import Conversation, FlanError, Tool, Trajectory, Turn, say
+from flanlib.tally import Tally
+from flanlib.wording import near
+
+TYPES = NO_TOOLS, IRRELEVANT, MISSING = ("no tools", "irrelevant", "missing")
+OFFERED = (3, 6)  # irrelevant tools in a system turn, fewest and most
+
+
+def negatives(
+    counts: Mapping[str, int],
+    *,
+    requests: Iterable[Trajectory] = (),
+    replies: Mapping[str, str] | None = None,
+    chats: Iterable[Conversation] = (),
+    tools: Sequence[Tool] = (),
+    dialect: str,
+    seed: int,
+    tally: Tally,
+) -> list[Conversation]:
+    """Make negatives: ``counts`` says how many of each of TYPES.
+
+    ``no tools`` and ``missing`` are made of ``requests`` and of plain replies to them. ``replies`` gives those by id
+    (of a chat model that had no tools, as in Appendix C); a request without a reply there is used only if it holds
+    no call but an answer, which then is the reply. Beside a ``missing`` one stand the tools of ``tools`` that are
+    nearest in words and that the trajectory never calls, or the trajectory's own where it has no call. One without a
+    call that offers no tool is kept for ``no tools``. ``irrelevant`` ones are made of ``chats``, beside the nearest of
+    ``tools``. ``dialect`` gives the system turn that tools stand in.
+
+    The same seed gives the same rows, and more of a type begin with the fewer. What cannot be used, and what is asked
+    for and not there, is counted. Raises FlanError for an unknown type and for negative counts.
+    """
+    if set(counts) - set(TYPES) or min(counts.values(), default=0) < 0:
+        raise FlanError("negatives", found=f"counts {dict(counts)}", expected=f"0 or more of {', '.join(TYPES)}",
+                        remedy="Correct the counts.")  # fmt: skip
+    how, bank = DIALECTS[dialect].HOW, list({tool.name: tool for tool in tools}.values())
+    told = sorted(requests, key=lambda t: rank(seed, "negatives", t.id))
+    made: dict[str, list[Conversation]] = {kind: [] for kind in TYPES}
+    used: set[str] = set()
+    for kind in (MISSING, NO_TOOLS):
+        for one in told:
+            if len(made[kind]) == counts.get(kind, 0):
+                break
+            reply = (replies or {}).get(one.id) or ("" if one.steps else one.answer or "")
+            # An answer in place of a call speaks of the tools that were offered, or of there being none.
+            own = not one.steps and one.id not in (replies or {})
+            if one.id in used or (own and bool(one.tools) == (kind == NO_TOOLS)):
+                continue
+            if not reply.strip():
+                used.add(one.id)
+                tally.drop("a request without a plain reply", one.id)
+                continue
+            offered: Sequence[Tool] = ()
+            if kind == MISSING:
+                offered = one.tools if not one.steps else _lacking(one, bank, seed)
+                if not offered:
+                    used.add(one.id)
+                    tally.drop("no other tool to offer", one.id)
+                    continue
+            used.add(one.id)
+            made[kind].append(_negative(one, kind, offered, how, reply))
+    for chat in sorted(chats, key=lambda c: rank(seed, "negatives", c.id)):
+        if len(made[IRRELEVANT]) == counts.get(IRRELEVANT, 0):
+            break
+        if not chat.trained or not bank:
+            tally.drop("nothing trained in a chat" if bank else "no tool to offer", chat.id)
+            continue
+        made[IRRELEVANT].append(_beside(chat, bank, how, seed))
+    for kind, n in counts.items():
+        if short := n - len(made[kind]):
+            tally.note(f"{kind} negatives asked for but not there", short)
+    tally.keep(sum(map(len, made.values())))
+    return [row for kind in TYPES for row in made[kind]]
+
+
+def _negative(one: Trajectory, kind: str, offered: Sequence[Tool], how: str, reply: str) -> Conversation:
+    first = [_offer(one, offered, how)] if offered else [say("system", one.instructions)] if one.instructions else []
+    turns = (*first, say("user", one.query), say("assistant", reply, "general", trained=True))
+    return Conversation(f"{one.id} ({kind})", one.source, turns, tuple(offered))
+
+
+def _beside(chat: Conversation, bank: Sequence[Tool], how: str, seed: int) -> Conversation:
+    """Offer tools in an ordinary conversation; its own system text comes first."""
+    own, spoken = (chat.turns[0].text, chat.turns[1:]) if chat.turns[0].role == "system" else ("", chat.turns)
+    rng = _rng(seed, chat.id)
+    offered = near(f"{own} {spoken[0].text}", bank, int(rng.integers(OFFERED[0], OFFERED[1] + 1)), rng=rng)
+    told = Trajectory(chat.id, chat.source, spoken[0].text, tuple(offered), answer="-", instructions=own)
+    return Conversation(f"{chat.id} ({IRRELEVANT})", chat.source, (_offer(told, offered, how), *spoken), tuple(offered))
+
+
+def _lacking(one: Trajectory, bank: Sequence[Tool], seed: int) -> list[Tool]:
+    """Choose tools near a request that it does not call."""
+    called, rng = {step.tool for step in one.steps}, _rng(seed, one.id)
+    others = [tool for tool in ({t.name: t for t in (*bank, *one.tools)}).values() if tool.name not in called]
+    text = " ".join([one.query, *(f"{t.name} {t.description}" for t in one.tools if t.name in called)])
+    return near(text, others, int(rng.integers(OFFERED[0], OFFERED[1] + 1)), rng=rng)
+
+
+def _offer(one: Trajectory, offered: Sequence[Tool], how: str) -> Turn:
+    told = Trajectory(one.id, one.source, one.query, tuple(offered), answer="-", instructions=one.instructions)
+    return system(told, how)
+
+
+def _rng(seed: int, id: str) -> np.random.Generator:
+    return np.random.default_rng([seed, *id.encode()])

@@ -1,0 +1,44 @@
+"""Words of a text, evened out, and what two texts share of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from flanlib.records import Tool
+
+SMALL = frozenset(re.findall(r"\w+", """
+    a an and as at be by for from i in is it its of on one or so that the this to what which with"""))
+
+
+def words(text: str) -> list[str]:
+    """List the words of a text or of a name, lower case, singular and plural alike.
+
+    >>> words("find_towns: Find the cities!")
+    ['find', 'town', 'find', 'the', 'city']
+    """
+    return [_stem(word) for word in re.findall(r"[^\W\d_]+", text.lower())]
+
+
+def shared(text: str, tool: Tool) -> int:
+    """Count the words that a text shares with a tool's name and description, small words aside."""
+    return len((frozenset(words(text)) - SMALL).intersection(words(f"{tool.name} {tool.description}")))
+
+
+def near(text: str, tools: Sequence[Tool], n: int, *, rng: np.random.Generator) -> list[Tool]:
+    """Choose the n tools that share most words with a text, by chance among equals, and shuffle them.
+
+    >>> tools = [Tool("get_fare", "The fare of a town."), Tool("add"), Tool("find_mayor", "The mayor of a town.")]
+    >>> [tool.name for tool in near("Which town is it?", tools, 2, rng=np.random.default_rng(0))]
+    ['find_mayor', 'get_fare']
+    """
+    counts = np.array([shared(text, tool) for tool in tools]) + rng.random(len(tools))
+    return [tools[i] for i in rng.permutation(np.argsort(-counts)[:n])]
+
+
+def _stem(word: str) -> str:
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
