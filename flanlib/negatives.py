@@ -50,17 +50,24 @@ def negatives(
         raise FlanError("negatives", found=f"counts {dict(counts)}", expected=f"0 or more of {', '.join(TYPES)}",
                         remedy="Correct the counts.")  # fmt: skip
     how, bank = DIALECTS[dialect].HOW, list({tool.name: tool for tool in tools}.values())
-    told = sorted(requests, key=lambda t: rank(seed, "negatives", t.id))
+    told: dict[str, Trajectory] = {}
+    for one in sorted(requests, key=lambda t: rank(seed, "negatives", t.id)):
+        if one.id in told:
+            tally.drop("a request whose id was met before", one.id)
+        else:
+            told[one.id] = one
+    given = replies or {}
     made: dict[str, list[Conversation]] = {kind: [] for kind in TYPES}
     used: set[str] = set()
     for kind in (MISSING, NO_TOOLS):
-        for one in told:
+        for one in told.values():
             if len(made[kind]) == counts.get(kind, 0):
                 break
-            reply = (replies or {}).get(one.id) or ("" if one.steps else one.answer or "")
-            # An answer in place of a call speaks of the tools that were offered, or of there being none.
-            own = not one.steps and one.id not in (replies or {})
-            if one.id in used or (own and bool(one.tools) == (kind == NO_TOOLS)):
+            own = not one.steps and one.id not in given
+            reply = one.answer or "" if own else given.get(one.id, "")
+            bare = not one.steps and not one.tools
+            # An answer in place of a call speaks of the tools that were offered.
+            if one.id in used or (bare if kind == MISSING else own and not bare):
                 continue
             if not reply.strip():
                 used.add(one.id)
@@ -90,7 +97,8 @@ def negatives(
 
 
 def _negative(one: Trajectory, kind: str, offered: Sequence[Tool], how: str, reply: str) -> Conversation:
-    first = [_offer(one, offered, how)] if offered else [say("system", one.instructions)] if one.instructions else []
+    own = one.instructions
+    first = [_offer(own, offered, how)] if offered else [say("system", own)] if own else []
     turns = (*first, say("user", one.query), say("assistant", reply, "general", trained=True))
     return Conversation(f"{one.id} ({kind})", one.source, turns, tuple(offered))
 
@@ -100,8 +108,7 @@ def _beside(chat: Conversation, bank: Sequence[Tool], how: str, seed: int) -> Co
     own, spoken = (chat.turns[0].text, chat.turns[1:]) if chat.turns[0].role == "system" else ("", chat.turns)
     rng = _rng(seed, chat.id)
     offered = near(f"{own} {spoken[0].text}", bank, int(rng.integers(OFFERED[0], OFFERED[1] + 1)), rng=rng)
-    told = Trajectory(chat.id, chat.source, spoken[0].text, tuple(offered), answer="-", instructions=own)
-    return Conversation(f"{chat.id} ({IRRELEVANT})", chat.source, (_offer(told, offered, how), *spoken), tuple(offered))
+    return Conversation(f"{chat.id} ({IRRELEVANT})", chat.source, (_offer(own, offered, how), *spoken), tuple(offered))
 
 
 def _lacking(one: Trajectory, bank: Sequence[Tool], seed: int) -> list[Tool]:
@@ -112,9 +119,8 @@ def _lacking(one: Trajectory, bank: Sequence[Tool], seed: int) -> list[Tool]:
     return near(text, others, int(rng.integers(OFFERED[0], OFFERED[1] + 1)), rng=rng)
 
 
-def _offer(one: Trajectory, offered: Sequence[Tool], how: str) -> Turn:
-    told = Trajectory(one.id, one.source, one.query, tuple(offered), answer="-", instructions=one.instructions)
-    return system(told, how)
+def _offer(instructions: str, offered: Sequence[Tool], how: str) -> Turn:
+    return system(Trajectory("-", "-", "-", tuple(offered), answer="-", instructions=instructions), how)
 
 
 def _rng(seed: int, id: str) -> np.random.Generator:

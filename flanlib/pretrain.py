@@ -1,7 +1,7 @@
 """Train the lab's base model from nothing: ``python -m flanlib.pretrain`` (``make base``).
 
 The base reads general conversation only (flanlib.lab.talk): it has never seen a ReAct turn or a tool call in JSON.
-Two stages by the kit's own trainer: copying drills; then conversations in long rows, beside more drills.
+Two stages by the kit's own trainer: drills; then conversations in long rows, beside more drills.
 Interrupted, it goes on from its last checkpoint.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ TEMPLATE = TEMPLATES["agent_flan"]
 GENERAL = KINDS.index("general")
 # What texts are drawn for, besides the stages: each draw has its own seed.
 VOCABULARY, UNSEEN, DRILLS = 100, 101, 102
+MARKS = ("\n", ":", "?", ".")  # of the lists and questions in drills
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Stage:
 
     conversations: int
     drills: int
-    """Copying drills, each as long as a row."""
+    """Drills of copying and looking up, each as long as a row."""
     row_tokens: int
     """Length of a packed row: short rows are faster, long ones teach long distances."""
     every: float
@@ -71,8 +73,8 @@ class Recipe:
     """Width of an attention head."""
     theta: float = 1e6
     """Base of the rotary angles: most of them turn slowly, so that content can be matched at a distance."""
-    stages: tuple[Stage, ...] = (Stage(0, 1_280, 256, 1.0, 0.0, 0.02),
-                                 Stage(230_000, 2_500, 1024, 0.4, 0.5, 0.02))  # fmt: skip
+    stages: tuple[Stage, ...] = (Stage(0, 1_600, 256, 1.0, 0.0, 0.02),
+                                 Stage(115_000, 1_400, 1024, 0.4, 0.5, 0.02))  # fmt: skip
     tokens_per_step: int = 4096
     share: float = 0.15
 
@@ -115,31 +117,73 @@ def rows(conversations: list[Conversation], tokenizer, *, row_tokens: int, tally
     return made
 
 
-def drills(n: int, length: int, vocabulary: int, *, rng: np.random.Generator) -> list[Example]:
-    """Draw copying drills: random tokens among which earlier strings come back; what came back is a target.
+def drills(n: int, length: int, vocabulary: int, *, marks: Sequence[int], rng: np.random.Generator) -> list[Example]:
+    """Draw drills of random tokens, copying and looking up in turn; what can be known is a target.
 
-    A small model learns late to copy from its context, and choosing or filling an unseen tool is copying.
-    The strings return at any distance, so only their content tells how they go on; all tokens are copied equally
-    often. The first token of a returning string can't be known and is no target.
+    ``marks`` are the tokens that lists and questions are written with: of MARKS.
+
+    A small model learns late to copy from its context and to find a place in it by what stands there, and choosing or
+    filling an unseen tool is both.
     """
     made = []
     for i in range(n):
-        # With few different tokens in a row, one token is not enough to know where one is.
-        alphabet = 2 + rng.permutation(vocabulary - 2)[: rng.choice((40, 200, 1500))]
-        ids, again = list(rng.choice(alphabet, 8)), [False] * 8
-        while len(ids) < length:
-            if rng.random() < 0.5:
-                size = int(rng.integers(3, 13))
-                start = int(rng.integers(0, max(1, len(ids) - size)))
-                string = ids[start : start + size]
-                again += [False] + [True] * (len(string) - 1)
-            else:
-                string = list(rng.choice(alphabet, int(rng.integers(1, 5))))
-                again += [False] * len(string)
-            ids += string
-        kinds = np.where(again[:length], GENERAL, CONTEXT)
+        ids, known = _looking_up(length, vocabulary, marks, rng) if i % 2 else _copying(length, vocabulary, rng)
+        kinds = np.where(known[:length], GENERAL, CONTEXT)
         made.append(Example(f"drill-{i:06d}", np.array(ids[:length]), kinds, np.zeros(length, int)))
     return made
+
+
+def _copying(length: int, vocabulary: int, rng: np.random.Generator) -> tuple[list[int], list[bool]]:
+    """Let earlier strings come back.
+
+    They return at any distance, so only their content tells how they go on; all tokens are copied equally often. The
+    first token of a returning string can't be known.
+    """
+    # With few different tokens in a row, one token is not enough to know where one is.
+    alphabet = 2 + rng.permutation(vocabulary - 2)[: rng.choice((40, 200, 1500))]
+    ids, again = list(rng.choice(alphabet, 8)), [False] * 8
+    while len(ids) < length:
+        if rng.random() < 0.5:
+            size = int(rng.integers(3, 13))
+            start = int(rng.integers(0, max(1, len(ids) - size)))
+            string = ids[start : start + size]
+            again += [False] + [True] * (len(string) - 1)
+        else:
+            string = list(rng.choice(alphabet, int(rng.integers(1, 5))))
+            again += [False] * len(string)
+        ids += string
+    return ids, again
+
+
+def _looking_up(length: int, vocabulary: int, marks: Sequence[int],
+                rng: np.random.Generator) -> tuple[list[int], list[bool]]:  # fmt: skip
+    """List names behind descriptions, then ask for names by parts of a description that only one of them has."""
+    line, colon, ask, stop = marks
+    ids: list[int] = []
+    known: list[bool] = []
+
+    def put(tokens, target: bool = False) -> None:
+        ids.extend(int(token) for token in tokens)
+        known.extend([target] * len(tokens))
+
+    while len(ids) < length:
+        words = 2 + rng.permutation(vocabulary - 2)[: rng.choice((8, 20, 60))]
+        size, many = int(rng.integers(2, 6)), int(rng.integers(3, 8))
+        names = [2 + rng.integers(vocabulary - 2, size=rng.integers(1, 5)) for _ in range(many)]
+        told = [rng.choice(words, size, replace=False) for _ in range(many)]
+        for name, does in zip(names, told, strict=True):
+            put([line, *does, colon, *name])
+        for i in rng.integers(many, size=rng.integers(3, 9)):
+            asked, others = rng.permutation(told[i]), [set(t) for j, t in enumerate(told) if j != i]
+            enough = next((k for k in range(1, size + 1) if not any(set(asked[:k]) <= o for o in others)), None)
+            if enough is None:
+                continue
+            question = [*asked[: rng.integers(enough, size + 1)],
+                        *(2 + rng.integers(vocabulary - 2, size=rng.integers(0, 4)))]  # fmt: skip
+            put([line, *rng.permutation(question), ask])
+            put([*names[i], stop], target=True)
+        put([line, line])
+    return ids, known
 
 
 class Muon(torch.optim.Optimizer):
@@ -218,7 +262,9 @@ def _stage(recipe: Recipe, number: int, model, tokenizer, unseen: list[Conversat
     length = stage.row_tokens
     packed = rows(draw(recipe, stage.conversations, number), tokenizer, row_tokens=length, every=stage.every,
                   joined=stage.joined, seed=recipe.seed, tally=tally)  # fmt: skip
-    made = drills(stage.drills, length, len(tokenizer), rng=np.random.default_rng([recipe.seed, DRILLS, number]))
+    marks = [tokenizer.encode(mark)[0] for mark in MARKS]
+    rng = np.random.default_rng([recipe.seed, DRILLS, number])
+    made = drills(stage.drills, length, len(tokenizer), marks=marks, rng=rng)
     packed += pack(made, row_tokens=length, pad_id=tokenizer.pad_token_id)
     heldout = rows(unseen, tokenizer, row_tokens=length, tally=Tally("held out"))
     per_step = recipe.tokens_per_step // length

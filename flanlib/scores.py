@@ -122,7 +122,7 @@ def _mean(sums: np.ndarray) -> np.ndarray:
 
 
 def _newcombe(sides: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Bound a mean of rates, or the difference of two, where nothing varies: Wilson's bounds, each task counted once."""
+    """Bound a mean of rates, or the difference of two, where nothing varies: Wilson's bounds, by tasks."""
     bounds = []
     for ones, all_ in sides:  # (scores, seeds, tasks)
         each = [rate([round(one.sum() / n.sum())] * int(n.any(0).sum()), rng=np.random.default_rng(SEED))

@@ -11,6 +11,8 @@ import pandas as pd
 
 from flanlib import jobs, runs, store
 from flanlib.benchmarks import Prompt, episodes, general, steps
+from flanlib.benchmarks.agent_h import ask as agent_h
+from flanlib.benchmarks.agent_h.samples import Sample
 from flanlib.benchmarks.general import Question
 from flanlib.benchmarks.intention import Intention
 from flanlib.generate import GREEDY, Decoding, dense, generate
@@ -22,7 +24,7 @@ from flanlib.records import FlanError, Trajectory
 VERSION = 1
 # A process takes seconds to start: trials of fewer items stay in this one.
 LONG = 16
-BENCHMARKS = ("steps", "episodes", "general")
+BENCHMARKS = ("steps", "episodes", "general", "agent_h")
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Trial:
     """The dialect that the model is to write in; of general questions, only a label."""
     split: str
     """What the items are to a reader, such as ``held-out tools``."""
-    items: tuple[Task | Trajectory | Question, ...]
+    items: tuple[Task | Trajectory | Question | Sample, ...]
     intention: Intention | None = None
-    """Reads intentions from thoughts; the lab's by default."""
+    """Reads intentions from thoughts, the lab's by default; of Agent-H, plans from replies, by default none."""
     decoding: Decoding = GREEDY
 
 
@@ -46,8 +48,9 @@ def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[P
     """Put every model to its trials and return all judgements.
 
     ``models`` gives each model's run folders, one per seed; None is the model before any tuning. Returns a tidy
-    frame: model, seed, split, protocol, score, id, type, value (0 or 1), and reply. Trials that were made before
-    are read from their folders; the others go side by side.
+    frame: model, seed, split, protocol, score, id, type, value (0 or 1), and reply; of Agent-H the columns of
+    :func:`flanlib.benchmarks.agent_h.ask.measure` too, with its cell as type. Trials that were made before are read
+    from their folders; the others go side by side.
     """
     asked = [(name, seed, _Job(trial, folder, preset))
              for name, folders in models.items() for trial in trials[name] for seed, folder in enumerate(folders)]
@@ -55,7 +58,8 @@ def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[P
     found = [_rows(job.folder).assign(model=name, seed=seed, split=job.trial.split, protocol=job.trial.protocol)
              for name, seed, job in asked]  # fmt: skip
     columns = ["model", "seed", "split", "protocol", "score", "id", "type", "value", "reply"]
-    return pd.concat(found, ignore_index=True)[columns]
+    told = pd.concat(found, ignore_index=True)
+    return told[columns + [c for c in agent_h.COLUMNS if c in told and c not in columns and "kind" in told]]
 
 
 class _Job(jobs.Job):
@@ -100,6 +104,10 @@ class _Job(jobs.Job):
             played = episodes.table(episodes.play(trial.items, trial.protocol, write, intention=trial.intention))
             return played.assign(score="episodes", type=played["shape"], value=played["solved"],
                                  reply=played["answer"])  # fmt: skip
+        if trial.benchmark == "agent_h":
+            plans = trial.intention.plans if trial.intention else None
+            asked = agent_h.measure(trial.items, trial.protocol, write, plans=plans)
+            return asked.assign(score="agent_h", type=asked["cell"])
         asked = general.measure(trial.items, write)
         return asked.assign(score="general", type=asked["family"])
 

@@ -164,7 +164,7 @@ def test_the_chosen_offer_is_one_that_was_offered(split):
         if answer.startswith("None of them"):
             declined += 1
         elif re.fullmatch(r"[^\s:.,]+_[^\s:.,]+", answer):
-            assert re.search(rf"(^|[\s`]){re.escape(answer)}($|[\s`:.,?!])", said), (said, answer)
+            assert re.search(rf"(^|[\s`(]){re.escape(answer)}($|[\s`:.,?!)])", said), (said, answer)
             named += 1
     assert named > 100
     assert declined > 10

@@ -30,6 +30,7 @@ WORLD = world()
 SIZES = {"train": 2000, "heldout": 700}
 MADE = {split: tasks(n, rng=np.random.default_rng(11), split=split) for split, n in SIZES.items()}
 UNSERVED = {split: tasks(400, rng=np.random.default_rng(12), split=split, shapes=("unserved",)) for split in SPLITS}
+BARE = {split: tasks(400, rng=np.random.default_rng(13), split=split, shapes=("bare",)) for split in SPLITS}
 LABELS = ("Thought:", "Action:", "Action Input:", "Final Answer:")
 
 
@@ -92,7 +93,7 @@ def leaks(text, made=WORLD, *, words=False):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nothing_held_out_occurs_in_train_trajectories_in_any_dialect(seed):
     made = world(seed)
-    drawn = trajectories(1500, rng=np.random.default_rng(seed), world=made, shapes=(*SHAPES, *["unserved"] * 5))
+    drawn = trajectories(1500, rng=np.random.default_rng(seed), world=made, shapes=(*SHAPES, *["unserved", "bare"] * 5))
     texts = [turn.text for t in drawn for name in DIALECTS for turn in render(t, name, seed=seed).turns]
     assert not leaks("\n".join((*texts, *(told(t) for t in drawn))), made)
 
@@ -320,16 +321,38 @@ def test_unserved_requests_are_answered_without_a_call_and_without_a_value(split
     assert len(answers) > 0.85 * len(UNSERVED[split])
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_bare_requests_have_no_tools_no_steps_and_an_answer_without_a_value(split):
+    seen = Counter()
+    for task in BARE[split]:
+        t, missing = task.trajectory, WORLD.tools[task.missing]
+        assert (task.shape, task.expected, t.tools, t.steps, t.answer_thought) == ("bare", (), (), (), "")
+        assert WORLD.split(task.missing) == split
+        assert not re.search(r"\b(tools?|functions?)\b", t.answer)
+        assert re.search(r"\b(cannot|no|not|nobody|beyond|more than I can)\b", t.answer, re.I)
+        assert set(re.findall(r"\d+", t.answer)) <= set(re.findall(r"\d+", t.query))
+        assert not [n for n in WORLD.values(split) if n in t.answer and n.casefold() not in t.query.casefold()]
+        seen[missing.verb] += 1
+    assert len(seen) == 13
+    answers = skeletons(task.trajectory.answer for task in BARE[split])
+    assert share_of_commonest(answers) < 0.3  # measured: 0.29 and 0.26, mostly of seven sentences without a slot
+    assert len(answers) > 0.6 * len(BARE[split])
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_unserved_trajectories_survive_every_dialect(dialect):
-    for task in UNSERVED["train"]:
+def test_trajectories_without_a_call_survive_every_dialect(dialect):
+    for task in (*UNSERVED["train"], *BARE["train"]):
         conversation = render(task.trajectory, dialect)
         assert parse(conversation, dialect) == task.trajectory
-        assert sum(turn.trained for turn in conversation.turns) == (2 if dialect == "chat" else 1)
+        thought = dialect == "chat" and task.shape == "unserved"  # a turn of its own
+        assert sum(turn.trained for turn in conversation.turns) == 1 + thought
 
 
-def test_unserved_requests_come_only_where_they_are_asked_for():
-    assert "unserved" not in SHAPES
+def test_unserved_and_bare_requests_come_only_where_they_are_asked_for():
+    assert not {"unserved", "bare"} & set(SHAPES)
+    assert {task.shape for task in MADE["train"]} == set(SHAPES)
+    both = Counter(task.shape for task in tasks(100, rng=np.random.default_rng(1), shapes=("bare", "unserved")))
+    assert min(both["bare"], both["unserved"]) > 30
     drawn = tasks(300, rng=np.random.default_rng(1), shapes=("unserved", "unserved", "compare"))
     shares = Counter(task.shape for task in drawn)
     assert set(shares) == {"unserved", "compare"}
@@ -342,13 +365,14 @@ def test_unserved_requests_come_only_where_they_are_asked_for():
 def test_texts_are_short_plain_and_free_of_format_labels():
     allowed = set(map(chr, range(32, 127))) | set(ACCENTED) | set(ACCENTED.upper())
     sizes = []
-    for task in (*MADE["train"], *MADE["heldout"], *UNSERVED["train"], *UNSERVED["heldout"]):
+    for task in (task for made in (MADE, UNSERVED, BARE) for split in SPLITS for task in made[split]):
         trajectory, text = task.trajectory, told(task.trajectory)
         assert not [label for label in LABELS if label in text]
         assert set(text) <= allowed | {"\n"}
         prose = (trajectory.query, trajectory.answer, trajectory.answer_thought, *(s.thought for s in trajectory.steps))
         assert not [t for t in prose if "  " in t or t != t.strip() or "{" in t or "[" in t or "|" in t or "_" in t]
-        for thought in (*(s.thought for s in trajectory.steps), trajectory.answer_thought):
+        last = [] if task.shape == "bare" else [trajectory.answer_thought]
+        for thought in (*(s.thought for s in trajectory.steps), *last):
             assert WORDS[0] <= len(thought.split()) <= WORDS[1], thought
         assert all(len(s.observation) < 120 for s in trajectory.steps)
         sizes.append(len(text.split()))
@@ -396,8 +420,8 @@ def share_of_commonest(found, n=10):
 
 
 def test_no_template_matches_many_queries_thoughts_or_answers():
-    made, refused = ([task.trajectory for task in part] for part in (MADE["train"], UNSERVED["train"]))
-    queries = skeletons(t.query for t in (*made, *refused))
+    made, refused, bare = ([task.trajectory for task in part["train"]] for part in (MADE, UNSERVED, BARE))
+    queries = skeletons(t.query for t in (*made, *refused, *bare))
     requests = skeletons(s for t in made for s in re.split(r"(?<=[.?!]) ", t.query)
                          if re.search(r"\d", s) or any(v in s for v in t_values(t)))
     thoughts = skeletons(s.thought for t in made for s in t.steps)
@@ -566,7 +590,7 @@ def test_statistics_count_the_same_world_in_three_ways():
     assert len(operations) == 13
     assert shapes.of_twenty.sum() == len(SHAPES) == 20
     calls = {row.shape: {int(n) for n in re.findall(r"\d+", row.calls)} for row in shapes.itertuples(index=False)}
-    for task in (*MADE["train"], *UNSERVED["train"]):
+    for task in (*MADE["train"], *UNSERVED["train"], *BARE["train"]):
         assert min(calls[task.shape]) <= len(task.trajectory.steps) <= max(calls[task.shape])
     with pytest.raises(FlanError):
         statistics("colour")

@@ -53,15 +53,16 @@ def choosing(d: Draw) -> Talk:
                                                    "counter",
                                                   "office", "assistant", "robot"))
     base, with_details = d.chance(0.5), d.chance(0.35)
-    form = d.one(("- {n}: {d}.", "* {n}: {d}", "{n}: {d}.", "{n} - {d}", "{i}. {n}: {d}.", "- {n} ({d})")
-                 if base else ("- {n} {d}.", "{n}: {d}.", "- {n}: {d}", "- `{n}` {d}.", "{i}. {n} {d}."))
+    # Mostly what it does comes before what it is called, as in a list of tools.
+    form = d.one(("- {D}: {n}", "- {D}: {n}", "* {D}: {n}", "{D}: {n}", "{D} - {n}", "{i}. {D}: {n}", "- {D} ({n})",
+                  "- {n}: {D}." if base else "- {n} {d}."))
     tails = (" Needs: {}.", " It needs: {}.", " (needs: {})", " [{}]", "\n  needs {}", "\n  {}", "\n  {}")
     tail = d.one(tails) if with_details else ""
     if tail.startswith((" N", " I")) and form[-1] not in ".)":
         form += "."
     told = {o.name: o.does if base else third(o.does) for o in made}
-    lines = [form.format(n=o.name, d=upper_first(told[o.name]) if base else told[o.name],
-                         i=i) + _needs(o, tail) for i, o in enumerate(made, 1)]
+    lines = [form.format(n=o.name, d=told[o.name], D=upper_first(told[o.name]), i=i) + _needs(o, tail)
+             for i, o in enumerate(made, 1)]
     head = d.fill("[These are the|Here are the|You may ask these|There are {n}|The available|We have {n}] {p}:",
                   p=plural(what), n=len(made))
     listing, style, pairs = head + "\n" + "\n".join(lines), d.number(0, 2), []

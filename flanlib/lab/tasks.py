@@ -35,7 +35,7 @@ WORDS = (8, 25)  # of a thought, fewest and most
 class Task:
     """A solved task: its ``shape``, its trajectory, and ``expected``, what a right answer holds, case aside.
 
-    ``missing`` names the tool that an unserved request would need; nothing is expected of its answer.
+    ``missing`` names the tool that an unserved or bare request would need; nothing is expected of its answer.
     """
 
     shape: str
@@ -49,7 +49,8 @@ def trajectories(n: int, *, rng: np.random.Generator, split: str = "train", shap
     """Make n solved tasks of one split: tools, arguments and names of that split only.
 
     ``shapes`` are drawn evenly, so one may stand in it several times; ``("unserved",)`` makes only requests that no
-    offered tool serves. Ids count within the call: ``lab-train-000000`` is the first.
+    offered tool serves, ``("bare",)`` only requests without any tool. Ids count within the call: ``lab-train-000000``
+    is the first.
     Raises FlanError for an unknown split or shape.
     """
     return [task.trajectory for task in tasks(n, rng=rng, split=split, shapes=shapes, world=world)]
@@ -99,8 +100,9 @@ def _by_operation(of: World) -> Iterator[dict[str, Any]]:
 
 
 def _by_shape(of: World) -> Iterator[dict[str, Any]]:
-    calls = {"single": "1", "chain": "2 to 3", "compare": "2 to 3", "difference": "2", "total": "2 to 3", UNSERVED: "0"}
-    kinds = {"chain": ("pair", "convert", "triple"), UNSERVED: ("single",)}
+    calls = {"single": "1", "chain": "2 to 3", "compare": "2 to 3", "difference": "2", "total": "2 to 3", UNSERVED: "0",
+             BARE: "0"}  # fmt: skip
+    kinds = {"chain": ("pair", "convert", "triple"), UNSERVED: ("single",), BARE: ("single",)}
     for shape, called in calls.items():
         train, heldout = (sum(len(_plans(of, split)[kind]) for kind in kinds.get(shape, (shape,))) for split in SPLITS)
         yield {"shape": shape, "calls": called, "of_twenty": SHAPES.count(shape), "choices": train + heldout,
@@ -166,13 +168,13 @@ class _Maker:
             slots["cannot"] = self._fill(phrases.CANNOT[ask.mood], **slots)
             return [self._fill(part, **slots) for part in parts]
 
-        thought = self._thought(lambda: self._fill(phrases.AIM[ask.mood], want=aim)
-                                + "".join(write(phrases.LACK, phrases.STOP)))
+        thought = "" if bare else self._thought(lambda: self._fill(phrases.AIM[ask.mood], want=aim)
+                                                + "".join(write(phrases.LACK, phrases.STOP)))
         parts = (phrases.ALONE,) if bare else (phrases.SORRY, phrases.REFUSAL, phrases.REST)
         answer = " ".join(upper_first(p) for p in write(*parts) if p)
         query = self._query(ask.mood, ask.want)
         tools = tuple(near.tool for near in offered)
-        told = Trajectory(id, "lab", query, tools, (), answer, "" if bare else thought)
+        told = Trajectory(id, "lab", query, tools, (), answer, thought)
         return Task(BARE if bare else UNSERVED, told, (), tool.name)
 
     # one call

@@ -18,7 +18,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     make = commands.add_parser("build", help="write samples as JSONL")
     make.add_argument("--source", default="lab",
-                      help="'lab' (the default), or glaive-function-calling-v2: a file, folder or hub name")  # fmt: skip
+                      help="'lab' (the default), or glaive-function-calling-v2: file, folder or hub name")  # fmt: skip
     make.add_argument("--n", type=int, default=build.SIZE, help="samples (default: %(default)s, the paper's number)")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--out", type=Path, default=Path("agent_h.jsonl"))
@@ -30,14 +30,18 @@ def main() -> None:
     judge.set_defaults(run=_score)
     given = parser.parse_args()
     try:
+        if given.out and given.out.is_dir():
+            raise FlanError("--out", found=f"the folder {given.out}", expected="a file", remedy="Add a name.")
         given.run(given)
-    except FlanError as error:
+    except (FlanError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
 def _build(given: argparse.Namespace) -> None:
-    if given.n < 12:
-        raise FlanError("--n", found=str(given.n), expected="12 or more", remedy="Ask for more samples.")
+    if given.n < build.LEAST:
+        raise FlanError("--n", found=str(given.n), expected=f"{build.LEAST} or more", remedy="Ask for more samples.")
+    if given.seed < 0:
+        raise FlanError("--seed", found=str(given.seed), expected="0 or more", remedy="Pass another seed.")
     tally = Tally(f"Agent-H from {given.source}")
     if given.source == "lab":
         of = build.lab_pool(given.n, seed=given.seed)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from flanlib.benchmarks import Generate, Prompt, ask
 from flanlib.benchmarks.agent_h.formats import fits
-from flanlib.benchmarks.agent_h.replies import ANNOUNCED, INVENTED, MALFORMED, OFFERED, PLAIN, Reading, read
+from flanlib.benchmarks.agent_h.replies import ANNOUNCED, ENDS, INVENTED, MALFORMED, OFFERED, PLAIN, Reading, read
 from flanlib.benchmarks.agent_h.samples import CALL, FORMAT, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import PLAIN as IN_WORDS
 from flanlib.benchmarks.intention import Intention
@@ -81,14 +81,13 @@ def right(sample: Sample, told: Reading, reply: str) -> bool:
 
 
 @cache
-def lab_plans() -> Plans:
-    """Return what tells plans in the lab: learnt from training thoughts against answers and general talk."""
+def lab_plans() -> Intention:
+    """Return what tells plans in the lab (``plans``): learnt from training thoughts, answers and general talk."""
     shapes = (*tasks.SHAPES, *[tasks.UNSERVED, tasks.BARE] * (len(tasks.SHAPES) // 4))
     solved = tasks.trajectories(1000, rng=np.random.default_rng(0), shapes=shapes)
     said = [turn.text for c in talk.conversations(1500, rng=np.random.default_rng(0)) for turn in c.turns
             if turn.role == "assistant"]  # fmt: skip
-    intention = Intention.of(solved, plain=[*(t.answer for t in solved if t.answer), *said])
-    return intention.plans
+    return Intention.of(solved, plain=[*(t.answer for t in solved if t.answer), *said])
 
 
 def _follow(sample: Sample, turns: Sequence[Turn], reply: str) -> Prompt:
@@ -99,4 +98,6 @@ def _follow(sample: Sample, turns: Sequence[Turn], reply: str) -> Prompt:
 def _name(name: str, sample: Sample) -> Reading:
     if name in {tool.name for tool in sample.tools}:
         return Reading(OFFERED, name, "chat")
-    return Reading(INVENTED, name, "chat") if is_name(name) else Reading(MALFORMED, "", "chat")
+    if is_name(name) and name.lower() not in ENDS:
+        return Reading(INVENTED, name, "chat")
+    return Reading(MALFORMED, form="chat")

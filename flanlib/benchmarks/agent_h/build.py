@@ -21,10 +21,11 @@ from flanlib.records import Conversation, FlanError, Tool, Trajectory
 from flanlib.tally import Tally
 from flanlib.wording import near
 
-SIZE = 1845
+SIZE, LEAST = 1845, 12
 IRRELEVANT, MISSING = "near misses beside an ordinary question", "the right tool is missing"
-FAMILIES = ("reading", "counting", "defining", "rewriting", "chatting", "styling", "planning")
-"""Of the lab's talk: those whose answers cannot look like the name of a tool."""
+FAMILIES = ("reading", "defining", "rewriting", "chatting", "styling", "planning")
+"""Of the lab's talk: those whose answers cannot look like the name of a tool, and whose questions have a split: sums
+are the same everywhere."""
 _OFFERED = (3, 6)
 _SHARES = {"format": 1 / 3, **dict.fromkeys(CELLS, 1 / 6)}
 
@@ -56,22 +57,21 @@ def lab_pool(n: int, *, seed: int) -> Pool:
     """Draw requests from the lab for n samples: held-out tools, names and wordings only, no query twice."""
     rng = np.random.default_rng([seed, *b"agent_h"])
     plain = talk.stream(rng=rng, split="heldout", families=FAMILIES)
-    return Pool("lab", _distinct((_said(c) for c in plain), n),
-                _distinct((_asked(t) for t in _tasks(rng, tasks.SHAPES)), n),
-                _distinct((_asked(t) for t in _tasks(rng, (tasks.UNSERVED,))), n))  # fmt: skip
+    return Pool("lab", _distinct((_said(c) for c in plain), n), _distinct(_tasks(rng, tasks.SHAPES), n),
+                _distinct(_tasks(rng, (tasks.UNSERVED,)), n))  # fmt: skip
 
 
 def pool(source: str, records: Iterable[Trajectory | Conversation], *, tally: Tally) -> Pool:
     """Sort records into requests: calls of an offered tool, tools without a call, and plain chat.
 
     A record with tools that are offered and not called counts as a request for a missing tool. Dropped and counted:
-    queries that were met before, and calls of tools that are not offered.
+    empty queries, queries that were met before, and calls of tools that are not offered.
     """
     plain, served, unserved, seen = [], [], [], set()
     for record in records:
         asked = _asked(record) if isinstance(record, Trajectory) else _said(record)
-        if asked.query in seen:
-            tally.drop("a query met before", asked.origin)
+        if not asked.query.strip() or asked.query in seen:
+            tally.drop("a query met before" if asked.query.strip() else "an empty query", asked.origin)
             continue
         seen.add(asked.query)
         if isinstance(record, Trajectory) and record.steps:
@@ -88,17 +88,20 @@ def pool(source: str, records: Iterable[Trajectory | Conversation], *, tally: Ta
 def build(of: Pool, n: int = SIZE, *, seed: int, tally: Tally) -> list[Sample]:
     """Compose n samples, or as many as the pool allows; the same seed gives the same samples.
 
-    Where a pool is too small, all parts shrink alike, and the tally notes it. Ids count within a part:
-    ``agent-h-lab-0-0001``. Raises FlanError for a pool that has nothing for a part.
+    Where a pool is too small, all parts shrink alike, and the tally notes it, as it notes requests that are left over.
+    Ids count on: ``agent-h-lab-0-0000`` is the first of seed 0. Raises FlanError for fewer than LEAST samples, asked
+    for or allowed by the pool.
     """
+    if n < LEAST:
+        raise FlanError(f"Agent-H from {of.source}", found=f"{n} samples asked for", expected=f"{LEAST} or more",
+                        remedy="Ask for more samples.")  # fmt: skip
     rng = np.random.default_rng([seed, *of.source.encode()])
     plain, served, unserved = (_shuffled(rows, rng) for rows in (of.plain, of.served, of.unserved))
-    fits = min(n, int(len(plain) / (7 / 12)), int(len(served) / (1 / 3)))
-    while fits > 0 and not _enough(_sizes(fits), plain, served):
-        fits -= 1
-    if fits < 12:
+    pooled = len(plain) + len(served) + len(unserved)
+    fits = next((k for k in range(min(n, pooled), LEAST - 1, -1) if _enough(_sizes(k), of)), 0)
+    if not fits:
         raise FlanError(f"Agent-H from {of.source}", found=f"{len(plain)} plain and {len(served)} served requests",
-                        expected="at least 7 and 4", remedy="Give more rows.")  # fmt: skip
+                        expected="at least 8 and 4", remedy="Give more rows.")  # fmt: skip
     if fits < n:
         tally.note(f"samples left out for want of requests, of {n}", n - fits)
     sizes = _sizes(fits)
@@ -116,6 +119,8 @@ def build(of: Pool, n: int = SIZE, *, seed: int, tally: Tally) -> list[Sample]:
     made += [_action(one, CELLS[2], PLAIN, MISSING) for one in unserved[:missing]]
     made += [_action(one, CELLS[3], CALL) for one in served[sizes[CELLS[1]] : sizes[CELLS[1]] + sizes[CELLS[3]]]]
     tally.keep(len(made))
+    if pooled > fits:
+        tally.note("requests left over", pooled - fits)
     return [Sample(f"agent-h-{of.source}-{seed}-{i:04d}", of.source, **told) for i, told in enumerate(made)]
 
 
@@ -132,9 +137,10 @@ def _sizes(n: int) -> dict[str, int]:
     return sizes
 
 
-def _enough(sizes: dict[str, int], plain: Sequence, served: Sequence) -> bool:
-    return (sizes["format"] + sizes[CELLS[0]] + sizes[CELLS[2]] <= len(plain)
-            and sizes[CELLS[1]] + sizes[CELLS[3]] <= len(served))  # fmt: skip
+def _enough(sizes: dict[str, int], of: Pool) -> bool:
+    missing = min(len(of.unserved), sizes[CELLS[2]] // 2)
+    return (sizes["format"] + sizes[CELLS[0]] + sizes[CELLS[2]] - missing <= len(of.plain)
+            and sizes[CELLS[1]] + sizes[CELLS[3]] <= len(of.served))  # fmt: skip
 
 
 def _format(one: Request, name: str, rng: np.random.Generator) -> dict:
@@ -166,16 +172,18 @@ def _asked(trajectory: Trajectory) -> Request:
     return Request(trajectory.query, trajectory.id, trajectory.instructions, trajectory.tools, wanted)
 
 
-def _tasks(rng: np.random.Generator, shapes: Sequence[str]) -> Iterator[Trajectory]:
+def _tasks(rng: np.random.Generator, shapes: Sequence[str]) -> Iterator[Request]:
     while True:
-        yield from tasks.trajectories(200, rng=rng, split="heldout", shapes=shapes)
+        for task in tasks.tasks(200, rng=rng, split="heldout", shapes=shapes):
+            asked = _asked(task.trajectory)
+            yield asked._replace(origin=f"{asked.origin} ({task.shape})", wanted=asked.wanted or (task.missing,))
 
 
 def _distinct(requests: Iterable[Request], n: int) -> list[Request]:
     """Take n requests whose queries differ, and number those of one id."""
     found: dict[str, Request] = {}
     for one in requests:
-        if len(found) == n:
+        if len(found) >= n:
             break
         found.setdefault(one.query, one._replace(origin=f"{one.origin}/{len(found)}"))
     return list(found.values())

@@ -1,11 +1,12 @@
 """The format level of Agent-H: formats that a user may ask for, how they are asked for, and whether a reply is in one.
 
-Text that a model wrote is only parsed, never run: XML without a document type (no entities), YAML by the safe loader
-and without anchors, and all of it cut to a few thousand characters.
+Text that a model wrote is only parsed, never run: XML without a document type (no entities), YAML as a tree of text,
+without anchors, and all of it cut to a few thousand characters.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -55,18 +56,25 @@ def _xml(text: str) -> bool:
 
 
 def _yaml(text: str) -> bool:
-    if _json(text) or re.search(r"(?m)(?:^|[\s:-])[&*]\w", text):
+    if _json(text) or re.search(r"(?:^|[\s:,\[{-])&[\w-]|(?:[\[{]\s*){40}", text):
         return False
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError):
         return False
-    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict) for v in value))
+    inner = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    return any(isinstance(each, yaml.MappingNode) for each in inner)
 
 
 def _csv(text: str) -> bool:
-    counts = [line.count(",") for line in text.split("\n") if line.strip()]
-    return len(counts) > 1 and counts[0] > 0 and len(set(counts)) == 1
+    """Tell lines of as many fields; a first line that ends as a sentence or a greeting does is no header."""
+    try:
+        lines = [line for line in csv.reader(text.split("\n"), skipinitialspace=True) if line]
+    except csv.Error:
+        return False
+    if len(lines) < 2 or len(lines[0]) < 2 or lines[0][-1].strip()[-1:] in ".!?:":
+        return False
+    return len({len(line) for line in lines}) == 1
 
 
 def _lines(mark: str) -> Callable[[str], bool]:
@@ -81,8 +89,8 @@ def _react(text: str) -> bool:
 
 
 def _prose(text: str) -> bool:
-    marked = any(re.match(r"\s*(?:[-*#>]|\d+[.)])\s", line) for line in text.split("\n"))
-    return bool(text) and not marked and not read(text).agent and not any(f(text) for f in (_json, _xml, _yaml, _csv))
+    marked = any(re.match(r"\s*(?:[{\[<]|(?:[-*#>]|\d+[.)]|\w+:)\s)", line) for line in text.split("\n"))
+    return bool(text) and not marked and not read(text).agent and not _csv(text)
 
 
 FORMATS: Mapping[str, Format] = {

@@ -8,8 +8,10 @@ Nothing is run or evaluated; texts are cut to ``LONGEST`` characters first.
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,31 +21,34 @@ from flanlib.records import Tool
 PLAIN, OFFERED, INVENTED, MALFORMED, ANNOUNCED, FORMAT = KINDS = (
     "plain reply", "offered tool", "invented tool", "malformed call", "announced call", "wrong format")
 """A reply in words; a call that can be read, of an offered tool or of another; one that can't be read; the
-announcement of a call in words, without a name; and no call, but in an agent's format that nobody asked for (or at the
-format level, not in the format that was)."""
+announcement of a call in words, without a name; and no call, but an agent's format that a plain reply has not."""
 CALLS = (OFFERED, INVENTED, MALFORMED, ANNOUNCED)
 LONGEST = 4000
+ENDS = {"finish", "final answer", "none", "no action", "n/a"}
+"""What agents call, in lower case, in order to call no tool."""
 
-_ACTION = re.compile(r"^[ \t>*#-]*Action(?: Name)?[ \t*]*:[ \t*]*(?P<name>[^\n]*)", re.M | re.I)
+_ACTION = re.compile(r"^[ \t>*#-]*(?P<label>Action)(?: Name)?[ \t*]*:[ \t*]*(?P<name>[^\n]*)", re.M | re.I)
 _INPUT = re.compile(r"^[ \t>*#-]*Action Input[ \t*]*:[ \t*]*", re.M | re.I)
 _LABELS = re.compile(r"^[ \t>*#-]*(?:Thought|Action|Final Answer|Observation)[ \t*]*:", re.M)
 _BRACKET = re.compile(r"^(?P<name>[\w.-]+)\[(?P<input>.*)\]?\s*$", re.S)  # search[the tower], as in FireAct
-_ENDS = {"finish", "final answer", "none", "no action", "n/a", ""}  # actions that are no calls
-_TAG = re.compile(r"<\|?(?:functioncall|function_call|tool_call|tool_use|tool_calls|python_tag|plugin|action)\|?>"
+_TAG = re.compile(r"<\|?(?:functioncall|function_call|tool_call|tool_use|tool_calls|python_tag|plugin)\|?>"
                   r"|\[TOOL_CALLS\]|\bAI to=\s*(?P<to>[\w.-]+):", re.I)  # fmt: skip
-_ATTRIBUTE = re.compile(r"<(?:function|invoke|tool)(?:=| name=[\"'])(?P<name>[\w.-]+)[\"']?>")
+_ATTRIBUTE = re.compile(r"<(?P<tag>function|invoke|tool)(?:=| name=[\"'])(?P<name>[\w.-]+)[\"']?>")
 _NAMES = ("name", "tool", "tool_name", "function", "function_name", "action", "api", "api_name")
 _INPUTS = ("arguments", "parameters", "args", "input", "inputs", "action_input", "tool_input", "params")
 _BEGUN = re.compile(rf'"(?:{"|".join(_NAMES)})"\s*:\s*(?:\{{[^{{}}]*"name"\s*:\s*)?"(?P<name>[^"\n]*)"?')
 _KEY = re.compile(rf'"(?:{"|".join(_INPUTS)})"\s*:')
-_CODE = re.compile(r"^\s*\[?\s*(?P<name>[A-Za-z_][\w.]*)\s*\(", re.S)
-_SNAKE = re.compile(r"(?<![\w/@.])[A-Za-z]\w*(?:_\w+)+(?![\w@])|(?<![\w/@.])[a-z]+(?:[A-Z][a-z0-9]+)+\b")
+_CODE = re.compile(r"\[?\s*(?P<name>[A-Za-z_][\w.]*)\((?P<argument>\s*\w+\s*=(?!=)|\s*[\"'{])?")
+_SNAKE = re.compile(r"[A-Za-z][^\W_]*_\w+|[a-z]{2,}(?:[A-Z][a-z0-9]+)+")  # each way to match is tried once: no blow-up
 _NAMED = re.compile(r"\b(?:us(?:e|ing)|call(?:ing)?|run(?:ning)?|invok(?:e|ing)|query|try)\s+(?:the\s+|an?\s+)?[`'\"]?"
                     r"(?P<name>[\w.-]+)[`'\"]?\s*(?:tool|function|api|\()", re.I)  # fmt: skip
 _ANNOUNCE = re.compile(r"\b(?:I(?: will|'ll| shall| would|'d| can| need to| have to| am going to|'m going to)|let me|we"
                        r" (?:need|have|should))\b[^.!?\n]{0,60}?\b(?:use|call|run|invoke|query)\b[^.!?\n]{0,40}?"
                        r"\b(?:tools?|functions?|apis?)\b", re.I)  # fmt: skip
-_NOT = re.compile(r"\b(?:no|not|none|never|without|cannot|unable|neither|nor|lack|unfortunately|missing)\b|n't\b", re.I)
+_NOT = re.compile(r"\b(?:no|not|none|never|without|cannot|unable|neither|nor|lack|unfortunately|missing)\b|n't\b"
+                  r"|\byou (?:can|could|may|might) (?:use|call|run|invoke|query|try)\b", re.I)  # fmt: skip
+_WILL = re.compile(r"\b(?:I(?: will| shall|'ll| am going to|'m going to)|let me)(?: (?!not|never)\w+)?"
+                   r" (?:use|call|run|invoke|query|try)\b", re.I)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,40 +79,39 @@ def read(reply: str, tools: Sequence[Tool] = (), query: str = "") -> Reading:
     text, offered = reply[:LONGEST].strip(), [tool.name for tool in tools]
     for form, find in _FORMS.items():
         if (found := find(text, offered)) is not None:
-            name, whole = found
-            name = name.strip().strip("`'\"*").strip()
-            if form == "words" and name and name not in offered and name in query:
-                continue
-            if whole is None:
-                return Reading(ANNOUNCED, name, form)
+            name, whole = found[0].strip().strip("`'\"*").strip(), found[1]
+            if name.lower() in ENDS:
+                return Reading(FORMAT, form=form)
             return Reading((OFFERED if name in offered else INVENTED) if whole and name else MALFORMED, name, form)
     if _LABELS.search(text):
         return Reading(FORMAT, form="react")
     if _is_protocol(text):
         return Reading(FORMAT, form="json")
-    return Reading(PLAIN)
+    if (name := _words(text, offered, query)) is None:
+        return Reading(PLAIN)
+    return Reading(OFFERED if name in offered else INVENTED if name else ANNOUNCED, name, "words")
 
 
-# Each form: the tool's name and whether the call can be read (None: only announced), or None where there is no call.
-_Found = tuple[str, bool | None] | None
+# Each form: the tool's name and whether the call can be read, or None where there is no call.
+_Found = tuple[str, bool] | None
 
 
 def _react(text: str, offered: Sequence[str]) -> _Found:
     label = _ACTION.search(text)
     if label is None:
         return None
-    name = label["name"].strip().strip("*`").strip()
-    if bracket := _BRACKET.match(text[label.start("name") :].split("\n")[0]):
-        return None if bracket["name"].lower() in _ENDS else (bracket["name"], name.endswith("]"))
-    if name.lower() in _ENDS:
-        return None if name else ("", False)
-    given = _INPUT.search(text, label.end())
+    name, given = label["name"].strip().strip("*`").strip(), _INPUT.search(text, label.end())
+    if given is None and label["label"].islower():
+        return None  # a key of YAML is called action, too
+    if bracket := _BRACKET.match(name):
+        return bracket["name"], name.endswith("]")
     return name, given is not None and isinstance(_first(text[given.end() :]), dict)
 
 
 def _tag(text: str, offered: Sequence[str]) -> _Found:
     if named := _ATTRIBUTE.search(text):
-        return named["name"], True
+        rest, end = text[named.end() :].lstrip(), f"</{named['tag']}>"
+        return named["name"], isinstance(_first(rest), dict) if rest.startswith("{") else end in rest
     tag = _TAG.search(text)
     if tag is None:
         return None
@@ -127,45 +131,65 @@ def _json(text: str, offered: Sequence[str]) -> _Found:
         if isinstance(value, dict) and (bare := next((v for v in _named(value) if v in offered), None)):
             return bare, False
     begun = _BEGUN.search(text)
-    return (begun["name"], False) if begun and _KEY.search(text, begun.end()) else None
+    if begun and (begun["name"] in offered or _KEY.search(text, begun.end())):
+        return begun["name"], False
+    return None
 
 
 def _code(text: str, offered: Sequence[str]) -> _Found:
+    """Find calls as code writes them, alone or in a list.
+
+    Of a tool that is not offered, only what could not as well be an answer: no builtin of Python, no program, and a
+    name with an underscore or an argument that is named or quoted, which sin(x) has not.
+    """
     code = re.sub(r"^```\w*\n?|\n?```$", "", text).strip()
     begun = _CODE.match(code)
-    if begun is None or " " in code[: begun.start("name")].strip("[ "):
+    if begun is None:
+        return None
+    name, known = begun["name"], begun["name"] in offered
+    if not known and (hasattr(builtins, name) or not ("_" in name or begun["argument"])):
         return None
     try:
-        tree = ast.parse(code, mode="eval").body
+        with warnings.catch_warnings(action="ignore"):  # of odd escapes
+            nodes = [getattr(line, "value", line) for line in ast.parse(code).body]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        whole = bool(re.search(r"[=,]|^\W*\w+\(\s*[\"'{]", code)) and not code.endswith((".", "!", "?"))
-        return (begun["name"], False) if whole or begun["name"] in offered else None
-    each = tree.elts if isinstance(tree, (ast.List, ast.Tuple)) else [tree]
-    calls = [ast.unparse(node.func) for node in each if isinstance(node, ast.Call)]
-    return (calls[0], True) if calls and len(calls) == len(each) else None
+        cut = begun["argument"] and not code.endswith((".", "!", "?"))
+        return (name, False) if known or cut else None
+    if len(nodes) > 1 and not known:
+        return None
+    if isinstance(nodes[0], (ast.List, ast.Tuple)):
+        nodes = nodes[0].elts
+    return (name, True) if all(isinstance(node, ast.Call) for node in nodes) else None
 
 
-def _words(text: str, offered: Sequence[str]) -> _Found:
-    """Find a tool that a sentence is about to use: one named like a tool, or offered; never where it is denied."""
-    if text.strip("`'\". ") in offered:  # the whole reply is a name, as chat form asks for it
-        return text.strip("`'\". "), True
+def _words(text: str, offered: Sequence[str], query: str) -> str | None:
+    """Name the tool that a sentence is about to use: one named like a tool, or offered.
+
+    Never where it is denied, or left to the user. Empty where a call is announced without a name, None for no call.
+    """
+
+    def invented(name: str) -> bool:
+        return _SNAKE.fullmatch(name) is not None and name not in query
+
+    alone = text.strip("`'\". ")
+    if alone in offered:  # the whole reply is a name, as chat form asks for it
+        return alone
     for sentence in re.split(r"(?<=[.!?])\s+|\n", text):
-        if _NOT.search(sentence):
+        if _NOT.search(sentence) and not _WILL.search(sentence):
             continue
         named = _NAMED.search(sentence)
-        names = [n for n in offered if re.search(rf"(?<![\w.-]){re.escape(n)}(?![\w-])", sentence) and not n.isalpha()]
-        if named and (named["name"] in offered or _SNAKE.fullmatch(named["name"])):
-            names = [named["name"], *names]
-        if names:
-            return names[0], True
+        if named and (named["name"] in offered or invented(named["name"])):
+            return named["name"]
+        for name in offered:
+            if not name.isalpha() and re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", sentence):
+                return name
         if _ANNOUNCE.search(sentence):
-            return "", None
-    lone = _SNAKE.fullmatch(text.strip("`'\". "))
-    return (lone[0], True) if lone else None
+            return ""
+    return alone if invented(alone) else None
 
 
 _FORMS: Mapping[str, Callable[[str, Sequence[str]], _Found]] = {
-    "react": _react, "tag": _tag, "json": _json, "code": _code, "words": _words}
+    "react": _react, "tag": _tag, "json": _json, "code": _code}
 
 
 def _calls(value: Any, depth: int = 0) -> Iterator[tuple[str, bool]]:

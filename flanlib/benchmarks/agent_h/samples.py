@@ -46,6 +46,7 @@ class Sample:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tools", tuple(self.tools))
         object.__setattr__(self, "wanted", tuple(self.wanted))
+        freeze((self.query, self.instructions), f"sample {self.id}")
         if not self.query.strip():
             raise FlanError(f"sample {self.id}", found="an empty query", expected="a request", remedy="Leave it out.")
         if self.level not in (ACTION, FORMAT):
@@ -74,15 +75,19 @@ def row(sample: Sample) -> dict[str, Any]:
 
 
 def sample(told: Mapping[str, Any]) -> Sample:
-    """Read what :func:`row` wrote. Raises FlanError for anything else."""
+    """Read what :func:`row` wrote; further keys are let be. Raises FlanError for anything else."""
     try:
         *first, last = told["messages"]
         offered = [tool["function"] for tool in told["tools"]]
         tools = [Tool(t["name"], t["description"], freeze(t["parameters"])) for t in offered]
         own = first[0]["content"] if first else ""
-        return Sample(told["id"], told["source"], told["level"], told["cell"], told["truth"], last["content"], tools,
+        made = Sample(told["id"], told["source"], told["level"], told["cell"], told["truth"], last["content"], tools,
                       own, told["variety"], told["wanted"], told["origin"])  # fmt: skip
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        "".join((made.id, made.source, made.cell, made.truth, made.variety, made.origin, *made.wanted)).encode()
+        if any(told[key] != part for key, part in row(made).items()):
+            raise ValueError("parts that no sample has")
+        return made
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise FlanError("sample", found=f"{clip(told, 100)} ({error!r})"[:300],
                         expected="a row with id, source, level, cell, truth, messages, tools, wanted and origin",
                         remedy="Build the file again.") from error  # fmt: skip
@@ -91,13 +96,14 @@ def sample(told: Mapping[str, Any]) -> Sample:
 def write(path: Path, samples: Sequence[Sample], **facts: Any) -> None:
     """Write samples as JSONL, and beside it ``<name>.manifest.json``: counts, a digest of the file, and ``facts``."""
     text = "".join(to_json(row(one)) + "\n" for one in samples)
-    store.write(path, text)
     counts: dict[str, int] = {}
     for one in samples:
         place = " / ".join(part for part in (one.level, one.cell, one.variety) if part)
         counts[place] = counts.get(place, 0) + 1
     told = {"samples": len(samples), "digest": store.digest(text), "counts": dict(sorted(counts.items())), **facts}
-    store.write(path.with_name(f"{path.stem}.manifest.json"), json.dumps(told, indent=2, ensure_ascii=False) + "\n")
+    manifest = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    store.write(path, text)
+    store.write(path.with_name(f"{path.stem}.manifest.json"), manifest)
 
 
 def read(path: Path) -> list[Sample]:
@@ -118,7 +124,12 @@ def lines(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
     """Yield (place, object) of a JSONL file, blank lines aside. Raises FlanError for a line that is no object."""
     if not path.is_file():
         raise FlanError(str(path), found="no such file", expected="JSON lines", remedy="Check the path.")
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FlanError(str(path), found=f"byte {error.start} that is not UTF-8", expected="JSON lines",
+                        remedy="Write the file as UTF-8.") from None  # fmt: skip
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         at = f"{path}, line {number}"

@@ -1,0 +1,272 @@
+"""Agent-H as it is composed: the documented parts, held-out requests only, no row lost without a word."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flanlib import sources
+from flanlib.benchmarks.agent_h import samples
+from flanlib.benchmarks.agent_h.build import (
+    FAMILIES,
+    IRRELEVANT,
+    LEAST,
+    MISSING,
+    SIZE,
+    Pool,
+    Request,
+    build,
+    lab_pool,
+    pool,
+)
+from flanlib.benchmarks.agent_h.formats import FORMATS
+from flanlib.benchmarks.agent_h.replies import read
+from flanlib.benchmarks.agent_h.samples import CALL, CELLS, FORMAT, PLAIN
+from flanlib.dialects import DIALECTS, render
+from flanlib.lab import talk, tasks
+from flanlib.lab.distractors import can_do
+from flanlib.lab.world import world
+from flanlib.negatives import negatives
+from flanlib.records import Conversation, FlanError, Step, Tool, Trajectory, say, to_json
+from flanlib.tally import Tally
+from flanlib.wording import shared
+
+WORLD = world()
+POOL = lab_pool(SIZE, seed=0)
+TALLY = Tally("lab")
+MADE = build(POOL, seed=0, tally=TALLY)
+PARTS = (FORMAT, *CELLS)
+
+
+def part(one):
+    return FORMAT if one.level == FORMAT else one.cell
+
+
+def written(made):
+    return "\n".join(to_json(samples.row(one)) for one in made)
+
+
+def of(variety):
+    return [one for one in MADE if one.variety == variety]
+
+
+def test_the_papers_number_is_composed_as_documented():
+    assert Counter(map(part, MADE)) == dict(zip(PARTS, (615, 308, 308, 307, 307), strict=True))
+    formats = Counter(one.cell for one in MADE if one.level == FORMAT)
+    assert set(formats) == set(FORMATS)
+    assert sorted(formats.values()) == [76] + [77] * 7
+    assert (len(of(IRRELEVANT)), len(of(MISSING))) == (154, 153)
+    assert {one.cell for one in (*of(IRRELEVANT), *of(MISSING))} == {CELLS[2]}
+    assert (TALLY.kept, TALLY.seen) == (SIZE, SIZE)
+    assert TALLY.noted == {"requests left over": 2 * SIZE}
+
+
+def test_each_cell_has_its_own_truth_and_tools_where_it_says_so():
+    for one in MADE:
+        assert one.truth == (one.cell if one.level == FORMAT else CALL if one.cell == CELLS[3] else PLAIN)
+        assert bool(one.tools) == (one.cell in CELLS[2:])
+        assert bool(one.wanted) == (one.cell in (CELLS[1], CELLS[3]) or one.variety == MISSING)
+        assert len({tool.name for tool in one.tools}) == len(one.tools) <= 6
+        assert len(one.tools) == 0 or len(one.tools) >= 3
+
+
+def test_a_format_is_asked_for_in_one_of_its_wordings_after_the_request():
+    asked = {one.query for one in POOL.plain}
+    seen = set()
+    for one in MADE:
+        if one.level == FORMAT:
+            request, wording = one.query.rsplit("\n", 1)
+            assert request in asked
+            assert wording in FORMATS[one.cell].asks
+            seen.add(wording)
+    assert seen == {wording for form in FORMATS.values() for wording in form.asks}
+
+
+def test_no_id_no_query_and_no_origin_comes_twice():
+    for key in ("id", "query", "origin"):
+        assert len({getattr(one, key) for one in MADE}) == SIZE
+    assert MADE[1].id == "agent-h-lab-0-0001"
+
+
+def test_every_call_sample_offers_what_it_wants():
+    asked = [one for one in MADE if one.truth == CALL]
+    assert len(asked) == 307
+    assert all(set(one.wanted) <= {tool.name for tool in one.tools} for one in asked)
+
+
+def test_no_offer_in_place_of_the_right_tool_can_do_its_work():
+    for one in of(MISSING):
+        (missing,) = one.wanted
+        assert not can_do([WORLD.tools[tool.name] for tool in one.tools], WORLD.tools[missing])
+
+
+def test_beside_an_ordinary_question_stand_the_tools_whose_words_come_nearest():
+    bank = {tool.name: tool for one in (*POOL.served, *POOL.unserved) for tool in one.tools}
+    for one in of(IRRELEVANT)[:20]:
+        told = f"{one.instructions} {one.query}"
+        near = {tool.name: shared(told, tool) for tool in one.tools}
+        assert min(near.values()) >= max(shared(told, tool) for name, tool in bank.items() if name not in near)
+    near = [one for one in of(IRRELEVANT) if any(shared(f"{one.instructions} {one.query}", t) for t in one.tools)]
+    assert len(near) > 120  # of 154: some questions share no word with any tool
+
+
+def test_tools_and_requests_are_of_the_held_out_split():
+    assert {WORLD.split(name) for one in MADE for name in (*one.wanted, *(t.name for t in one.tools))} == {"heldout"}
+    assert all(re.match("(lab|talk)-heldout-", one.origin) for one in MADE)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Texts of all that the lab trains on: trajectories in three dialects, general talk, negatives of both."""
+    shapes = (*tasks.SHAPES, *["unserved", "bare"] * 5)
+    solved = tasks.trajectories(600, rng=np.random.default_rng(0), shapes=shapes)
+    chats = talk.conversations(2500, rng=np.random.default_rng(0))
+    made = negatives({"no tools": 50, "missing": 50, "irrelevant": 30}, requests=solved, chats=chats, dialect="chat",
+                     tools=[tool for one in solved[:20] for tool in one.tools], seed=0, tally=Tally("t"))  # fmt: skip
+    assert len(made) == 130
+    rendered = [render(one, dialect) for one in solved for dialect in DIALECTS]
+    return sorted({turn.text for one in (*rendered, *chats, *made) for turn in one.turns})
+
+
+def runs(text, n=4):
+    """Every n words of a text that follow each other."""
+    words = text.split()
+    return {tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1))}
+
+
+def test_no_held_out_request_occurs_in_a_training_text(trained):
+    """A question whose facts stand in the instructions ("Which hotel is the dearest?") counts with those."""
+    whole, known = "\n".join(trained), set().union(*map(runs, trained))
+
+    def occurs(text):  # runs of words first: a search for every request would take seconds
+        return not text or (runs(text) <= known and text in whole)
+
+    asked = [one for part in (POOL.plain, POOL.served, POOL.unserved) for one in part]
+    assert len(asked) == 3 * SIZE
+    assert not [one for one in asked if occurs(one.query) and occurs(one.instructions)]
+    assert sum(occurs(one.query) for one in asked) < 20
+    again = tasks.trajectories(20, rng=np.random.default_rng(0), shapes=(*tasks.SHAPES, *["unserved", "bare"] * 5))
+    assert all(occurs(one.query) for one in again)  # what occurs is found
+
+
+def test_no_tool_of_the_samples_occurs_in_a_training_text(trained):
+    offered = {tool.name: tool.description for one in MADE for tool in one.tools}
+    assert len(offered) > 100
+    assert not offered.keys() & {word for text in trained for word in re.findall(r"\w+", text)}
+    listed = {line.split(": ", 1)[-1] for text in trained if "- " in text for line in text.split("\n")}
+    assert not {*offered.values()} & listed
+    train = [t.tool.description for name, t in WORLD.tools.items() if WORLD.split(name) == "train"]
+    assert len({*train} & listed) > 250  # what is offered in training is found
+
+
+def test_replies_of_the_labs_own_talk_are_plain_words():
+    drawn = talk.conversations(600, rng=np.random.default_rng(0), split="heldout", families=FAMILIES)
+    said = [turn.text for one in drawn for turn in one.turns if turn.role == "assistant"]
+    assert not [text for text in said if read(text).agent]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others():
+    first, again, other = (written(build(lab_pool(60, seed=s), 60, seed=s, tally=Tally("t"))) for s in (1, 1, 2))
+    assert first == again
+    assert not {*re.findall('"query": "[^"]*"', first)} & {*re.findall('"query": "[^"]*"', other)}
+    assert first.split('"messages"')[1] != other.split('"messages"')[1]
+    same = written(build(lab_pool(60, seed=1), 60, seed=2, tally=Tally("t")))
+    assert same.replace("lab-2-", "lab-1-") != first  # the seed also chooses, of one pool
+
+
+def small(plain, served, unserved):
+    tool = Tool("find_town", "Find a town.")
+    return Pool("own", [Request(f"Tell me about {i}.", f"p{i}") for i in range(plain)],
+                [Request(f"Find {i}.", f"s{i}", "", (tool,), ("find_town",)) for i in range(served)],
+                [Request(f"Buy {i}.", f"u{i}", "", (tool,)) for i in range(unserved)])  # fmt: skip
+
+
+@given(plain=st.integers(0, 60), served=st.integers(0, 40), unserved=st.integers(0, 12), n=st.integers(LEAST, 90))
+@settings(max_examples=60, deadline=None)
+def test_small_pools_shrink_all_parts_alike_and_say_so(plain, served, unserved, n):
+    of, tally = small(plain, served, unserved), Tally("own")
+
+    def fits(k):
+        return plain >= 2 * k / 3 - min(unserved, k / 12) + 3 and served >= k / 3 + 2
+
+    if served < 4 or plain < (8 if unserved == 0 else 7):
+        with pytest.raises(FlanError, match=f"{plain} plain and {served} served"):
+            build(of, n, seed=0, tally=tally)
+        return
+    made = build(of, n, seed=0, tally=tally)
+    size = len(made)
+    counts = Counter(map(part, made))
+    shares = dict(zip(PARTS, (1 / 3, *[1 / 6] * 4), strict=True))
+    assert all(abs(counts[name] - share * size) < 1 for name, share in shares.items())
+    assert size == n or not fits(size + 1)
+    half = counts[CELLS[2]] // 2
+    missing = sum(one.variety == MISSING for one in made)
+    assert missing == min(unserved, half)
+    notes = {f"samples left out for want of requests, of {n}": n - size, "requests left over": plain + served + unserved
+             - size, "requests for a missing tool replaced by ordinary questions": half - missing}  # fmt: skip
+    assert tally.noted == {what: count for what, count in notes.items() if count}
+    assert tally.kept == size == len({one.origin for one in made})
+
+
+@pytest.mark.parametrize(("of", "n", "told"), [
+    (small(0, 0, 0), 60, "0 plain and 0 served requests; expected at least 8 and 4"), (small(7, 4, 0), 12, "7 plain"),
+    (small(60, 3, 9), 60, "3 served"), (small(60, 40, 9), 11, "11 samples asked for; expected 12 or more"),
+    (small(60, 40, 9), -1, "-1 samples"),
+])  # fmt: skip
+def test_a_pool_with_nothing_for_a_part_is_refused(of, n, told):
+    with pytest.raises(FlanError, match=re.escape(told)):
+        build(of, n, seed=0, tally=Tally("t"))
+
+
+def test_the_least_pools_allow_the_least_number():
+    for of in (small(8, 4, 0), small(7, 4, 1)):
+        assert len(build(of, LEAST, seed=0, tally=Tally("t"))) == LEAST
+
+
+def test_records_are_sorted_by_what_was_offered_and_called():
+    tool, other = Tool("find_town"), Tool("find_river")
+    done = (Step("", "find_town", {}, "Ulm"),)
+
+    def said(id, text, tools=(), system=()):
+        return Conversation(id, "x", (*system, say("user", text), say("assistant", "Yes.", "general")), tools)
+
+    tally = Tally("own")
+    made = pool("own", [
+        Trajectory("a", "x", "Find Ulm.", (tool, other), done, "There."),
+        Trajectory("b", "x", "Find Bonn.", (other,), done),
+        Trajectory("c", "x", "Find Rome.", (), done), Trajectory("d", "x", "Buy it.", (tool,), (), "No tool."),
+        said("e", "Hello", (), (say("system", "Be kind."),)), said("f", "Book it.", (tool,)), said("g", "Hello"),
+        said("h", " \n"), Trajectory("i", "x", "Find Ulm.", (tool,), done),
+    ], tally=tally)  # fmt: skip
+    assert made.plain == [Request("Hello", "e", "Be kind.")]
+    assert made.served == [Request("Find Ulm.", "a", "", (tool, other), ("find_town",))]
+    assert made.unserved == [Request("Buy it.", "d", "", (tool,)), Request("Book it.", "f", "", (tool,))]
+    assert (tally.kept, tally.seen) == (4, 9)
+    assert tally.dropped == {"a call of a tool that is not offered": 2, "a query met before": 2, "an empty query": 1}
+
+
+def test_real_rows_make_as_many_samples_as_they_allow(real_data, tmp_path):
+    records = []
+    for name, form, rows in (("toolcall_en_demo.json", "chat", 180), ("v2_raw_rows.jsonl", None, 2)):
+        solved, chats, told = sources.load(real_data / "glaive" / f"glaive_{name}", form)
+        assert told.seen == rows == told.dropped.total() + len(solved) + len(chats)
+        records += [*solved, *chats]
+    sorted_, composed = Tally("pool"), Tally("build")
+    of = pool("glaive", records, tally=sorted_)
+    parts = of.plain, of.served, of.unserved
+    assert sorted_.seen == len(records)
+    assert sorted_.kept == sum(map(len, parts))
+    assert len({one.query for part in parts for one in part}) == sorted_.kept  # what is dropped really repeats
+    assert set(sorted_.dropped) == {"a query met before"}
+    made = build(of, seed=0, tally=composed)
+    assert composed.kept == len(made) >= 84
+    assert composed.noted[f"samples left out for want of requests, of {SIZE}"] == SIZE - len(made)
+    assert composed.noted["requests left over"] == sorted_.kept - len(made)
+    assert all({tool.name for tool in one.tools} & {*one.wanted} for one in made if one.truth == CALL)
+    samples.write(tmp_path / "a.jsonl", made)
+    assert samples.read(tmp_path / "a.jsonl") == made
+    samples.write(tmp_path / "b.jsonl", build(pool("glaive", records, tally=Tally("t")), seed=0, tally=Tally("t")))
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()

@@ -1,0 +1,184 @@
+"""Agent-H from the command line: samples go out, replies of any kind come in, and errors are one line."""
+
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+from flanlib.benchmarks.agent_h import build, samples
+from flanlib.benchmarks.agent_h.__main__ import main
+from flanlib.tally import Tally
+
+SAID = ("It is Ulm.", "", "I cannot do that.", "Thought: I know.\nFinal Answer: Ulm.", "- Ulm\n- Bonn", "ü\u2028\"{",
+        'Action: find_it\nAction Input: {"a": 1}', '{"name": "find_it", "arguments": {}}', '{"name": "find_it", "argu',
+        "I need to call a tool for that.", "I will use find_it to look.", "find_it(a=1)", "<tool_call>", "{" * 50,
+        '{"answer": 1}', "a: 1", "<a>1</a>", "a,b\n1,2", "1. one\n2. two", "x" * 9000)  # fmt: skip
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Run the command in a folder of its own and return what it printed; an exit is raised."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*given):
+        monkeypatch.setattr(sys, "argv", ["agent_h", *map(str, given)])
+        main()
+        return capsys.readouterr().out
+
+    return run
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def replies(path, made, reply):
+    return write(path, [{"id": one.id, "reply": reply(i, one)} for i, one in enumerate(made)])
+
+
+@pytest.fixture(scope="module")
+def composed():
+    return build.build(build.lab_pool(60, seed=3), 60, seed=3, tally=Tally("t"))
+
+
+@pytest.fixture
+def made(composed, tmp_path):
+    samples.write(tmp_path / "agent_h.jsonl", composed)
+    return composed
+
+
+def scored(path):
+    table = pd.read_csv(path)
+    return table[table["cell"] == "all"].set_index("score")["value"].to_dict()
+
+
+def test_samples_are_written_where_they_are_asked_for(run, composed, tmp_path):
+    out = run("build", "--n", 60, "--seed", 3, "--out", "deep/er/own.jsonl")
+    made = samples.read(tmp_path / "deep" / "er" / "own.jsonl")
+    assert len(made) == 60
+    assert "own.jsonl: 60 samples" in out
+    assert "60 kept, 0 dropped" in out
+    told = json.loads((tmp_path / "deep" / "er" / "own.manifest.json").read_text(encoding="utf-8"))
+    assert {key: told[key] for key in ("samples", "source", "seed", "asked")} == {
+        "samples": 60, "source": "lab", "seed": 3, "asked": 60}  # fmt: skip
+    run("build", "--n", 60, "--seed", 3)
+    assert (tmp_path / "agent_h.jsonl").read_bytes() == (tmp_path / "deep" / "er" / "own.jsonl").read_bytes()
+    assert made == composed
+
+
+def test_rows_of_ones_own_are_built_from_as_far_as_they_go(run, tmp_path):
+    tool = {"type": "function", "function": {"name": "find_town", "description": "Find a town.", "parameters": {}}}
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "find_town", "arguments": "{}"}}]}
+    rows = [{"messages": [{"role": "user", "content": f"Tell me about {i}."}, {"role": "assistant", "content": "Ok."}]}
+            for i in range(20)]  # fmt: skip
+    rows += [{"messages": [{"role": "user", "content": f"Find {i}."}, call], "tools": [tool]} for i in range(9)]
+    out = run("build", "--source", write(tmp_path / "own.jsonl", [*rows, {"no": "turns"}, rows[0]]))
+    assert "31 seen, 30 kept, 1 dropped" in out
+    assert "30 seen, 29 kept, 1 dropped (a query met before 1" in out
+    made = samples.read(tmp_path / "agent_h.jsonl")
+    assert f"samples left out for want of requests, of 1845 {1845 - len(made)}" in out
+    assert len(made) >= 26
+    assert {one.source for one in made} == {"glaive"}
+
+
+def test_replies_of_every_kind_are_scored(run, made, tmp_path):
+    told = replies(tmp_path / "model.v1.jsonl", made, lambda i, one: SAID[i % len(SAID)])
+    out = run("score", "--samples", "agent_h.jsonl", "--replies", told)
+    assert "60 of 60 samples answered" in out
+    assert "by cell: " in out
+    table = pd.read_csv(tmp_path / "model.v1.scores.csv")
+    assert list(table.columns) == ["cell", "score", "value", "low", "high", "n", "seeds"]
+    assert set(table["score"]) == {"kept to words", "made the call", "in the format asked for", "H_ReAct", "H_General",
+                                   "balanced", "HScore"}  # fmt: skip
+    assert set(table["cell"]) == {"all", *(one.cell for one in made)}
+    assert (table["low"] <= table["value"] + 1e-9).all()
+    assert (table["value"] <= table["high"] + 1e-9).all()
+    plain = sum(one.plain for one in made)
+    whole = table[table["cell"] == "all"].set_index("score")["n"]
+    assert whole[["kept to words", "H_ReAct"]].to_list() == [plain, plain]
+    assert whole["made the call"] == sum(one.truth == "call" for one in made)
+
+
+def test_known_models_get_the_scores_that_follow(run, made, tmp_path):
+    def call(_, one):
+        return json.dumps({"name": one.wanted[0] if one.wanted else "find_it", "arguments": {}})
+
+    for name, reply, expected in (
+        ("silent", lambda i, one: "I would rather not say.",
+         {"kept to words": 1, "made the call": 0, "balanced": 0.5, "HScore": 1}),
+        ("eager", call, {"kept to words": 0, "made the call": 1, "balanced": 0.5, "HScore": 1}),
+        ("worded", lambda i, one: "Thought: I need to call a tool.", {"HScore": 0, "made the call": 0}),
+        ("right", lambda i, one: call(i, one) if one.truth == "call" else "It is so.",
+         {"kept to words": 1, "made the call": 1, "balanced": 1}),
+    ):  # fmt: skip
+        run("score", "--samples", "agent_h.jsonl", "--replies", replies(tmp_path / "r.jsonl", made, reply), "--out",
+            tmp_path / "out" / f"{name}.csv")  # fmt: skip
+        found = scored(tmp_path / "out" / f"{name}.csv")
+        assert {key: found[key] for key in expected} == pytest.approx(expected), name
+
+
+@pytest.mark.parametrize("truths", [("plain",), ("call",), ("json", "react"), ("plain", "call")])
+def test_partial_replies_are_scored_and_told(run, made, tmp_path, truths):
+    some = [one for one in made if one.truth in truths][:7]
+    told = replies(tmp_path / "some.jsonl", some, lambda i, one: "It is so.")
+    assert f"{len(some)} of 60 samples answered" in run("score", "--samples", "agent_h.jsonl", "--replies", told)
+    table = pd.read_csv(tmp_path / "some.scores.csv")
+    assert table["n"].max() <= len(some)
+    assert set(table["cell"]) == {"all", *(one.cell for one in some)}
+
+
+def test_the_same_replies_give_the_same_table(run, made, tmp_path):
+    told = replies(tmp_path / "a.jsonl", made, lambda i, one: SAID[i % 7])
+    first = run("score", "--samples", "agent_h.jsonl", "--replies", told, "--out", "first.csv")
+    told = replies(tmp_path / "a.jsonl", made[::-1], lambda i, one: SAID[(59 - i) % 7])
+    again = run("score", "--samples", "agent_h.jsonl", "--replies", told, "--out", "again.csv")
+    assert first.replace("first", "again") == again
+    assert (tmp_path / "first.csv").read_bytes() == (tmp_path / "again.csv").read_bytes()
+
+
+@pytest.mark.parametrize(("rows", "told"), [
+    (["{"], "line 2: found "), (["[]"], "expected a JSON object"), (['{"id": "%s"}'], "expected {id, reply}"),
+    (['{"id": 3, "reply": "a"}'], "expected {id, reply}"), (['{"id": "%s", "reply": null}'], "expected {id, reply}"),
+    (['{"id": "%s", "reply": NaN}'], "expected {id, reply}"),
+    (['{"id": "%s", "reply": "a"}'] * 2, "line 3: found"), (['{"id": "x", "reply": "a"}'], "ids that no sample has"),
+    ([], "no reply"), (["\udcff"], "not UTF-8"),
+])  # fmt: skip
+def test_replies_that_cannot_be_are_told_in_one_line(run, made, tmp_path, rows, told):
+    lines = "\n".join(["", *(line.replace("%s", made[0].id) for line in rows)])
+    (tmp_path / "r.jsonl").write_bytes(lines.encode("utf-8", "surrogateescape"))
+    with pytest.raises(SystemExit) as exit:
+        run("score", "--samples", "agent_h.jsonl", "--replies", "r.jsonl")
+    assert exit.value.code.startswith("error: ")
+    assert told in exit.value.code
+    assert len(exit.value.code.splitlines()) == 1
+    assert not list(tmp_path.glob("*.csv"))
+
+
+@pytest.mark.parametrize(("given", "told"), [
+    (("build", "--n", 11), "--n: found 11; expected 12 or more"), (("build", "--n", -5), "--n: found -5"),
+    (("build", "--n", 12, "--seed", -1), "--seed: found -1"),
+    (("build", "--n", 12, "--out", "."), "--out: found the folder ."),
+    (("build", "--n", 12, "--out", "few.jsonl/a"), "few.jsonl"), (("build", "--source", "none.jsonl"), "no such file"),
+    (("build", "--source", "few.jsonl"), "1 plain and 0 served"),
+    (("score", "--samples", "none.jsonl", "--replies", "few.jsonl"), "no such file"),
+    (("score", "--samples", "few.jsonl", "--replies", "few.jsonl"), "few.jsonl, line 1: found"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_told_in_one_line(run, tmp_path, given, told):
+    write(tmp_path / "few.jsonl", [{"instruction": "Hello", "output": "Hi"}])
+    with pytest.raises(SystemExit) as exit:
+        run(*given)
+    assert exit.value.code.startswith("error: ")
+    assert told in exit.value.code
+    assert len(exit.value.code.splitlines()) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["few.jsonl"]
+
+
+def test_arguments_that_do_not_exist_are_usage_errors(monkeypatch, capsys):
+    for given in ([], ["build", "--n", "many"], ["score"], ["ask"]):
+        monkeypatch.setattr(sys, "argv", ["agent_h", *given])
+        with pytest.raises(SystemExit) as exit:
+            main()
+        assert exit.value.code == 2
+        assert "usage: python -m flanlib.benchmarks.agent_h" in capsys.readouterr().err

@@ -1,0 +1,169 @@
+"""Scores of Agent-H: the paper's arithmetic, and numbers that were worked out by hand."""
+
+import pandas as pd
+import pytest
+
+from flanlib import paper
+from flanlib.benchmarks.agent_h import ask
+from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, FORMAT, PLAIN, REACT, Sample
+from flanlib.benchmarks.agent_h.score import as_printed, hscore, judge, judgements, table
+from flanlib.records import FlanError, Tool
+
+FARE, FLY = Tool("get_fare"), Tool("book_flight")
+SAMPLES = [
+    Sample("a1", "own", ACTION, CELLS[0], PLAIN, "How are you?"),
+    Sample("a2", "own", ACTION, CELLS[1], PLAIN, "What is the fare to Ulm?", wanted=["get_fare"]),
+    Sample("a3", "own", ACTION, CELLS[2], PLAIN, "How are you?", [FARE, FLY]),
+    Sample("a4", "own", ACTION, CELLS[2], PLAIN, "What is the fare to Ulm?", [FLY], wanted=["get_fare"]),
+    Sample("a5", "own", ACTION, CELLS[3], CALL, "What is the fare to Ulm?", [FARE, FLY], wanted=["get_fare"]),
+    Sample("a6", "own", ACTION, CELLS[3], CALL, "Fly me to Ulm.", [FARE, FLY], wanted=["book_flight"]),
+    Sample("f1", "own", FORMAT, "json", "json", "Which is red? Answer in JSON."),
+    Sample("f2", "own", FORMAT, REACT, REACT, "Which is red? Answer in ReAct style."),
+]
+REPLIES = {
+    "a1": "Fine, thank you.",
+    "a2": "Thought: I need the fare.\nAction: get_fare\nAction Input: {}",
+    "a3": "I need to call get_fare.",
+    "a4": "I will use plain words: about 3 euros.",
+    "a5": '{"name": "get_fare", "arguments": {"town": "Ulm"}}',
+    "a6": 'fly(to="Ulm")',
+    "f1": '{"answer": "blood"}',
+    "f2": "Thought: Blood is.\nFinal Answer: Blood.",
+}
+PERFECT = {**dict.fromkeys(("a1", "a2", "a3", "a4"), "It is about 3 euros."), "f1": '{"a": 1}', "f2": REPLIES["f2"],
+           "a5": 'get_fare(town="Ulm")', "a6": "Action: book_flight\nAction Input: {}"}  # fmt: skip
+
+
+def values(told, **where):
+    """Scores of a table by name, in one cell and for one model."""
+    for column, value in {"cell": "all", **where}.items():
+        told = told[told[column] == value]
+    return told.set_index("score")["value"].to_dict()
+
+
+def printed(model):
+    react, general, whole = (paper.number("table3", model=model, score=s) for s in ("h_react", "h_general", "h_score"))
+    return 100 * hscore(react / 100, general / 100), 100 * as_printed(react / 100), whole
+
+
+@pytest.mark.parametrize("model", ["Llama2-7B", "AgentTuning", "Agent-FLAN"])
+def test_the_formula_gives_what_the_paper_prints(model):
+    ours, twice, whole = printed(model)
+    assert ours == pytest.approx(whole, abs=0.051)
+    assert abs(twice - whole) > 0.3, "the equation as printed does not"
+
+
+def test_one_row_of_the_paper_does_not_follow_its_formula():
+    ours, twice, whole = printed("Agent-FLAN without negatives")
+    assert (ours, whole) == (pytest.approx(85.45), 84.5)
+    assert twice == pytest.approx(84.4)
+
+
+def test_the_gain_from_negatives_is_smaller_by_the_formula_than_as_printed():
+    (_, _, full), (ours, _, without) = (printed(m) for m in ("Agent-FLAN", "Agent-FLAN without negatives"))
+    assert full - without == pytest.approx(4.6)
+    assert full - ours == pytest.approx(3.65)
+
+
+def test_scores_are_those_counted_by_hand():
+    told = table(judge(SAMPLES, REPLIES))
+    assert list(told.columns) == ["cell", "score", "value", "low", "high", "n", "seeds"]
+    assert values(told) == pytest.approx({
+        "kept to words": 3 / 5, "H_ReAct": 1 / 5, "H_General": 2 / 5, "HScore": 1 - 3 / 10,
+        "made the call": 1 / 2, "balanced": 11 / 20, "in the format asked for": 1.0,
+    })  # fmt: skip
+    assert values(told, cell=CELLS[0]) == {"kept to words": 1, "H_ReAct": 0, "H_General": 0}
+    assert values(told, cell=CELLS[1]) == {"kept to words": 0, "H_ReAct": 1, "H_General": 0}
+    assert values(told, cell=CELLS[2]) == {"kept to words": 0.5, "H_ReAct": 0, "H_General": 1}
+    assert values(told, cell=CELLS[3]) == {"made the call": 0.5}
+    assert values(told, cell="json") == {"kept to words": 1, "H_ReAct": 0, "H_General": 0, "in the format asked for": 1}
+    assert values(told, cell=REACT) == {"in the format asked for": 1}
+    assert told["low"].le(told["value"]).all()
+    assert told["high"].ge(told["value"]).all()
+    assert told[told["cell"] == "all"].set_index("score")["n"].to_dict() == {
+        "kept to words": 5, "made the call": 2, "in the format asked for": 2, "H_ReAct": 5, "H_General": 5,
+        "balanced": 7, "HScore": 5,
+    }  # fmt: skip
+
+
+def test_neither_silence_nor_calling_always_wins():
+    mute = values(table(judge(SAMPLES, {s.id: "" for s in SAMPLES})))
+    assert (mute["kept to words"], mute["made the call"], mute["balanced"]) == (1, 0, 0.5)
+    assert mute["HScore"] == 1, "by keywords alone a mute model is perfect"
+    calls = {s.id: f"Action: {(*s.wanted, 'get_fare')[0]}\nAction Input: {{}}" for s in SAMPLES}
+    eager = values(table(judge(SAMPLES, calls)))
+    assert (eager["kept to words"], eager["made the call"], eager["balanced"]) == (0, 1, 0.5)
+    assert (eager["H_ReAct"], eager["HScore"]) == (1, 0.5)
+
+
+def test_a_perfect_model_has_full_scores():
+    told = values(table(judge(SAMPLES, PERFECT)))
+    assert {name: told[name] for name in told if not name.startswith("H_")} == dict.fromkeys(
+        ("kept to words", "made the call", "in the format asked for", "balanced", "HScore"), 1
+    )
+
+
+def test_keywords_and_structure_disagree_where_only_the_wording_differs():
+    sample = SAMPLES[2:3]
+    for reply, by_keywords, by_structure in [
+        ("I shall employ get_fare to find out.", 1, 0),
+        ('get_fare(town="Ulm")', 1, 0),
+        ("I will use plain words. I am well.", 0.5, 1),
+        ("I will not say 'Action: none'.", 0.5, 1),
+        ("I need to call get_fare.", 0.5, 0),
+        ("I am well.", 1, 1),
+    ]:
+        told = values(table(judge(sample, {"a3": reply})))
+        assert (told["HScore"], told["kept to words"]) == (by_keywords, by_structure), reply
+
+
+def test_models_and_seeds_are_told_apart():
+    runs = [judge(SAMPLES, replies).assign(model=model, seed=seed)
+            for model, seed, replies in [("A", 0, REPLIES), ("A", 1, PERFECT), ("B", 0, PERFECT)]]  # fmt: skip
+    judged = pd.concat(runs, ignore_index=True)
+    told = table(judged, by=["model"])
+    assert list(told.columns) == ["model", "cell", "score", "value", "low", "high", "n", "seeds"]
+    a, b = (values(told, model=m) for m in "AB")
+    assert a["kept to words"] == pytest.approx(8 / 10)
+    assert (a["made the call"], a["balanced"], a["HScore"]) == pytest.approx((3 / 4, 31 / 40, 1 - 3 / 20))
+    assert b["balanced"] == 1
+    whole = told[told["cell"] == "all"].set_index(["model", "score"])
+    assert whole.loc["A", "seeds"].eq(2).all()
+    assert whole.loc["B", "seeds"].eq(1).all()
+    assert whole.loc["A", "n"].equals(whole.loc["B", "n"]), "n counts samples, not runs"
+    by_seed = table(judged, by=["model", "seed"])
+    first = by_seed[(by_seed["model"] == "A") & (by_seed["seed"] == 0)]
+    assert values(first) == values(table(runs[0]))
+
+
+def test_every_judgement_is_a_row_and_other_columns_stay():
+    judged = judge(SAMPLES, REPLIES).assign(model="A")
+    rows = judgements(judged)
+    assert rows["score"].value_counts().to_dict() == {
+        "kept to words": 5, "H_ReAct": 5, "H_General": 5, "made the call": 2, "in the format asked for": 2}  # fmt: skip
+    assert set(judged.columns) < set(rows.columns)
+    assert rows["seed"].eq(0).all()
+    assert set(rows["value"]) == {0, 1}
+
+
+def test_a_mean_of_scores_needs_all_of_them():
+    assert "balanced" not in values(table(judge(SAMPLES[:4], {"a1": "Fine."})))
+    assert set(values(table(judge(SAMPLES, {"a5": "Fine."})))) == {"made the call"}
+
+
+def test_samples_without_a_reply_are_left_out():
+    judged = judge(SAMPLES, {"a6": "get_fare()", "a1": "Fine."})
+    assert list(judged["id"]) == ["a1", "a6"]
+    assert tuple(judged.columns) == ask.COLUMNS
+    assert values(table(judged))["made the call"] == 1
+
+
+def test_replies_that_belong_to_no_sample_are_refused():
+    with pytest.raises(FlanError, match=r"replies: found 1 ids that no sample has, such as \['b1'\]; expected rows"):
+        judge(SAMPLES, {"b1": "Fine.", "a1": "Fine."})
+    with pytest.raises(FlanError, match="found no reply"):
+        judge(SAMPLES, {})
+
+
+def test_the_same_replies_give_the_same_intervals():
+    assert table(judge(SAMPLES, REPLIES)).equals(table(judge(SAMPLES, dict(reversed(REPLIES.items())))))
