@@ -16,11 +16,16 @@ import pandas as pd
 from flanlib import runs, store
 from flanlib.balance import APPENDIX, balance
 from flanlib.benchmarks import general
+from flanlib.benchmarks.agent_h import build
+from flanlib.benchmarks.agent_h.ask import lab_plans
 from flanlib.benchmarks.intention import Intention, lab_intention
 from flanlib.dialects import DIALECTS, render_all
 from flanlib.generate import Decoding
+from flanlib.lab import talk, tasks
+from flanlib.lab.world import world
 from flanlib.material import Material
 from flanlib.mix import Corpus, mix
+from flanlib.negatives import IRRELEVANT, MISSING, NO_TOOLS, negatives
 from flanlib.presets import Preset
 from flanlib.records import CAPABILITIES, Conversation
 from flanlib.runs import Arm, examples
@@ -31,10 +36,17 @@ from flanlib.trials import Trial
 SEED = 2403  # of the corpora: the presets' seeds vary the training, never the data
 TOKENS, ROWS = "equal trained tokens", "equal rows"
 ALIGNED, WEIGHTED = "aligned", "weighted"
+CHAT_AND = "chat + "
 LONGEST = {"react": 120, "json": 120, "chat": 80}
 """Tokens of a reply in the lab, where the longest right ones have 111, 114 and 68: beyond, a model runs away."""
 FOLLOWING = 0.1
 """Instruction-following pairs for each trajectory: the paper's 2,000 beside 24,703 rows, rounded up."""
+NEGATIVES = {"no tools": {NO_TOOLS: 0.1}, "irrelevant tools": {IRRELEVANT: 0.1},
+             "both types": {NO_TOOLS: 0.1, IRRELEVANT: 0.1},
+             "all three": {NO_TOOLS: 0.1, IRRELEVANT: 0.1, MISSING: 0.1}}
+"""Negative samples of each type for each trajectory, by arm."""
+DOSES = (0.02, 0.05, 0.1)
+"""Negatives of either type for each trajectory, where the dose is varied; the last is an arm of NEGATIVES."""
 
 
 def fitted(data: Material, preset: Preset) -> Preset:
@@ -83,6 +95,46 @@ def capabilities(data: Material, preset: Preset) -> dict[str, Arm]:
     return found
 
 
+def tempered(data: Material, preset: Preset) -> dict[str, Arm]:
+    """Return the arms of observation 3: both forms alone, and chat form with negatives of each type and in each dose.
+
+    Agent rows are seen as often in all of them: negatives come on top. A control has as many rows of plain chat,
+    without any tool, as ``all three`` has negatives.
+    """
+    plain = forms(data, preset)
+    train, found = plain["chat"].train, {form: plain[form] for form in ("react", "chat")}
+    rows = rows_of(train, preset)
+    more = {name: lab_negatives(data, shares) for name, shares in NEGATIVES.items()}
+    more |= {f"both types, {dose:.0%}": lab_negatives(data, {NO_TOOLS: dose, IRRELEVANT: dose}) for dose in DOSES[:-1]}
+    more["plain chat"] = _chats(len(more["all three"]))
+    for name, rest in more.items():
+        found[f"{CHAT_AND}{name}"] = Arm([*train, *rest], rows=round(rows * (len(train) + len(rest)) / len(train)))
+    return found
+
+
+def lab_negatives(data: Material, shares: Mapping[str, float], *, tally: Tally | None = None) -> list[Conversation]:
+    """Make negatives for chat form, so many of each type for each trajectory.
+
+    In the lab they are made of fresh requests, chat and tools of training. For other data only irrelevant tools can be
+    put beside the lab's chat: plain replies to real requests take a chat model that has no tools.
+    """
+    counts = {kind: round(share * len(data.train)) for kind, share in shares.items()}
+    most, lab, tally = len(data.train), data.name == "lab", tally or Tally("negatives")
+    asked = tasks.trajectories(most, rng=np.random.default_rng([SEED, 2]), shapes=(tasks.BARE, tasks.UNSERVED))
+    tools = {tool.name: tool for trajectory in data.train for tool in trajectory.tools}
+    if lab:
+        tools = {name: tool.tool for name, tool in world().tools.items() if world().split(name) == "train"}
+    return negatives(counts, requests=asked if lab else data.train, chats=_chats(most),
+                     tools=list(tools.values()), dialect="chat", seed=SEED, tally=tally)  # fmt: skip
+
+
+def agent_h(data: Material, preset: Preset, protocol: str) -> list[Trial]:
+    """Return Agent-H as a trial for models of one protocol: five samples for each held-out task, all from the lab."""
+    of = build.lab_pool(5 * preset.heldout, seed=SEED)
+    made = build.build(of, 5 * preset.heldout, seed=SEED, tally=Tally("Agent-H"))
+    return [Trial("agent_h", protocol, "Agent-H", tuple(made), lab_plans(), Decoding(LONGEST[protocol]))]
+
+
 def rows_of(train: Sequence[Conversation], preset: Preset) -> int:
     """Count the rows that the preset's budget of trained tokens draws from a corpus (with the first seed)."""
     rows = examples(train, preset, Tally("budget"))
@@ -123,6 +175,11 @@ def spent(tuned: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
     told = {label: [store.manifest(folder) for folder in folders] for label, folders in tuned.items()}
     return pd.DataFrame([(label, *(float(np.mean([one[name] for one in each])) for name in counted))
                          for label, each in told.items()], columns=["model", *counted])  # fmt: skip
+
+
+def _chats(n: int) -> list[Conversation]:
+    """Draw plain chat of the lab to train on."""
+    return talk.conversations(n, rng=np.random.default_rng([SEED, 3]), families=build.FAMILIES)
 
 
 def _balanced(conversations: Sequence[Conversation], weights: Mapping[str, float]) -> list[Conversation]:

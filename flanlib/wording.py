@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def words(text: str) -> list[str]:
 
 def shared(text: str, tool: Tool) -> int:
     """Count the words that a text shares with a tool's name and description, small words aside."""
-    return len((frozenset(words(text)) - SMALL).intersection(words(f"{tool.name} {tool.description}")))
+    return _shared(frozenset(words(text)) - SMALL, tool)
 
 
 def near(text: str, tools: Sequence[Tool], n: int, *, rng: np.random.Generator) -> list[Tool]:
@@ -34,8 +35,18 @@ def near(text: str, tools: Sequence[Tool], n: int, *, rng: np.random.Generator) 
     >>> [tool.name for tool in near("Which town is it?", tools, 2, rng=np.random.default_rng(0))]
     ['find_mayor', 'get_fare']
     """
-    counts = np.array([shared(text, tool) for tool in tools]) + rng.random(len(tools))
+    said = frozenset(words(text)) - SMALL
+    counts = np.array([_shared(said, tool) for tool in tools]) + rng.random(len(tools))
     return [tools[i] for i in rng.permutation(np.argsort(-counts)[:n])]
+
+
+def _shared(said: frozenset[str], tool: Tool) -> int:
+    return len(said & _about(tool.name, tool.description))
+
+
+@lru_cache(maxsize=8192)
+def _about(name: str, description: str) -> frozenset[str]:
+    return frozenset(words(f"{name} {description}"))
 
 
 def _stem(word: str) -> str:

@@ -332,10 +332,11 @@ REFUSAL = _parts("""
 # Where there are no tools at all.
 ALONE = _parts("""
     I [cannot|am not able to|have no way to] {cannot} [from here|on my own|by myself]. / I [do not know|have no
-    record]: to {cannot}, I would have to look it up, [and|but] I have nothing to look it up in. / [This|That] is not
-    something I [know|can find out] here. / I can only talk here, so I cannot {cannot}. / Nobody [gave me|has given me]
-    what it takes to {cannot}. / I have no [data|list|book] about that at hand. / To {cannot} [is beyond me|is more than
-    I can do] in a plain talk. / [Here|In this chat] I cannot {cannot}.""")
+    record]: to {cannot}, I would have to look it up, [and|but] I have nothing to look it up in. / I [know of|have]
+    no way to {cannot} from here. / I can only talk here, so I [cannot|am not able to] {cannot}. / Nobody [gave
+    me|has given me] what it takes to {cannot}. / For {missing} I have [nothing|no list|no book] at hand, so I cannot
+    {cannot}. / To {cannot} [is beyond me|is more than I can do] in a plain talk. / [Here|In this chat|As things are]
+    I cannot {cannot}. / {missing} takes more than [talk|words], [and that is|which is] all I have here.""")
 SORRY = _parts("""
     / / Sorry. / I am sorry. / Unfortunately not. / I [looked|went] through the [tools|list]. / [Thanks|Thank you] for
     asking. / That is not possible here.""")

@@ -19,9 +19,10 @@ import pandas as pd
 
 from flanlib import scores
 from flanlib.benchmarks.agent_h.ask import rows
-from flanlib.benchmarks.agent_h.replies import CALLS, FORMAT, OFFERED, read
+from flanlib.benchmarks.agent_h.replies import CALLS, FORMAT, MALFORMED, OFFERED, read
 from flanlib.benchmarks.agent_h.samples import CALL, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import FORMAT as FORMAT_LEVEL
+from flanlib.intervals import Interval
 from flanlib.records import FlanError
 
 REACT_WORDS, GENERAL_WORDS = ("Thought:", "Action:"), ("I will use", "I need to call")
@@ -105,3 +106,27 @@ def table(judged: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
                               part["seed"].nunique()))  # fmt: skip
     found = pd.concat([whole, pd.DataFrame(means, columns=whole.columns), cells], ignore_index=True)
     return found if by else found.drop(columns="model")
+
+
+def outcomes(judged: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate calls, malformed calls and abstaining apart: variety (or cell), truth, call, malformed, abstain, n.
+
+    BFCL counts a malformed call as abstaining, so that a model which fails to write its calls passes for a careful one
+    (gorilla issue 1362).
+    """
+    told = judged.assign(variety=judged["variety"].where(judged["variety"] != "", judged["cell"]),
+                         malformed=judged["kind"] == MALFORMED, call=judged["kind"].isin(set(CALLS) - {MALFORMED}))
+    told["abstain"] = ~told["malformed"] & ~told["call"]
+    by = told.groupby(["variety", "truth"], sort=False)
+    return by[["call", "malformed", "abstain"]].mean().assign(n=by.size()).reset_index()
+
+
+def gain(single: pd.DataFrame, model: str, other: str, of: str) -> Interval:
+    """Return how many points of 100 more one model has than another, given :func:`judgements` with a column model.
+
+    ``of`` is one of the scores, BALANCED or HSCORE. Only samples that both answered count.
+    """
+    parts = {BALANCED: BY_STRUCTURE, HSCORE: BY_KEYWORDS}.get(of, (of,))
+    pair = [single[single["model"] == name] for name in (model, other)]
+    told = scores.gap(*(reversed(pair) if of == HSCORE else pair), parts)  # fewer keywords are more points
+    return scores.points(told)
