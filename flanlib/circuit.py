@@ -35,13 +35,6 @@ def begin_induction(model: LlamaForCausalLM, *, seed: int) -> LlamaForCausalLM:
     fast = [i for i in range(half) if angle[i] > 0.15][:6]
     slow = [i + part for part in (0, half) for i in range(half) if angle[i] < 0.01]
 
-    # At first all else is silent, and embeddings are as large as what heads leave: else it drowns what they say.
-    for layer in model.model.layers:
-        layer.self_attn.o_proj.weight.zero_()
-        layer.mlp.down_proj.weight.zero_()
-    model.model.embed_tokens.weight *= 10
-    model.model.norm.weight *= 0.2  # the embeddings are the output weights too
-
     # What is read and what the two heads leave lie in subspaces of their own.
     reads, *left = _rows(3 * size, width, random).split(size)
     layer = model.model.layers[0].self_attn
@@ -53,7 +46,7 @@ def begin_induction(model: LlamaForCausalLM, *, seed: int) -> LlamaForCausalLM:
             layer.k_proj.bias[at.start + i] = 6.0
             layer.q_proj.bias[at.start + i] = 6.0 * math.cos(back * angle[i])
             layer.q_proj.bias[at.start + half + i] = -6.0 * math.sin(back * angle[i])
-        layer.v_proj.weight[at], layer.o_proj.weight[:, at] = reads, 0.36 * left[head].T
+        layer.v_proj.weight[at], layer.o_proj.weight[:, at] = reads, 0.12 * left[head].T
 
     # Head 0 asks for a token that stood before; head 1 for it and the one before it, with half the dimensions each.
     n, part = len(slow), len(slow) // 2
@@ -68,7 +61,7 @@ def begin_induction(model: LlamaForCausalLM, *, seed: int) -> LlamaForCausalLM:
                 key[slow[part : 2 * part]] = 1.4 * left[1][:part]
             copies = _rows(size, width, random)
             layer.q_proj.weight[at], layer.k_proj.weight[at] = query, key
-            layer.v_proj.weight[at], layer.o_proj.weight[:, at] = copies, 0.21 * copies.T
+            layer.v_proj.weight[at], layer.o_proj.weight[:, at] = copies, 0.07 * copies.T
     return model
 
 
