@@ -20,11 +20,11 @@ from flanlib.lab.tasks import Task
 from flanlib.presets import Preset
 from flanlib.records import FlanError, Trajectory
 
-# Raise it when what a benchmark asks, or how it judges, changes.
-VERSION = 1
+# By benchmark; raise one when what it asks, or how it judges, changes.
+VERSIONS = {"steps": 1, "episodes": 1, "general": 1, "agent_h": 2}
 # A process takes seconds to start: trials of fewer items stay in this one.
 LONG = 16
-BENCHMARKS = ("steps", "episodes", "general", "agent_h")
+BENCHMARKS = tuple(VERSIONS)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Job(jobs.Job):
                             remedy="Name one of them.")  # fmt: skip
         self.trial, self.adapter, self.preset = trial, adapter, preset
         of = adapter.name.removeprefix(f"{preset.name}-") if adapter else "base"
-        config = {"version": VERSION, **runs.reads(preset), "adapter": adapter and adapter.name,
+        config = {"version": VERSIONS[trial.benchmark], **runs.reads(preset), "adapter": adapter and adapter.name,
                   "items": store.digest(*map(repr, trial.items)), "protocol": trial.protocol,
                   "intention": trial.intention and store.digest(dict(trial.intention.weights)),
                   "decoding": repr(trial.decoding)}  # fmt: skip

@@ -66,13 +66,14 @@ def test_every_sample_is_asked_once_and_is_a_row(protocol):
 @pytest.mark.parametrize(
     ("name", "kind", "tool", "value"),
     [("get_fare", OFFERED, "get_fare", 1), (" get_fare\n", OFFERED, "get_fare", 1),
-     ("find_fare", INVENTED, "find_fare", 0), ("", MALFORMED, "", 0), ("I do not know.", MALFORMED, "", 0),
-     ("None", MALFORMED, "", 0)],
+     ("find_fare", INVENTED, "find_fare", 0), ("", MALFORMED, "", 0), ("The second one.", MALFORMED, "", 0),
+     ("None", PLAIN, "", 0), ("None of them can do that.", PLAIN, "", 0)],
 )  # fmt: skip
 def test_in_chat_form_a_plan_is_followed_up(name, kind, tool, value):
     model = Model("I should look up the fare.", name)
     row = measure([NEEDED], "chat", model, plans=plans).iloc[0]
-    assert (row["kind"], row["tool"], row["form"], row["value"]) == (kind, tool, "chat", value)
+    form = "" if kind == PLAIN else "chat"
+    assert (row["kind"], row["tool"], row["form"], row["value"]) == (kind, tool, form, value)
     assert (row["reply"], row["followed"]) == ("I should look up the fare.", name)
     first, second = model.asked
     assert second.turns[:-2] == first.turns

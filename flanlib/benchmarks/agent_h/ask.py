@@ -2,8 +2,8 @@
 
 Where tools are offered, the system turn is the one that the protocol's training texts have; where none are, there is
 none of it, only what the sample itself says. A reply in words may still be the plan of a call. In chat form a call is
-made in two exchanges, so a plan is followed up as its user would, by asking for the tool; in the other protocols a
-plan without a call counts as announced.
+made in two exchanges, so a plan is followed up as its user would, by asking for the tool ("None of them" takes the
+plan back); in the other protocols a plan without a call counts as announced.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ import pandas as pd
 
 from flanlib.benchmarks import Generate, Prompt, ask
 from flanlib.benchmarks.agent_h.formats import fits
-from flanlib.benchmarks.agent_h.replies import ANNOUNCED, ENDS, INVENTED, MALFORMED, OFFERED, PLAIN, Reading, read
+from flanlib.benchmarks.agent_h.replies import (
+    ANNOUNCED,
+    ENDS,
+    INVENTED,
+    MALFORMED,
+    OFFERED,
+    PLAIN,
+    Reading,
+    denies,
+    read,
+)
 from flanlib.benchmarks.agent_h.samples import CALL, FORMAT, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import PLAIN as IN_WORDS
 from flanlib.benchmarks.intention import Intention
@@ -100,4 +110,4 @@ def _name(name: str, sample: Sample) -> Reading:
         return Reading(OFFERED, name, "chat")
     if is_name(name) and name.lower() not in ENDS:
         return Reading(INVENTED, name, "chat")
-    return Reading(MALFORMED, form="chat")
+    return Reading(PLAIN) if name.lower() in ENDS or denies(name) else Reading(MALFORMED, form="chat")

@@ -92,6 +92,15 @@ def read(reply: str, tools: Sequence[Tool] = (), query: str = "") -> Reading:
     return Reading(OFFERED if name in offered else INVENTED if name else ANNOUNCED, name, "words")
 
 
+def denies(text: str) -> bool:
+    """Tell whether a text says that there is no tool, or none to be used.
+
+    >>> denies("None of them can do that."), denies("The second one.")
+    (True, False)
+    """
+    return bool(_NOT.search(text))
+
+
 # Each form: the tool's name and whether the call can be read, or None where there is no call.
 _Found = tuple[str, bool] | None
 
