@@ -33,7 +33,7 @@ def near(text: str, tools: Sequence[Tool], n: int, *, rng: np.random.Generator) 
 
     >>> tools = [Tool("get_fare", "The fare of a town."), Tool("add"), Tool("find_mayor", "The mayor of a town.")]
     >>> [tool.name for tool in near("Which town is it?", tools, 2, rng=np.random.default_rng(0))]
-    ['find_mayor', 'get_fare']
+    ['get_fare', 'find_mayor']
     """
     said = frozenset(words(text)) - SMALL
     counts = np.array([_shared(said, tool) for tool in tools]) + rng.random(len(tools))

@@ -173,7 +173,7 @@ def test_real_loss_flags_are_trained_flags(real_data):
 
 
 def test_real_trajectories_balance_to_the_published_weights(real_data):
-    loaded, _, _ = sources.load(real_data / "glaive")
+    loaded, _, _ = sources.load(real_data / "glaive" / "glaive_toolcall_*.json")
     rows = render_all(loaded, "chat")
     before, after = (decompose(side).set_index("capability")["trained"] for side in (rows, run(rows, APPENDIX)))
     assert (after == (before * before.index.map(APPENDIX)).round()).all()

@@ -329,7 +329,7 @@ def test_bare_requests_have_no_tools_no_steps_and_an_answer_without_a_value(spli
         assert (task.shape, task.expected, t.tools, t.steps, t.answer_thought) == ("bare", (), (), (), "")
         assert WORLD.split(task.missing) == split
         assert not re.search(r"\b(tools?|functions?)\b", t.answer)
-        assert re.search(r"\b(cannot|no|not|nobody|beyond|more than I can)\b", t.answer, re.I)
+        assert re.search(r"\b(cannot|no|not|nobody|beyond|more than)\b", t.answer, re.I)
         assert set(re.findall(r"\d+", t.answer)) <= set(re.findall(r"\d+", t.query))
         assert not [n for n in WORLD.values(split) if n in t.answer and n.casefold() not in t.query.casefold()]
         seen[missing.verb] += 1

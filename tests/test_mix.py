@@ -174,7 +174,7 @@ def test_impossible_arguments_are_refused(changed, told):
 
 
 def test_real_sources_mix(real_data):
-    glaive, plain, _ = sources.load(real_data / "glaive")
+    glaive, plain, _ = sources.load(real_data / "glaive" / "glaive_toolcall_*.json")
     fire, _, _ = sources.load(real_data / "fireact" / "gpt_format" / "hotpotqa.jsonl")
     corpus = mix(fire[:300] + glaive, following=40, general=plain, seed=0)
     table = corpus.draws.set_index(["form", "source"])
