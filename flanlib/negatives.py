@@ -14,8 +14,8 @@ import numpy as np
 
 from flanlib.balance import rank
 from flanlib.dialects import DIALECTS
-from flanlib.dialects.common import system
-from flanlib.records import Conversation, FlanError, Tool, Trajectory, Turn, say
+from flanlib.dialects.common import offer
+from flanlib.records import Conversation, FlanError, Tool, Trajectory, say
 from flanlib.tally import Tally
 from flanlib.wording import near
 
@@ -98,7 +98,7 @@ def negatives(
 
 def _negative(one: Trajectory, kind: str, offered: Sequence[Tool], how: str, reply: str) -> Conversation:
     own = one.instructions
-    first = [_offer(own, offered, how)] if offered else [say("system", own)] if own else []
+    first = [offer(offered, how, own)] if offered else [say("system", own)] if own else []
     turns = (*first, say("user", one.query), say("assistant", reply, "general", trained=True))
     return Conversation(f"{one.id} ({kind})", one.source, turns, tuple(offered))
 
@@ -108,7 +108,7 @@ def _beside(chat: Conversation, bank: Sequence[Tool], how: str, seed: int) -> Co
     own, spoken = (chat.turns[0].text, chat.turns[1:]) if chat.turns[0].role == "system" else ("", chat.turns)
     rng = _rng(seed, chat.id)
     offered = near(f"{own} {spoken[0].text}", bank, int(rng.integers(OFFERED[0], OFFERED[1] + 1)), rng=rng)
-    return Conversation(f"{chat.id} ({IRRELEVANT})", chat.source, (_offer(own, offered, how), *spoken), tuple(offered))
+    return Conversation(f"{chat.id} ({IRRELEVANT})", chat.source, (offer(offered, how, own), *spoken), tuple(offered))
 
 
 def _lacking(one: Trajectory, bank: Sequence[Tool], seed: int) -> list[Tool]:
@@ -117,10 +117,6 @@ def _lacking(one: Trajectory, bank: Sequence[Tool], seed: int) -> list[Tool]:
     others = [tool for tool in ({t.name: t for t in (*bank, *one.tools)}).values() if tool.name not in called]
     text = " ".join([one.query, *(f"{t.name} {t.description}" for t in one.tools if t.name in called)])
     return near(text, others, int(rng.integers(OFFERED[0], OFFERED[1] + 1)), rng=rng)
-
-
-def _offer(instructions: str, offered: Sequence[Tool], how: str) -> Turn:
-    return system(Trajectory("-", "-", "-", tuple(offered), answer="-", instructions=instructions), how)
 
 
 def _rng(seed: int, id: str) -> np.random.Generator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +57,15 @@ def tool_list(tools: Iterable[Tool]) -> str:
     return "\n".join(lines)
 
 
+def offer(tools: Sequence[Tool], how: str, instructions: str = "") -> Turn:
+    """Make a system turn: the task's own instructions, the tools on offer, and how to reply."""
+    offered = f"You can use these tools:\n{tool_list(tools)}" if tools else ""
+    return say("system", "\n\n".join(part for part in (instructions, offered, how) if part))
+
+
 def system(trajectory: Trajectory, how: str) -> Turn:
-    """Make the system turn: the task's own instructions, the tools on offer, and how to reply."""
-    offered = f"You can use these tools:\n{tool_list(trajectory.tools)}" if trajectory.tools else ""
-    return say("system", "\n\n".join(part for part in (trajectory.instructions, offered, how) if part))
+    """Make a trajectory's system turn."""
+    return offer(trajectory.tools, how, trajectory.instructions)
 
 
 def argument_spans(arguments: Mapping[str, Any]) -> tuple[Span, ...]:

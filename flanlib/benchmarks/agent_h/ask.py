@@ -32,10 +32,10 @@ from flanlib.benchmarks.agent_h.samples import PLAIN as IN_WORDS
 from flanlib.benchmarks.intention import Intention
 from flanlib.benchmarks.steps import is_name
 from flanlib.dialects import DIALECTS
-from flanlib.dialects.common import system
+from flanlib.dialects.common import offer
 from flanlib.dialects.elicit import ACTION
 from flanlib.lab import talk, tasks
-from flanlib.records import Trajectory, Turn, say
+from flanlib.records import Turn, say
 
 Plans = Callable[[str], bool]
 COLUMNS = ("id", "level", "cell", "variety", "truth", "kind", "tool", "form", "value", "reply", "followed")
@@ -75,9 +75,7 @@ def prompt(sample: Sample, protocol: str) -> tuple[Turn, ...]:
     """Write a sample as the turns that a model tuned on a protocol is given."""
     user = say("user", sample.query)
     if sample.tools:
-        told = Trajectory(sample.id, sample.source, sample.query, sample.tools, answer="-",
-                          instructions=sample.instructions)  # fmt: skip
-        return system(told, DIALECTS[protocol].HOW), user
+        return offer(sample.tools, DIALECTS[protocol].HOW, sample.instructions), user
     return (say("system", sample.instructions), user) if sample.instructions else (user,)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from flanlib.benchmarks.agent_h.formats import FORMATS
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, FORMAT, PLAIN, Sample
 from flanlib.lab import talk, tasks
+from flanlib.negatives import OFFERED
 from flanlib.records import Conversation, FlanError, Tool, Trajectory
 from flanlib.tally import Tally
 from flanlib.wording import near
@@ -26,7 +27,6 @@ IRRELEVANT, MISSING = "near misses beside an ordinary question", "the right tool
 FAMILIES = ("reading", "defining", "rewriting", "chatting", "styling", "planning")
 """Of the lab's talk: those whose answers cannot look like the name of a tool, and whose questions have a split: sums
 are the same everywhere."""
-_OFFERED = (3, 6)
 _SHARES = {"format": 1 / 3, **dict.fromkeys(CELLS, 1 / 6)}
 
 
@@ -156,7 +156,7 @@ def _action(one: Request, cell: str, truth: str, variety: str = "") -> dict:
 
 def _beside(one: Request, bank: Sequence[Tool], rng: np.random.Generator) -> Request:
     """Offer the tools whose words come nearest to an ordinary question."""
-    n = int(rng.integers(_OFFERED[0], _OFFERED[1] + 1))
+    n = int(rng.integers(OFFERED[0], OFFERED[1] + 1))
     return one._replace(tools=tuple(near(f"{one.instructions} {one.query}", bank, n, rng=rng)))
 
 
