@@ -17,9 +17,9 @@ from flanlib.templates import render
 from flanlib.tokens import encode_all, load_tokenizer
 
 TINY = pretrain.Recipe(vocabulary=600, width=64, layers=3, head=16, tokens_per_step=1024,
-                       stages=(pretrain.Stage(0, 12, 256, True, False, 0.02),
-                               pretrain.Stage(60, 4, 256, True, False, 0.02),
-                               pretrain.Stage(40, 2, 512, False, True, 0.01)))
+                       stages=(pretrain.Stage(0, 12, 256, 1.0, 0.0, 0.02),
+                               pretrain.Stage(60, 4, 256, 1.0, 0.0, 0.02),
+                               pretrain.Stage(40, 2, 512, 0.4, 0.5, 0.01)))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_stage_that_is_done_is_not_trained_again(tmp_path, monkeypatch, few):
 def test_in_the_first_stage_everything_but_first_tokens_and_padding_is_a_target():
     tokenizer = load_tokenizer(LAB_BASE)
     drawn = talk.conversations(30, rng=np.random.default_rng(0))
-    for row in pretrain.rows(drawn, tokenizer, row_tokens=256, every=True, tally=Tally("t")):
+    for row in pretrain.rows(drawn, tokenizer, row_tokens=256, every=1.0, tally=Tally("t")):
         end = sum(row.lengths)
         assert np.all((row.kinds[:end] == pretrain.GENERAL) == (row.positions[:end] > 0))
         assert np.all(row.kinds[end:] == KINDS.index("context"))

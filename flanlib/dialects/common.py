@@ -42,13 +42,17 @@ class Answer:
 def tool_list(tools: Iterable[Tool]) -> str:
     """List tools in plain words, a line each and one more per parameter.
 
+    What a tool does comes before what it is called: a reader from left to right, such as a small model, then meets the
+    name knowing what it stands for.
+
     >>> print(tool_list([Tool("find_town", "Find a town.", {"properties": {"name": {"type": "string"}}})]))
-    - find_town: Find a town.
+    - Find a town: find_town
       name (string, optional)
     """
     lines = []
     for tool in tools:
-        lines.append(f"- {tool.name}: {tool.description}" if tool.description else f"- {tool.name}")
+        does = tool.description.strip().removesuffix(".")
+        lines.append(f"- {does}: {tool.name}" if does else f"- {tool.name}")
         for name, schema in tool.properties.items():
             schema = schema if isinstance(schema, Mapping) else {}
             kind = str(schema.get("type", "any")) + ("" if name in tool.required else ", optional")

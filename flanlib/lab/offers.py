@@ -291,11 +291,11 @@ def some_request(d: Draw) -> tuple[str, dict[str, Any]]:
 def offers(d: Draw, n: int) -> list[Offer]:
     """Draw n different offers of one sort; near neighbours share the deed or the thing, so both must be read."""
     at, rows = d.random(), []
-    if at < 0.35:
+    if at < 0.25:
         for words, does, needs in d.some(_table("topics", d.split), n):
             need, details = request(d, d.one(needs))
             rows.append((words, d.fill(does), need, details))
-    elif at < 0.6:
+    elif at < 0.45:
         table = _table("services", d.split)
         many = n <= len(table) and d.chance(0.7)
         kinds = d.some(table, n) if many else [d.one(table)] * n

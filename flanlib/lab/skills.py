@@ -15,6 +15,8 @@ from flanlib.lab.words import Draw, an, join, plural, upper_first
 from flanlib.records import to_json
 
 Talk = tuple[str, list[tuple[str, str]]]
+# Exchanges a conversation has at most. Many about one text: what is asked of a text is worth more than the text.
+MOST = 8
 NTH = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 
 
@@ -23,7 +25,7 @@ def reading(d: Draw) -> Talk:
     n = d.number(1, 4)
     told = entities(d, n, d.number(2, 4 if n < 3 else 2))
     text, brief = story(d, *told), d.chance(0.5)
-    pairs = list(dict(question_on(d, *told, brief) for _ in range(d.one((1, 1, 2, 2, 3, 4)))).items())
+    pairs = list(dict(question_on(d, *told, brief) for _ in range(d.one((1, 2, 3, 4, 5, 6)))).items())
     hint = d.fill("[Answer briefly.|Just the answer, please.|Keep the answers short.|Short answers only.]" if brief else
                   "[|||Answer in a sentence.|Please answer in full sentences.]")
     if d.chance(0.25):
@@ -51,21 +53,22 @@ def choosing(d: Draw) -> Talk:
                                                    "counter",
                                                   "office", "assistant", "robot"))
     base, with_details = d.chance(0.5), d.chance(0.35)
-    form = d.one(("- {n}: {d}.", "* {n}: {d}", "{n}: {d}.", "{n} - {d}", "{i}. {n}: {d}.", "- {n} ({d})")
-                 if base else ("- {n} {d}.", "{n}: {d}.", "- {n}: {d}", "- `{n}` {d}.", "{i}. {n} {d}."))
+    # Mostly what it does comes before what it is called, as in a list of tools.
+    form = d.one(("- {D}: {n}", "- {D}: {n}", "* {D}: {n}", "{D}: {n}", "{D} - {n}", "{i}. {D}: {n}", "- {D} ({n})",
+                  "- {n}: {D}." if base else "- {n} {d}."))
     tails = (" Needs: {}.", " It needs: {}.", " (needs: {})", " [{}]", "\n  needs {}", "\n  {}", "\n  {}")
     tail = d.one(tails) if with_details else ""
     if tail.startswith((" N", " I")) and form[-1] not in ".)":
         form += "."
     told = {o.name: o.does if base else third(o.does) for o in made}
-    lines = [form.format(n=o.name, d=upper_first(told[o.name]) if base else told[o.name],
-                         i=i) + _needs(o, tail) for i, o in enumerate(made, 1)]
+    lines = [form.format(n=o.name, d=told[o.name], D=upper_first(told[o.name]), i=i) + _needs(o, tail)
+             for i, o in enumerate(made, 1)]
     head = d.fill("[These are the|Here are the|You may ask these|There are {n}|The available|We have {n}] {p}:",
                   p=plural(what), n=len(made))
     listing, style, pairs = head + "\n" + "\n".join(lines), d.number(0, 2), []
-    for _ in range(d.one((1, 1, 2, 2, 3))):
-        pairs += _choice(d, made, told, what, base, style, with_details)
-    pairs = list(dict(pairs).items())[:4]
+    for _ in range(d.one((1, 2, 3, 4, 5, 6))):
+        exchange = _choice(d, made, told, what, base, style, with_details)
+        pairs += exchange if exchange[0] not in pairs else []
     if d.chance(0.4):
         return listing, pairs
     first = f"{listing}\n\n{pairs[0][0]}" if d.chance(0.7) else f"{pairs[0][0]}\n\n{listing}"
@@ -111,10 +114,15 @@ def _choice(d: Draw, made: list[Offer], told: dict[str, str], what: str, base: b
         other = d.one([o for o in made if o is not one])
         return [(d.fill("{a} [After that:|Then:|Next:] {b} [Which two?|Name the two {p} in order.]", a=one.need,
                         b=other.need, p=plural(what)), f"{one.name}, then {other.name}")]
-    if at < 0.66 and one.details:
+    if at < 0.72 and one.details:
         if d.chance(0.4):
             ask = d.fill("[Which one, and with what|Whom do I ask, and what do I give]?")
             return [(f"{one.need} {ask}", f"{one.name}, with {join(f'{k} {v}' for k, v in one.details.items())}.")]
+        if d.chance(0.6):
+            each = d.one(("[And the|What is the|Which] {k}?", "[And|So] what do I [say for|put under|write for] {k}?",
+                          "[{K}|`{k}`]?", "What about [the |]{k}?"))
+            return [(f"{one.need} {ask}", answer),
+                    *((d.fill(each, k=k, K=upper_first(k)), str(v)) for k, v in d.shuffled(one.details.items()))]
         ask_details = d.fill("[What do I tell it?|And what does it need from me?|Which details do I give?]")
         return [(f"{one.need} {ask}", answer), (ask_details, "\n".join(f"{k}: {v}" for k, v in one.details.items()))]
     return [(f"{one.need} {ask}", answer)]
@@ -130,9 +138,9 @@ def extracting(d: Draw) -> Talk:
     """Take values out of a request, one after the other, or write them down under labels."""
     text, values = some_request(d)
     values = {slot: v[1:-1] if isinstance(v, str) and v[0] == '"' else v for slot, v in values.items()}
-    given = d.shuffled(values)[:d.number(1, 4)]
+    given = d.shuffled(values)[:d.number(2, 5)]
     lead = d.fill("[||Request: |Someone writes: |Take this request: |A customer says: |I got this: ]") + text
-    if len(given) > 1 and d.chance(0.5):
+    if len(given) > 1 and d.chance(0.35):
         labels = {s: d.one(SLOTS[s][2].split()) if d.chance(0.5) else s for s in given}
         keys = ", ".join(labels.values()) if len(set(labels.values())) == len(labels) else ", ".join(given)
         data = dict(zip(keys.split(", "), (values[s] for s in given), strict=True))
@@ -166,7 +174,7 @@ def numeric(value: Any) -> Any:
 
 def copying(d: Draw) -> Talk:
     """Repeat, pick, spell and count strings that nobody has seen."""
-    return "", [_copy(d) for _ in range(d.one((1, 1, 2, 3)))]
+    return "", [_copy(d) for _ in range(d.one((1, 2, 3, 4, 5)))]
 
 
 def _copy(d: Draw) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 
 from flanlib.lab.families import entities, state
-from flanlib.lab.skills import Talk, choosing, copying, extracting, labelling, reading
+from flanlib.lab.skills import MOST, Talk, choosing, copying, extracting, labelling, reading
 from flanlib.lab.words import DAYS, Draw, Split, an, plural, reserve, upper_first
 from flanlib.records import Conversation, FlanError, clip, say
 
@@ -104,7 +104,7 @@ I have {a2} {m}. | [What is|May I ask] the name of your {m}?
 
 def counting(d: Draw) -> Talk:
     """Add, subtract and compare small numbers."""
-    return "", [_sum(d) for _ in range(d.one((1, 2, 2, 3)))]
+    return "", [_sum(d) for _ in range(d.one((1, 2, 3, 4)))]
 
 
 def _sum(d: Draw) -> tuple[str, str]:
@@ -288,15 +288,15 @@ def stream(*, rng: np.random.Generator, split: Split = "train",
     while True:
         count += 1
         system, pairs = _draw(d, names, edges)
-        if len(pairs) < 3 and d.chance(0.12):
+        if len(pairs) < 3 and d.chance(0.3):
             more_system, more = _draw(d, names, edges)
             if not more_system:
-                pairs = pairs + more[:4 - len(pairs)]
+                pairs = pairs + more
         if d.chance(0.25):
             persona = d.fill(_PERSONAS, n=d.name(), t=d.town())
             system = f"{persona}\n{system}" if system else persona
         turns = [say("system", system)] if system else []
-        for user, reply in pairs[:4]:
+        for user, reply in pairs[:MOST]:
             turns += say("user", user), say("assistant", reply, "general", trained=True)
         yield Conversation(f"talk-{split}-{count:06d}", "talk", tuple(turns))
 
