@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,9 @@ from flanlib.model import device
 from flanlib.packing import Row, pack
 from flanlib.records import KINDS, FlanError
 from flanlib.tokens import CONTEXT, Example
+
+Beside: TypeAlias = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
+"""One more loss, of a batch that the model has just read."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,10 @@ def token_losses(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> t
 class KindTrainer(Trainer):
     """A Trainer that sums nats, tokens and bytes of the trained tokens by kind."""
 
-    def __init__(self, *args: Any, heldout: Mapping[str, Sequence[Row]], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, heldout: Mapping[str, Sequence[Row]], speak: float = 1.0,
+                 beside: Beside | None = None, **kwargs: Any) -> None:  # fmt: skip
         super().__init__(*args, data_collator=collate, **kwargs)
-        self.heldout = heldout
+        self.heldout, self.speak, self.beside = heldout, speak, beside
         self.model_accepts_loss_kwargs = True  # count the trained tokens of the whole step, not of one pass
         self._sums = torch.zeros(len(KINDS), 3, dtype=torch.float64)
 
@@ -117,6 +121,8 @@ class KindTrainer(Trainer):
         loss = nats.sum() / (num_items_in_batch if num_items_in_batch is not None else max(len(nats), 1))
         # Gradients are averaged over processes, and the count is already over all of them.
         loss = loss * self.accelerator.num_processes
+        if self.beside:
+            loss = self.speak * loss + self.beside(inputs) / self.args.gradient_accumulation_steps
         return (loss, {}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -189,10 +195,12 @@ class Share(TrainerCallback):
 
 def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder: Path, *, label: str = "train",
         heldout: Mapping[str, Sequence[Row]] | None = None, optimizer: torch.optim.Optimizer | None = None,
-        tell: Callable[[float], None] | None = None) -> pd.DataFrame:  # fmt: skip
+        tell: Callable[[float], None] | None = None, speak: float = 1.0,
+        beside: Beside | None = None) -> pd.DataFrame:  # fmt: skip
     """Train for one pass over packed rows and return the losses by kind.
 
     ``optimizer`` replaces AdamW; the schedule then scales the rates of its groups. ``tell`` replaces the progress bar.
+    Where there is one more loss ``beside`` the usual one, that one weighs ``speak``.
 
     Interrupted at any point, the next call with the same arguments goes on from the last whole checkpoint
     in ``folder`` to the same losses. Returns a tidy frame: step, trained_tokens (so far), split (``train`` or a
@@ -216,7 +224,7 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
     by_document(model)
     trainer = KindTrainer(model=model, args=arguments, train_dataset=list(rows), heldout=heldout or {},
                           eval_dataset=[], callbacks=[Share(tell) if tell else Progress(label)],
-                          optimizers=(optimizer, None))  # fmt: skip
+                          optimizers=(optimizer, None), speak=speak, beside=beside)  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=_last_whole(folder))
     if schedule.measures:

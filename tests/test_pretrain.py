@@ -11,15 +11,19 @@ from flanlib.dialects import render_all
 from flanlib.lab import talk, tasks
 from flanlib.packing import pack
 from flanlib.presets import LAB_BASE
+from flanlib.pretrain.drills import Marks
 from flanlib.records import KINDS
 from flanlib.tally import Tally
 from flanlib.templates import render
 from flanlib.tokens import encode_all, load_tokenizer
 
 TINY = pretrain.Recipe(vocabulary=600, width=64, layers=3, head=16, tokens_per_step=1024,
-                       stages=(pretrain.Stage(0, 12, 256, 1.0, 0.0, 0.02),
-                               pretrain.Stage(60, 4, 256, 1.0, 0.0, 0.02),
+                       stages=(pretrain.Stage(20, 12, 512, 0.0, 0.0, 0.02, speak=0.0),
+                               pretrain.Stage(60, 4, 512, 1.0, 0.0, 0.02),
                                pretrain.Stage(40, 2, 512, 0.4, 0.5, 0.01)))
+
+
+MARKS = Marks([2], [3], [4], [5], [6], [7])
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def test_a_base_is_trained_whole_and_the_same_again(tmp_path, monkeypatch, few):
         folder = pretrain.train_base(TINY, tmp_path / name / "base")
         found.append({p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"})
         told = json.loads((folder / "manifest.json").read_text())
-        assert [stage["conversations"] for stage in told["config"]["stages"]] == [0, 60, 40]
+        assert [stage["conversations"] for stage in told["config"]["stages"]] == [20, 60, 40]
         assert told["heldout_nats_per_token"] < np.log(600)
     assert found[0] == found[1]
     assert {"model.safetensors", "config.json", "tokenizer.json", "losses.csv"} <= set(found[0])
@@ -61,8 +65,8 @@ def test_in_the_first_stage_everything_but_first_tokens_and_padding_is_a_target(
         assert np.all(row.kinds[end:] == KINDS.index("context"))
 
 
-def test_what_a_drill_asks_for_has_stood_in_it_before_after_the_same_token():
-    for drill in pretrain.drills(50, 256, 2048, rng=np.random.default_rng(0)):
+def test_what_a_drill_of_copying_asks_for_has_stood_in_it_before_after_the_same_token():
+    for drill in pretrain.drills(50, 256, 2048, marks=MARKS, rng=np.random.default_rng(0))[::2]:
         ids, targets = drill.ids.tolist(), np.flatnonzero(drill.kinds == pretrain.GENERAL)
         seen = set()
         for i, pair in enumerate(pairwise(ids), 1):
@@ -71,6 +75,18 @@ def test_what_a_drill_asks_for_has_stood_in_it_before_after_the_same_token():
         assert len(drill) == 256
         assert 0.2 < len(targets) / 256 < 0.8
         assert min(ids) >= 2, "padding and end are no tokens to copy"
+
+
+def test_what_a_drill_of_looking_up_asks_for_stands_behind_a_colon():
+    for drill in pretrain.drills(50, 512, 2048, marks=MARKS, rng=np.random.default_rng(0))[1::2]:
+        ids, target = drill.ids.tolist(), (drill.kinds == pretrain.GENERAL).tolist()
+        told = " ".join(map(str, ids))
+        begins = [i for i in range(1, 512) if target[i] and not target[i - 1]]
+        assert begins
+        for i in begins:
+            end = next(j for j in range(i, 513) if j == 512 or not target[j])
+            if end < 512:  # the last one may be cut
+                assert " 3 " + " ".join(map(str, ids[i : end - 1])) + " " in told
 
 
 def test_a_run_cut_off_with_both_optimisers_goes_on_to_the_same_weights(tmp_path, monkeypatch, few):

@@ -44,6 +44,11 @@ _ASK = ("[Which one would you use? Just the name.|Name the right {w}.|Give only 
         "[Which {w} fits, and why?|Which one, and why?|Which {w} should I ask? Say why.]")
 _TELL = ("{name}", "The task is to {does}. {name} can do that.", "{name}, because it can {does}.")
 _TELL_THIRD = ("{name}", "You need {w} that {does}. That is {name}.", "{name}, because it {does}.")
+_LITERAL = "[I want to|I have to|We need to|My task is to|Somebody should|I need someone to|It is time to] {does}."
+_STEP = "[What kind of {w} is needed here?|What do I need?|What would help here?|What should be done?|How do I start?]"
+_WHICH = "[Then which one|So which one|And which is that|Its name|Which {w} does that|And its name|Which is it]?"
+_EACH = ("[And the|What is the|Which] {k}?", "[And|So] what do I [say for|put under|write for] {k}?",
+         "[{K}|`{k}`]?", "What about [the |]{k}?")
 _NONE = ("None of them.", "None of them can do that.", "None of them fits.")
 
 
@@ -66,7 +71,7 @@ def choosing(d: Draw) -> Talk:
     head = d.fill("[These are the|Here are the|You may ask these|There are {n}|The available|We have {n}] {p}:",
                   p=plural(what), n=len(made))
     listing, style, pairs = head + "\n" + "\n".join(lines), d.number(0, 2), []
-    for _ in range(d.one((1, 2, 3, 4, 5, 6))):
+    for _ in range(d.one((2, 3, 4, 5, 6))):
         exchange = _choice(d, made, told, what, base, style, with_details)
         pairs += exchange if exchange[0] not in pairs else []
     if d.chance(0.4):
@@ -88,6 +93,8 @@ def _choice(d: Draw, made: list[Offer], told: dict[str, str], what: str, base: b
     """Draw an exchange, or two that belong together, about a list of offers."""
     one, at = d.one(made), d.random()
     does, ask = told[one.name], d.fill(_ASK[style], w=what)
+    # Half of the needs say what is to be done in the words of the list: matching words comes before meaning.
+    need = d.fill(one.need if d.chance(0.5) else _LITERAL, does=one.does)
     answer = d.fill((_TELL if base else _TELL_THIRD)[style], name=one.name, does=does, w=an(what))
     absent = d.one(offers(d, 3)) if at < 0.16 else one
     if at < 0.16 and not any(_alike(absent.does, o.does) for o in made):
@@ -106,26 +113,27 @@ def _choice(d: Draw, made: list[Offer], told: dict[str, str], what: str, base: b
     if at < 0.36 and with_details and one.details:
         return [(d.fill("What does {n} need[ to know|]?", n=one.name),
                  f"It needs {join(f'the {x}' for x in one.details)}.")]
-    if at < 0.44:
-        return [(f"{one.need} {d.fill('[What kind of {w} is needed|What do I need|What would help] here?', w=what)}",
-                 f"{upper_first(an(what))} that {'can ' + does if base else does}."),
-                (d.fill("[Then which one|So which one|And which is that|Its name]?"), one.name)]
-    if at < 0.50 and len(made) > 1:
+    if at < 0.56:  # first what is needed, in the words of the list; then which one, and with what
+        about = "[{a} that can {d}.|First I would {d}.|The next step is to {d}.|Somebody has to {d}.|To answer, I {d}.]"
+        details = d.shuffled(one.details.items())[: d.number(0, 3)] if need == one.need else []
+        return [(f"{need} {d.fill(_STEP, w=what)}", d.fill(about, a=upper_first(an(what)), d=one.does)),
+                (d.fill(_WHICH, w=what), one.name), *((d.fill(d.one(_EACH), k=k, K=upper_first(k)), str(v))
+                                                      for k, v in details)]
+    if at < 0.60 and len(made) > 1:
         other = d.one([o for o in made if o is not one])
-        return [(d.fill("{a} [After that:|Then:|Next:] {b} [Which two?|Name the two {p} in order.]", a=one.need,
+        return [(d.fill("{a} [After that:|Then:|Next:] {b} [Which two?|Name the two {p} in order.]", a=need,
                         b=other.need, p=plural(what)), f"{one.name}, then {other.name}")]
     if at < 0.72 and one.details:
         if d.chance(0.4):
             ask = d.fill("[Which one, and with what|Whom do I ask, and what do I give]?")
             return [(f"{one.need} {ask}", f"{one.name}, with {join(f'{k} {v}' for k, v in one.details.items())}.")]
         if d.chance(0.6):
-            each = d.one(("[And the|What is the|Which] {k}?", "[And|So] what do I [say for|put under|write for] {k}?",
-                          "[{K}|`{k}`]?", "What about [the |]{k}?"))
+            each = d.one(_EACH)
             return [(f"{one.need} {ask}", answer),
                     *((d.fill(each, k=k, K=upper_first(k)), str(v)) for k, v in d.shuffled(one.details.items()))]
         ask_details = d.fill("[What do I tell it?|And what does it need from me?|Which details do I give?]")
         return [(f"{one.need} {ask}", answer), (ask_details, "\n".join(f"{k}: {v}" for k, v in one.details.items()))]
-    return [(f"{one.need} {ask}", answer)]
+    return [(f"{need} {ask}", answer)]
 
 
 def _alike(a: str, b: str) -> bool:
