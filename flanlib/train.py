@@ -43,9 +43,6 @@ class Schedule:
     """Logged points over the run."""
     measures: int = 2
     """Held-out measurements over the run, its start and end included; 0 for none."""
-    weight_decay: float = 0.0
-    second_moment: float = 0.999
-    """Adam's beta 2: lower for short trainings from nothing."""
     warmup: float = 0.05
     """Share of the steps that warm up."""
 
@@ -214,7 +211,7 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
         per_device_eval_batch_size=schedule.rows_per_pass,
         gradient_accumulation_steps=max(1, schedule.rows_per_step // schedule.rows_per_pass),
         learning_rate=schedule.rate, lr_scheduler_type="cosine", warmup_steps=schedule.warmup,
-        weight_decay=schedule.weight_decay, adam_beta2=schedule.second_moment, max_grad_norm=1.0, bf16=True,
+        max_grad_norm=1.0, bf16=True,
         use_cpu=device().type == "cpu",
         logging_steps=per_log, save_steps=per_measure, save_total_limit=2, seed=schedule.seed,
         eval_strategy="steps" if schedule.measures else "no", eval_steps=per_measure,
