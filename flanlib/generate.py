@@ -15,6 +15,7 @@ import torch
 from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
+from transformers.cache_utils import DynamicLayer
 
 from flanlib.benchmarks import Prompt
 from flanlib.model import device, load
@@ -145,6 +146,7 @@ def _batch(model: Any, tokenizer: PreTrainedTokenizerBase, ids: list[list[int]],
     Unlike ``model.generate`` it reads what prompts of one head share only once, and lets finished rows go.
     """
     past = DynamicCache(config=model.config)
+    past.layers = [_Roomy() if type(layer) is DynamicLayer else layer for layer in past.layers]
 
     def read(fed: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return the next token's logits, (rows, tokens). Padding may stand anywhere: places count what is not."""
@@ -183,6 +185,36 @@ def _batch(model: Any, tokenizer: PreTrainedTokenizerBase, ids: list[list[int]],
             fed, mask = fed[kept], mask[kept]
             rows = [row for row in rows if row in going]
     return new
+
+
+class _Roomy(DynamicLayer):
+    """A layer of the cache with room for more tokens: the usual one copies its whole past for every new token."""
+
+    ROOM = 64
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any,
+               **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Add the new states in place and return all, (rows, heads, tokens, width) each."""
+        had = self.get_seq_length()
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.rooms = None
+        stop = had + key_states.shape[-2]
+        if self.rooms is None or stop > self.rooms[0].shape[-2]:
+            self.rooms = tuple(new.new_empty(*new.shape[:2], stop + self.ROOM, new.shape[-1])
+                               for new in (key_states, value_states))  # fmt: skip
+            if had:
+                for room, past in zip(self.rooms, (self.keys, self.values), strict=True):
+                    room[:, :, :had] = past
+        for room, new in zip(self.rooms, (key_states, value_states), strict=True):
+            room[:, :, had:stop] = new
+        self.keys, self.values = (room[:, :, :stop] for room in self.rooms)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep some rows; the room is made anew when the next token comes."""
+        super().batch_select_indices(indices)
+        self.rooms = None
 
 
 def _padded(rows: Sequence[list[int]], pad: int, where: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
