@@ -17,8 +17,7 @@ from flanlib import runs, store
 from flanlib.balance import APPENDIX, balance
 from flanlib.benchmarks import general
 from flanlib.benchmarks.agent_h import build
-from flanlib.benchmarks.agent_h.ask import lab_plans
-from flanlib.benchmarks.intention import Intention, lab_intention
+from flanlib.benchmarks.intention import Intention, lab_intention, lab_plans
 from flanlib.dialects import DIALECTS, render_all
 from flanlib.generate import Decoding
 from flanlib.lab import talk, tasks

@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from scipy.special import expit
 
-from flanlib.lab import tasks
+from flanlib.lab import talk, tasks
 from flanlib.lab.tasks import Task
 from flanlib.records import Tool, Trajectory
 from flanlib.wording import shared, words
@@ -114,8 +114,22 @@ def mentions(text: str, value: str) -> int:
 @cache
 def lab_intention() -> Intention:
     """Return the intentions of the lab's thoughts, learnt from a thousand training tasks, a fifth of them unserved."""
-    shapes = (*tasks.SHAPES, *[tasks.UNSERVED] * (len(tasks.SHAPES) // 4))
-    return Intention.of(tasks.trajectories(1000, rng=np.random.default_rng(0), shapes=shapes))
+    return Intention.of(_lab_tasks(tasks.UNSERVED))
+
+
+@cache
+def lab_plans() -> Intention:
+    """Return what tells plans in the lab (``plans``): learnt from training thoughts, answers and general talk."""
+    solved = _lab_tasks(tasks.UNSERVED, tasks.BARE)
+    said = [turn.text for c in talk.conversations(1500, rng=np.random.default_rng(0)) for turn in c.turns
+            if turn.role == "assistant"]  # fmt: skip
+    return Intention.of(solved, plain=[*(t.answer for t in solved if t.answer), *said])
+
+
+def _lab_tasks(*unserved: str) -> list[Trajectory]:
+    """Draw a thousand training tasks, of every shape and a good share of each unserved one."""
+    shapes = (*tasks.SHAPES, *unserved * (len(tasks.SHAPES) // 4))
+    return tasks.trajectories(1000, rng=np.random.default_rng(0), shapes=shapes)
 
 
 def audit(items: Sequence[Task | Trajectory], intention: Intention, *, rng: np.random.Generator) -> pd.DataFrame:

@@ -9,7 +9,6 @@ plan back); in the other protocols a plan without a call counts as announced.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -29,12 +28,10 @@ from flanlib.benchmarks.agent_h.replies import (
 )
 from flanlib.benchmarks.agent_h.samples import CALL, FORMAT, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import PLAIN as IN_WORDS
-from flanlib.benchmarks.intention import Intention
 from flanlib.benchmarks.steps import is_name
 from flanlib.dialects import DIALECTS
 from flanlib.dialects.common import offer
 from flanlib.dialects.elicit import ACTION
-from flanlib.lab import talk, tasks
 from flanlib.records import Turn, say
 
 Plans = Callable[[str], bool]
@@ -86,16 +83,6 @@ def right(sample: Sample, told: Reading, reply: str) -> bool:
     if sample.level == FORMAT:
         return fits(reply, sample.truth) and (sample.truth == REACT or not told.agent)
     return told.kind == PLAIN if sample.truth == IN_WORDS else False
-
-
-@cache
-def lab_plans() -> Intention:
-    """Return what tells plans in the lab (``plans``): learnt from training thoughts, answers and general talk."""
-    shapes = (*tasks.SHAPES, *[tasks.UNSERVED, tasks.BARE] * (len(tasks.SHAPES) // 4))
-    solved = tasks.trajectories(1000, rng=np.random.default_rng(0), shapes=shapes)
-    said = [turn.text for c in talk.conversations(1500, rng=np.random.default_rng(0)) for turn in c.turns
-            if turn.role == "assistant"]  # fmt: skip
-    return Intention.of(solved, plain=[*(t.answer for t in solved if t.answer), *said])
 
 
 def _follow(sample: Sample, turns: Sequence[Turn], reply: str) -> Prompt:
