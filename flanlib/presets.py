@@ -45,6 +45,10 @@ class Preset:
     lora_rank: int
     measures: int
     """How often a run stops to measure held-out loss, its start and end included."""
+    optimizer: str = "adamw_torch_fused"
+    """As transformers names it."""
+    checkpointing: bool = False
+    """Whether the backward pass computes activations again, for far less memory."""
 
 
 LAB = Preset(
@@ -56,14 +60,15 @@ PRESETS = {
     "smoke": replace(LAB, name="smoke", model="random", seeds=(0, 1), trajectories=12, heldout=6, trained_tokens=2_000,
                      rows_per_step=2, rows_per_pass=2, lora_rank=4, measures=2),
     "lab": LAB,
-    # 24 GB: NF4, LoRA on all linear layers, one row per pass; the paper's peak rate is for full fine-tuning.
+    # 24 GB: NF4, LoRA on all linear layers, a paged 8-bit optimizer; the paper's peak rate is for full fine-tuning.
     "consumer": Preset(name="consumer", model="meta-llama/Llama-2-7b-chat-hf", template="llama2_chat", seeds=(0,),
                        trajectories=24_703, heldout=500, trained_tokens=18_100_000, row_tokens=4096, rows_per_step=32,
-                       rows_per_pass=1, learning_rate=2e-4, lora_rank=64, measures=10),
+                       rows_per_pass=2, learning_rate=2e-4, lora_rank=64, measures=10,
+                       optimizer="paged_adamw_8bit", checkpointing=True),
     # Appendix A and B: 8,192 tokens, batches of 32, 2e-5.
     "paper": Preset(name="paper", model="meta-llama/Llama-2-7b-hf", template="agent_flan", seeds=(0,),
                     trajectories=24_703, heldout=500, trained_tokens=18_100_000, row_tokens=8192, rows_per_step=32,
-                    rows_per_pass=1, learning_rate=2e-5, lora_rank=64, measures=10),
+                    rows_per_pass=1, learning_rate=2e-5, lora_rank=64, measures=10, checkpointing=True),
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from flanlib import jobs, store
+from flanlib.loss import measure
 from flanlib.model import RANDOM, add_lora, load, load_adapter
 from flanlib.packing import fill, pack
 from flanlib.presets import LAB_BASE, Preset
@@ -23,7 +24,7 @@ from flanlib.records import Conversation
 from flanlib.tally import Tally
 from flanlib.templates import get_template
 from flanlib.tokens import CONTEXT, Example, encode_all, load_tokenizer
-from flanlib.train import Schedule, draw, fit, measure
+from flanlib.train import Schedule, draw, fit
 
 # Raise it when training or measuring changes what comes out; a reworded comment costs nobody a rerun.
 VERSION = 2
@@ -119,7 +120,8 @@ class _Job(jobs.Job):
         self.budget = {"rows": arm.rows} if arm.rows else {"trained_tokens": arm.tokens or preset.trained_tokens}
         self.schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
                                  rate=preset.learning_rate, seed=seed,
-                                 measures=preset.measures if held else 0)  # fmt: skip
+                                 measures=preset.measures if held else 0,
+                                 optimizer=preset.optimizer, checkpointing=preset.checkpointing)  # fmt: skip
         config = {"version": VERSION, "data": _digest(rows), "heldout": _digest(held), **reads(preset),
                   "schedule": asdict(self.schedule), **self.budget,
                   "row_tokens": preset.row_tokens, "lora_rank": preset.lora_rank}  # fmt: skip

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,10 +23,11 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from flanlib.attention import by_document
+from flanlib.loss import by_kind, collate, token_losses
 from flanlib.model import device
-from flanlib.packing import Row, pack
+from flanlib.packing import Row
 from flanlib.records import KINDS, FlanError
-from flanlib.tokens import CONTEXT, Example
+from flanlib.tokens import Example
 
 Beside: TypeAlias = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
 """One more loss, of a batch that the model has just read."""
@@ -45,6 +47,10 @@ class Schedule:
     """Held-out measurements over the run, its start and end included; 0 for none."""
     warmup: float = 0.05
     """Share of the steps that warm up."""
+    optimizer: str = "adamw_torch_fused"
+    """What transformers calls it, for example ``paged_adamw_8bit``."""
+    checkpointing: bool = False
+    """Whether activations are computed again in the backward pass: a third more work, far less memory."""
 
 
 def draw(examples: Sequence[Example], trained_tokens: int | None = None, *, rows: int | None = None,
@@ -69,38 +75,6 @@ def draw(examples: Sequence[Example], trained_tokens: int | None = None, *, rows
     return drawn
 
 
-def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """Put the conversations of packed rows side by side, without the padding.
-
-    There is no attention mask on purpose: an all-ones one would join the neighbours.
-    Returns input_ids, position_ids, labels (-100 where untrained), kinds and bytes, each (1, tokens).
-    """
-
-    def joined(name: str) -> torch.Tensor:
-        return torch.from_numpy(np.concatenate([getattr(row, name)[: sum(row.lengths)] for row in rows]))[None]
-
-    ids, kinds = joined("ids").long(), joined("kinds").long()
-    return {
-        "input_ids": ids,
-        "position_ids": joined("positions").long(),
-        "labels": torch.where(kinds == CONTEXT, -100, ids),
-        "kinds": kinds,
-        "bytes": joined("bytes").float(),
-    }
-
-
-def token_losses(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Run a forward pass and return (nats of each trained token, its place among the next tokens).
-
-    Only what comes before a trained token is projected to the vocabulary.
-    """
-    target = batch["labels"][0, 1:]
-    where = torch.nonzero(target != -100).squeeze(1)
-    logits = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False,
-                   logits_to_keep=where[None]).logits[0].float()  # fmt: skip
-    return torch.nn.functional.cross_entropy(logits, target[where], reduction="none"), where
-
-
 class KindTrainer(Trainer):
     """A Trainer that sums nats, tokens and bytes of the trained tokens by kind."""
 
@@ -113,8 +87,9 @@ class KindTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return the mean nats per trained token of the whole step (every pass adds its share)."""
-        nats, where = token_losses(model, inputs)
-        self._sums += _by_kind(nats.detach(), where, inputs)
+        with self.accelerator.autocast():
+            nats = token_losses(model, inputs)
+        self._sums = self._sums.to(nats.device) + by_kind(nats.detach(), inputs)
         loss = nats.sum() / (num_items_in_batch if num_items_in_batch is not None else max(len(nats), 1))
         # Gradients are averaged over processes, and the count is already over all of them.
         loss = loss * self.accelerator.num_processes
@@ -142,8 +117,8 @@ class KindTrainer(Trainer):
             for i in range(0, len(rows), self.args.per_device_eval_batch_size):
                 batch = self._prepare_inputs(collate(rows[i : i + self.args.per_device_eval_batch_size]))
                 with self.accelerator.autocast():
-                    nats, where = token_losses(self.model, batch)
-                sums += _by_kind(nats, where, batch)
+                    nats = token_losses(self.model, batch)
+                sums += by_kind(nats, batch).cpu()
             logs[name] = _listed(sums)
         self.model.train()
         self.log(logs)
@@ -200,35 +175,74 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
     Where there is one more loss ``beside`` the usual one, that one weighs ``speak``.
 
     Interrupted at any point, the next call with the same arguments goes on from the last whole checkpoint
-    in ``folder`` to the same losses. Returns a tidy frame: step, trained_tokens (so far), split (``train`` or a
-    name of ``heldout``), kind, nats, tokens, bytes (sums over what the row covers).
+    in ``folder`` to the same losses. Where the device's memory is too small for the rows of a pass, a pass gets half
+    of them, with as many rows in a step, and a warning says so. Raises FlanError if one row does not fit.
+    Returns a tidy frame: step, trained_tokens (so far), split (``train`` or a name of ``heldout``), kind, nats,
+    tokens, bytes (sums over what the row covers).
     """
-    steps = math.ceil(len(rows) / schedule.rows_per_step)
-    per_log = max(1, round(steps / schedule.logs))
-    per_measure = per_log * max(1, round(steps / max(schedule.measures - 1, 1) / per_log))
-    arguments = TrainingArguments(
-        output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=schedule.rows_per_pass,
-        per_device_eval_batch_size=schedule.rows_per_pass,
-        gradient_accumulation_steps=max(1, schedule.rows_per_step // schedule.rows_per_pass),
-        learning_rate=schedule.rate, lr_scheduler_type="cosine", warmup_steps=schedule.warmup,
-        max_grad_norm=1.0, bf16=True,
-        use_cpu=device().type == "cpu",
-        logging_steps=per_log, save_steps=per_measure, save_total_limit=2, seed=schedule.seed,
-        eval_strategy="steps" if schedule.measures else "no", eval_steps=per_measure,
-        eval_on_start=schedule.measures > 0, remove_unused_columns=False, disable_tqdm=True, report_to="none",
-        dataloader_pin_memory=device().type == "cuda", log_level="error",
-    )  # fmt: skip
     by_document(model)
-    trainer = KindTrainer(model=model, args=arguments, train_dataset=list(rows), heldout=heldout or {},
-                          eval_dataset=[], callbacks=[Share(tell) if tell else Progress(label)],
-                          optimizers=(optimizer, None), speak=speak, beside=beside)  # fmt: skip
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_whole(folder))
+    fresh = {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
+    while True:
+        trainer = KindTrainer(model=model, args=_arguments(schedule, len(rows), folder), train_dataset=list(rows),
+                              heldout=heldout or {}, eval_dataset=[], optimizers=(optimizer, None),
+                              callbacks=[Share(tell) if tell else Progress(label)], speak=speak,
+                              beside=beside)  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        try:
+            trainer.train(resume_from_checkpoint=_last_whole(folder))
+            break
+        except torch.OutOfMemoryError as error:
+            if optimizer:  # it has moved on, and can't be wound back
+                raise
+            schedule = _smaller(schedule, len(rows[0].ids), error)
+        del trainer  # what the failed pass held goes with it, now that the error is over
+        _wind_back(model, fresh)
     if schedule.measures:
         trainer.evaluate()
     for checkpoint in folder.glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
     return losses(trainer.state.log_history)
+
+
+def _arguments(schedule: Schedule, rows: int, folder: Path) -> TrainingArguments:
+    steps = math.ceil(rows / schedule.rows_per_step)
+    per_log = max(1, round(steps / schedule.logs))
+    per_measure = per_log * max(1, round(steps / max(schedule.measures - 1, 1) / per_log))
+    return TrainingArguments(
+        output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=schedule.rows_per_pass,
+        per_device_eval_batch_size=schedule.rows_per_pass,
+        gradient_accumulation_steps=max(1, schedule.rows_per_step // schedule.rows_per_pass),
+        learning_rate=schedule.rate, lr_scheduler_type="cosine", warmup_steps=schedule.warmup,
+        optim=schedule.optimizer, gradient_checkpointing=schedule.checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if schedule.checkpointing else None,
+        max_grad_norm=1.0, bf16=True, use_cpu=device().type == "cpu",
+        logging_steps=per_log, save_steps=per_measure, save_total_limit=2, seed=schedule.seed,
+        eval_strategy="steps" if schedule.measures else "no", eval_steps=per_measure,
+        eval_on_start=schedule.measures > 0, remove_unused_columns=False, disable_tqdm=True, report_to="none",
+        dataloader_pin_memory=device().type == "cuda", log_level="error",
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _wind_back(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    for name, p in model.named_parameters():
+        p.grad = None
+        if name in weights:
+            p.copy_(weights[name])
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _smaller(schedule: Schedule, row_tokens: int, error: Exception) -> Schedule:
+    """Halve the rows of a pass, or say what else would help."""
+    if schedule.rows_per_pass == 1:
+        raise FlanError("training", found=f"one row of {row_tokens} tokens does not fit into memory",
+                        expected="memory for a row", remedy="Lower row_tokens or lora_rank, switch checkpointing on, "
+                        "take an 8-bit optimizer, or name a smaller model.") from error  # fmt: skip
+    half = replace(schedule, rows_per_pass=schedule.rows_per_pass // 2)
+    warnings.warn(f"Out of memory with {schedule.rows_per_pass} rows a pass: going on with {half.rows_per_pass}, "
+                  f"and as many rows in a step.", stacklevel=3)  # fmt: skip
+    return half
 
 
 def losses(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -241,44 +255,6 @@ def losses(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
                   for split, sums in splits.items()
                   for kind, (nats, tokens, size) in zip(KINDS, sums, strict=True) if tokens]  # fmt: skip
     return pd.DataFrame(found, columns=["step", "trained_tokens", "split", "kind", "nats", "tokens", "bytes"])
-
-
-@torch.no_grad()
-def measure(model: torch.nn.Module, examples: Sequence[Example], *, tokens_per_pass: int = 16_384,
-            label: str | None = "measure") -> pd.DataFrame:  # fmt: skip
-    """Measure the loss of every example by itself, without training; a label of None draws no progress bar.
-
-    Returns a tidy frame, a row per example and kind: id, kind, nats, tokens, bytes (sums over the example).
-    """
-    was_training = model.training
-    model.eval()
-    where, found = next(model.parameters()).device, {}
-    order = sorted(range(len(examples)), key=lambda i: (len(examples[i]), i))
-    with tqdm(total=len(order), desc=label, unit="row", leave=False, disable=label is None) as bar:
-        while order:
-            chosen = [order.pop() for _ in range(min(len(order), max(1, tokens_per_pass // len(examples[order[-1]]))))]
-            rows = [pack([examples[i]], row_tokens=len(examples[i]), pad_id=0)[0] for i in chosen]
-            batch = {k: v.to(where) for k, v in collate(rows).items()}
-            with torch.autocast(where.type, torch.bfloat16):
-                nats, places = token_losses(model, batch)
-            ends = torch.tensor([len(examples[i]) for i in chosen], device=where).cumsum(0)
-            whose = torch.searchsorted(ends, places + 1, right=True)
-            for j, i in enumerate(chosen):
-                found[i] = _by_kind(nats[whose == j], places[whose == j], batch)
-            bar.update(len(chosen))
-    model.train(was_training)
-    return pd.DataFrame(
-        [(examples[i].id, kind, *(float(x) for x in found[i][k]))
-         for i in range(len(examples)) for k, kind in enumerate(KINDS) if found[i][k, 1]],
-        columns=["id", "kind", "nats", "tokens", "bytes"],
-    ).astype({"tokens": int, "bytes": int})  # fmt: skip
-
-
-def _by_kind(nats: torch.Tensor, where: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Sum nats, tokens and bytes of trained tokens by kind, (kinds, 3), on the CPU in float64."""
-    kinds, size = (batch[name][0, 1:][where] for name in ("kinds", "bytes"))
-    each = torch.stack([nats, torch.ones_like(nats), size], 1).double().cpu()
-    return torch.zeros(len(KINDS), 3, dtype=torch.float64).index_add_(0, kinds.cpu(), each)
 
 
 def _listed(sums: torch.Tensor) -> list[list[float]]:

@@ -19,7 +19,7 @@ LAYERS = {
     "tokens": ("templates", "tokens", "packing"),
     "lab": ("lab", "material"),
     "benchmarks": ("benchmarks", "scores"),
-    "torch": ("attention", "lora", "model", "train", "generate", "measure", "pretrain", "jobs", "runs",
+    "torch": ("attention", "lora", "model", "loss", "train", "generate", "pretrain", "jobs", "runs",
               "trials", "arms"),
     "output": ("claims", "analysis", "figures", "show"),
     "run": ("run",),

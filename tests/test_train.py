@@ -1,15 +1,19 @@
 """The trainer: packing changes nothing, interruption changes nothing, evaluation changes nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from flanlib import train
+from flanlib import loss, train
+from flanlib.loss import collate, measure, token_losses
 from flanlib.model import add_lora, keep_layout, llama, load
 from flanlib.packing import pack
 from flanlib.records import KINDS, FlanError
-from flanlib.tokens import Example
-from flanlib.train import Schedule, collate, draw, fit, measure, token_losses
+from flanlib.tokens import CONTEXT, Example
+from flanlib.train import Schedule, draw, fit
 
 VOCAB = 96
 SCHEDULE = Schedule(rows_per_step=2, rows_per_pass=2, rate=1e-2, seed=3, logs=100, measures=3)
@@ -21,10 +25,10 @@ def examples(n, seed=0, longest=30):
     made = []
     for i in range(n):
         size = int(rng.integers(4, longest))
-        kinds = np.full(size, train.CONTEXT)
+        kinds = np.full(size, CONTEXT)
         first = int(rng.integers(1, size - 1))
         kinds[first:] = rng.integers(0, 4, size - first)
-        made.append(Example(f"e{i}", rng.integers(2, VOCAB, size), kinds, np.where(kinds == train.CONTEXT, 0, 3)))
+        made.append(Example(f"e{i}", rng.integers(2, VOCAB, size), kinds, np.where(kinds == CONTEXT, 0, 3)))
     return made
 
 
@@ -45,7 +49,7 @@ def gradients(model):
 def backward(model, rows):
     model.zero_grad()
     with torch.autocast("cpu", torch.bfloat16):
-        nats, _ = token_losses(model, collate(rows))
+        nats = token_losses(model, collate(rows))
     nats.sum().backward()
     return float(nats.detach().sum()), gradients(model)
 
@@ -54,11 +58,11 @@ def test_packed_and_unpacked_losses_and_gradients_agree(dense):
     rows = examples(12)
     packed = pack(rows, row_tokens=64, pad_id=0)
     assert len(packed) < len(rows)
-    together = token_losses(dense, collate(packed))[0].sum()
+    together = token_losses(dense, collate(packed)).sum()
     together.backward()
     grads = gradients(dense)
     dense.zero_grad()
-    alone = sum(token_losses(dense, collate(pack([row], row_tokens=len(row), pad_id=0)))[0].sum() for row in rows)
+    alone = sum(token_losses(dense, collate(pack([row], row_tokens=len(row), pad_id=0))).sum() for row in rows)
     alone.backward()
     assert float(together.detach()) == pytest.approx(float(alone.detach()), rel=1e-6)
     for name, grad in gradients(dense).items():
@@ -136,7 +140,7 @@ def run(folder, schedule=SCHEDULE, **kwargs):
 def test_every_logged_step_has_nats_tokens_and_bytes_by_kind(tmp_path):
     told = run(tmp_path)
     trained = told[told["split"] == "train"]
-    assert trained["tokens"].sum() == sum(int((row.kinds != train.CONTEXT).sum()) for row in examples(90))
+    assert trained["tokens"].sum() == sum(int((row.kinds != CONTEXT).sum()) for row in examples(90))
     assert trained["bytes"].sum() == sum(int(row.bytes.sum()) for row in examples(90))
     assert trained["trained_tokens"].max() == trained["tokens"].sum()
     assert set(trained["kind"]) == set(KINDS[:4])
@@ -150,9 +154,59 @@ def test_every_logged_step_has_nats_tokens_and_bytes_by_kind(tmp_path):
 
 def test_accumulating_passes_gives_the_losses_of_one_pass(tmp_path):
     whole = run(tmp_path / "a")
-    passes = run(tmp_path / "b", Schedule(**{**vars(SCHEDULE), "rows_per_pass": 1}))
+    passes = run(tmp_path / "b", replace(SCHEDULE, rows_per_pass=1))
     assert passes["nats"].to_numpy() == pytest.approx(whole["nats"].to_numpy(), rel=0.02)
     assert passes["tokens"].tolist() == whole["tokens"].tolist()
+
+
+def test_many_trained_tokens_are_projected_in_slices_to_the_same_losses_and_gradients(dense, monkeypatch):
+    batch = collate(pack(examples(12), row_tokens=64, pad_id=0))
+    found = []
+    for size in (10_000, 7):
+        monkeypatch.setattr(loss, "SLICE", size)
+        dense.zero_grad()
+        nats = token_losses(dense, batch)
+        nats.sum().backward()
+        found.append((nats.detach(), gradients(dense)))
+    assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
+    for name, grad in found[0][1].items():
+        assert torch.allclose(grad, found[1][1][name], atol=1e-5 * float(grad.abs().max()) + 1e-7), name
+
+
+def test_a_model_that_caps_its_logits_is_not_sliced(monkeypatch):
+    shape = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+             "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}  # fmt: skip
+    config = Gemma2Config(**shape, final_logit_softcapping=0.01, attn_implementation="eager")
+    capped, batch = Gemma2ForCausalLM(config).eval(), collate(pack(examples(3), row_tokens=64, pad_id=0))
+    with torch.no_grad():
+        whole = token_losses(capped, batch)
+        monkeypatch.setattr(loss, "SLICE", 7)
+        assert torch.equal(token_losses(capped, batch), whole)
+
+
+def test_computing_activations_again_changes_no_loss(tmp_path):
+    kept, again = run(tmp_path / "a"), run(tmp_path / "b", replace(SCHEDULE, checkpointing=True))
+    assert again["nats"].to_numpy() == pytest.approx(kept["nats"].to_numpy(), rel=1e-5)
+
+
+@pytest.mark.parametrize("step", [0, 8])
+def test_out_of_memory_a_pass_gets_half_the_rows_and_a_step_as_many(tmp_path, monkeypatch, step):
+    whole, real, passes = run(tmp_path / "whole"), loss.token_losses, []
+
+    def small(model, batch):
+        passes.extend([batch["input_ids"].shape[1]] * model.training)
+        if model.training and len(passes) > step and passes[-1] > 64:
+            raise torch.OutOfMemoryError("too many tokens")
+        return real(model, batch)
+
+    monkeypatch.setattr(train, "token_losses", small)
+    with pytest.warns(UserWarning, match="2 rows a pass: going on with 1"):
+        told = run(tmp_path / "small")
+    assert told["tokens"].tolist() == whole["tokens"].tolist()
+    assert told["nats"].to_numpy() == pytest.approx(whole["nats"].to_numpy(), rel=0.02)
+    monkeypatch.setattr(train, "token_losses", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("too many")))
+    with pytest.raises(FlanError, match="row_tokens"):
+        run(tmp_path / "none", replace(SCHEDULE, rows_per_pass=1, measures=0))
 
 
 class Killed(Exception):
@@ -193,9 +247,9 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path, monkeypatch):
 
 def test_drawing_stops_within_one_example_of_the_budget_and_repeats_evenly():
     rows = examples(10)
-    trained = [int((row.kinds != train.CONTEXT).sum()) for row in rows]
+    trained = [int((row.kinds != CONTEXT).sum()) for row in rows]
     drawn = draw(rows, 3 * sum(trained) // 2, seed=0)
-    total = sum(int((row.kinds != train.CONTEXT).sum()) for row in drawn)
+    total = sum(int((row.kinds != CONTEXT).sum()) for row in drawn)
     assert 0 <= total - 3 * sum(trained) // 2 < max(trained)
     counts = [sum(row is one for one in drawn) for row in rows]
     assert set(counts) <= {1, 2}
@@ -204,7 +258,7 @@ def test_drawing_stops_within_one_example_of_the_budget_and_repeats_evenly():
 
 
 def test_nothing_to_train_on_is_said():
-    context = Example("e", [2, 3], [train.CONTEXT] * 2, [0, 0])
+    context = Example("e", [2, 3], [CONTEXT] * 2, [0, 0])
     with pytest.raises(FlanError, match="no trained token in 1 examples"):
         draw([context], 10, seed=0)
 
