@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,22 @@ warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", categor
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+)
 
 from flanlib import lora, store
 from flanlib.attention import by_document
 from flanlib.records import FlanError
 
 RANDOM = "random"
+OPEN = "Qwen/Qwen3-8B"
+"""A model that anybody may load, for those who have no access to the default."""
 
 
 def device() -> torch.device:
@@ -61,15 +71,29 @@ def load(name: str, *, vocab: int | None = None) -> Any:
         return load(str(store.cached("random", {"vocab": vocab}, lambda folder: tiny().save_pretrained(folder))))
     nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                              bnb_4bit_compute_dtype=torch.bfloat16)  # fmt: skip
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            name, quantization_config=nf4, dtype=torch.float32 if device().type == "cpu" else torch.bfloat16,
-            device_map={"": device().type if device().type == "cpu" else torch.cuda.current_device()},
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise FlanError(f"model {name}", found=str(error).split("\n")[0][:200], expected="a causal LM",
-                        remedy="Give a local folder, or the hub name of a model you have access to.") from error
+    cpu = device().type == "cpu"
+    model = _found(name, partial(
+        AutoModelForCausalLM.from_pretrained, quantization_config=nf4, dtype=torch.float32 if cpu else torch.bfloat16,
+        device_map={"": "cpu" if cpu else torch.cuda.current_device()}))  # fmt: skip
     return by_document(keep_layout(model))
+
+
+def configuration(name: str) -> PreTrainedConfig:
+    """Return the configuration of a model. Raises FlanError as :func:`load` does."""
+    return _found(name, AutoConfig.from_pretrained)
+
+
+def _found(name: str, get: Callable[[str], Any]) -> Any:
+    try:
+        return get(name)
+    except (OSError, ValueError) as error:
+        gated = "gated" in str(error) or "401" in str(error) or "403" in str(error)
+        remedy = "Give a local folder, or the hub name of a model you have access to."
+        if gated:
+            remedy = (f"Accept its licence at https://huggingface.co/{name} and log in (hf auth login), or name an "
+                      f"open model, such as {OPEN}, with the template own.")  # fmt: skip
+        raise FlanError(f"model {name}", found=str(error).split("\n")[0][:200], expected="a causal LM",
+                        remedy=remedy) from error  # fmt: skip
 
 
 def keep_layout(model: torch.nn.Module) -> torch.nn.Module:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flanlib import jobs, store
+from flanlib import jobs, memory, store
 from flanlib.loss import measure
 from flanlib.model import RANDOM, add_lora, load, load_adapter
 from flanlib.packing import fill, pack
@@ -98,8 +98,10 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally) -> dict[str, li
 
     A run draws examples in shuffled passes up to its budget and goes over them once. A folder holds the adapter,
     ``losses.csv`` (by step, split and kind) and, of held-out texts, ``rows.csv`` (by id and kind, at the end).
+    On a GPU it first prints what memory a run will take; raises FlanError if that is more than there is.
     """
     found: dict[str, list[_Job]] = {}
+    memory.tell(preset)
     for label, arm in arms.items():
         rows, held = examples(arm.train, preset, tally), examples(arm.heldout, preset, Tally("held out"))
         if arm.rows:  # a conversation with nothing trained counts as a row all the same

@@ -19,10 +19,10 @@ LAYERS = {
     "tokens": ("templates", "tokens", "packing"),
     "lab": ("lab", "material"),
     "benchmarks": ("benchmarks", "scores"),
-    "torch": ("attention", "lora", "model", "loss", "train", "generate", "pretrain", "jobs", "runs",
+    "torch": ("attention", "lora", "model", "loss", "memory", "train", "generate", "pretrain", "jobs", "runs",
               "trials", "arms"),
     "output": ("claims", "analysis", "figures", "show"),
-    "run": ("run",),
+    "run": ("run", "bench"),
 }
 RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,96 @@
+"""What a training run will take: memory by part, told before it starts.
+
+The parts are those of QLoRA (2305.14314): 4-bit weights that stay, LoRA weights with their gradients and moments, and
+what the backward pass needs. They are counted from the model's configuration, without loading a weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import torch
+from transformers import AutoModelForCausalLM
+
+from flanlib.loss import SLICE
+from flanlib.model import RANDOM, configuration
+from flanlib.presets import Preset
+from flanlib.records import FlanError
+
+# Bits of a 4-bit weight: 4, a byte for each 64 of them, and four bytes for each 256 of those (double quantisation).
+NF4 = 4 + 8 / 64 + 32 / (64 * 256)
+WORKSPACE = 600_000_000
+"""Bytes of a CUDA context with its libraries' workspaces."""
+MOMENTS = {"adamw_8bit": 2.04, "paged_adamw_8bit": 2.04}
+"""Bytes of an optimizer's state for each trained weight; AdamW in fp32 has 8."""
+HEADROOM = 0.95
+"""Share of the free memory that a plan may take: an allocator loses some to its blocks."""
+
+
+def plan(preset: Preset, *, cuda: bool = True) -> pd.Series:
+    """Return the bytes that tuning a preset's model takes at the busiest moment of a step, by part.
+
+    Of a decoder like Llama's; ``cuda`` also means bfloat16 for what is not quantised, which is fp32 on a CPU.
+    Raises FlanError where there is no model of that name.
+    """
+    config = configuration(preset.model)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    text, head = config.get_text_config(), model.get_output_embeddings()
+    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    quantised, largest = sum(m.weight.numel() for m in linear), max(m.weight.numel() for m in linear)
+    lora = sum(preset.lora_rank * (m.in_features + m.out_features) for m in linear)
+    wide, inner = (2 if cuda else 4), max(max(m.in_features, m.out_features) for m in linear)
+    tokens, layers = preset.rows_per_pass * preset.row_tokens, text.num_hidden_layers
+    stream = tokens * text.hidden_size * wide
+    # Counted by hooks on what a layer saves (flanlib.lora, flanlib.attention); a test counts again.
+    layer = tokens * ((16 + 2 * wide) * text.hidden_size + 8 * inner + 2 * preset.lora_rank * len(linear) // layers)
+    kept = stream * layers + layer if preset.checkpointing else layer * layers
+    parts = {
+        "4-bit weights": quantised * NF4 / 8,
+        "other weights": (sum(p.numel() for p in model.parameters()) - quantised) * wide,
+        "LoRA weights": lora * 4,
+        "LoRA gradients": lora * 4,
+        "optimizer": lora * MOMENTS.get(preset.optimizer, 8),
+        "activations": kept,
+        "one layer's work": 2 * 2 * largest + 3 * 2 * tokens * inner,  # a weight dequantised and joined; gradients
+        "logits": 10 * min(SLICE, tokens) * text.vocab_size + 2 * stream,
+        "context and workspaces": WORKSPACE if cuda else 0,
+    }
+    return pd.Series({part: round(size) for part, size in parts.items()}, name="bytes")
+
+
+def longest(preset: Preset, room: float, *, cuda: bool = True) -> int:
+    """Return the longest row, in tokens, that fits into ``room`` bytes, one row a pass; 0 if not even a token does."""
+    one, two = (plan(replace(preset, rows_per_pass=1, row_tokens=SLICE * n), cuda=cuda).sum() for n in (1, 2))
+    per_token = (two - one) / SLICE  # from a slice on, a plan grows in proportion
+    return max(0, int(SLICE + (room - one) / per_token)) if room >= one else 0
+
+
+def check(preset: Preset, room: float, *, cuda: bool = True) -> pd.Series:
+    """Return the plan of a run that fits into ``room`` bytes.
+
+    Raises FlanError if it does not, with what would help; a pass of several rows is counted as one row, since
+    :func:`flanlib.train.fit` makes passes smaller by itself.
+    """
+    parts = plan(replace(preset, rows_per_pass=1), cuda=cuda)
+    if parts.sum() <= HEADROOM * room:
+        return parts
+    knobs = ["checkpointing"] * (not preset.checkpointing) + ["paged_adamw_8bit"] * (preset.optimizer not in MOMENTS)
+    most = longest(preset, HEADROOM * room, cuda=cuda)
+    advice = f"row_tokens of at most {most:,}" if most else "a smaller model, or several GPUs"
+    raise FlanError(f"memory for {preset.model}", found=f"{room / 1e9:.1f} GB free",
+                    expected=f"{parts.sum() / 1e9:.1f} GB, most of it {parts.idxmax()} ({parts.max() / 1e9:.1f} GB)",
+                    remedy=f"Try {', '.join([*knobs, advice, f'a lora_rank below {preset.lora_rank}'])}.")  # fmt: skip
+
+
+def tell(preset: Preset) -> None:
+    """Print what tuning a preset's model will take of this machine's GPU, part by part; nothing without a GPU.
+
+    Raises FlanError if it will not fit, before anything is loaded.
+    """
+    if not torch.cuda.is_available() or preset.model == RANDOM:
+        return
+    parts = check(preset, torch.cuda.mem_get_info()[0])
+    print(f"{preset.model} takes about {parts.sum() / 1e9:.1f} GB: "
+          + ", ".join(f"{part} {size / 1e9:.1f}" for part, size in parts.items() if size > 5e7))  # fmt: skip

@@ -1,0 +1,109 @@
+"""The memory plan: its parts against what a model really keeps, and a refusal before anything is loaded."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import LlamaConfig
+
+from flanlib.memory import check, longest, plan
+from flanlib.model import add_lora, llama, load
+from flanlib.presets import PRESETS
+from flanlib.records import FlanError
+
+CONSUMER = PRESETS["consumer"]
+SMALL = replace(CONSUMER, lora_rank=8, rows_per_pass=1, row_tokens=320, optimizer="adamw_torch_fused")
+
+
+@pytest.fixture
+def llama_2(tmp_path):
+    """The configuration of Llama-2-7B; the preset that trains it as the memory notes of QLoRA count it."""
+    LlamaConfig().save_pretrained(tmp_path)  # its defaults are those of Llama-2-7B
+    return replace(CONSUMER, model=str(tmp_path), rows_per_pass=1)
+
+
+def test_llama_2_7b_has_the_parts_that_were_worked_out_by_hand(llama_2):
+    parts = plan(llama_2) / 1e9
+    # 6.476e9 weights in linear layers at 4.127 bits; 159.9e6 LoRA weights; 262.4e6 others, in bfloat16.
+    assert parts["4-bit weights"] == pytest.approx(3.341, abs=0.002)
+    assert parts["LoRA weights"] == pytest.approx(0.640, abs=0.001)
+    assert parts["optimizer"] == pytest.approx(0.326, abs=0.001)
+    assert parts["other weights"] == pytest.approx(0.525, abs=0.001)
+    # 32 layers' inputs of 4,096 tokens x 4,096 x 2 bytes are 1.074 GB; one live layer is 0.7 GB.
+    assert parts["activations"] == pytest.approx(1.774, abs=0.01)
+    assert 8 < parts.sum() < 9.5
+
+
+def test_a_run_that_does_not_fit_is_refused_with_the_knobs_to_turn(llama_2):
+    assert check(llama_2, 24e9).sum() < 10e9
+    with pytest.raises(FlanError, match=r"checkpointing, paged_adamw_8bit, row_tokens of at most [\d,]+") as error:
+        check(replace(llama_2, checkpointing=False, optimizer="adamw_torch_fused"), 24e9)
+    assert "activations" in str(error.value)
+    with pytest.raises(FlanError, match="smaller model"):
+        check(llama_2, 4e9)
+
+
+def test_the_longest_row_is_the_longest_that_fits(llama_2):
+    most = longest(llama_2, 24e9)
+    assert plan(replace(llama_2, row_tokens=most)).sum() <= 24e9 < plan(replace(llama_2, row_tokens=most + 64)).sum()
+    assert longest(llama_2, 1e9) == 0
+
+
+@pytest.mark.parametrize(("width", "layers", "rank"), [(64, 2, 4), (128, 3, 16)])
+def test_the_planned_activations_are_the_bytes_that_a_model_saves(tmp_path, width, layers, rank):
+    llama(96, width=width, layers=layers, head=32).save_pretrained(tmp_path)
+    preset = replace(SMALL, model=str(tmp_path), lora_rank=rank, checkpointing=False)
+    model = add_lora(load(preset.model), rank=rank, seed=0)
+
+    def saved(tokens):
+        own, found = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
+
+        def keep(x):
+            found[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes(), x
+            return x
+
+        ids = torch.randint(0, 96, (1, tokens))
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.autocast("cpu", torch.bfloat16):
+            read = {"position_ids": torch.arange(tokens)[None], "use_cache": False}
+            model(input_ids=ids, logits_to_keep=1, **read)
+        return sum(size for at, (size, _) in found.items() if at not in own)
+
+    planned = (plan(replace(preset, row_tokens=t), cuda=False)["activations"] for t in (320, 64))
+    more = next(planned) - next(planned)
+    assert saved(320) - saved(64) == pytest.approx(more, rel=0.1)
+
+
+MEASURE = """
+import resource, sys, torch
+from flanlib.loss import token_losses
+from flanlib.model import add_lora, load
+torch.set_num_threads(2)
+model = add_lora(load(sys.argv[1]), rank=8, seed=0)
+tokens = int(sys.argv[2])
+ids = torch.randint(0, 512, (1, tokens))
+batch = {"input_ids": ids, "position_ids": torch.arange(tokens)[None], "labels": ids,
+         "trained": torch.arange(tokens - 1)[None]}
+def step(n):
+    cut = {"input_ids": ids[:, :n], "position_ids": batch["position_ids"][:, :n], "labels": ids[:, :n],
+           "trained": batch["trained"][:, : n - 1]}
+    with torch.autocast("cpu", torch.bfloat16):
+        token_losses(model, cut).sum().backward()
+step(64)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+step(tokens)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_step_takes_the_memory_that_was_planned_within_a_tenth(tmp_path):
+    llama(512, width=512, layers=6, head=64).save_pretrained(tmp_path)
+    tokens = 6144
+    told = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path), str(tokens)], capture_output=True, text=True,
+                          env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"})  # fmt: skip
+    assert told.returncode == 0, told.stderr[-2000:]
+    preset = replace(SMALL, model=str(tmp_path), checkpointing=False, row_tokens=tokens)
+    parts = plan(preset, cuda=False) - plan(replace(preset, row_tokens=64), cuda=False)
+    assert int(told.stdout) * 1024 == pytest.approx(parts.sum(), rel=0.1)
