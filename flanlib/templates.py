@@ -7,6 +7,7 @@ mark (``end``); everything else is context. :func:`prompt` gives the text that :
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -144,6 +145,28 @@ class OwnTemplate:
                 end = at + len(kept)
                 return Place(start, at, end, end + len(self.end), content.find(kept))
         raise _unfit(where, ALTERED, clip(content))
+
+
+def jinja(template: Template) -> str:
+    """Write a template in the language of tokenizers' chat templates, with replies marked as generated.
+
+    >>> jinja(LLAMA2_CHAT).split("{% if add_generation_prompt %}")[1]
+    '{% endif %}'
+    """
+    said, first = "{{ m.content }}", ""
+
+    def text(words: str) -> str:
+        return f"{{{{ {json.dumps(words)} }}}}" if words else ""
+
+    system, user = (text(before) + said + text(after) for before, after in (template.system, template.user))
+    if template.fold_system:
+        first = ("{% elif m.role == 'user' and loop.index0 == 1 and messages[0].role == 'system' %}" + said
+                 + text(template.user[1]))  # fmt: skip
+    reply = "{% generation %}" + text(template.lead) + said + text(template.end) + "{% endgeneration %}"
+    return (text(template.begin) + "{% for m in messages %}{% if m.role == 'system' %}" + system + first
+            + "{% elif m.role == 'user' %}" + user + "{% else %}" + text(template.open) + reply + text(template.close)
+            + "{% endif %}{% endfor %}"
+            + "{% if add_generation_prompt %}" + text(template.open) + "{% endif %}")  # fmt: skip
 
 
 AnyTemplate: TypeAlias = Template | OwnTemplate

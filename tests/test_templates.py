@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from flanlib.records import Conversation, FlanError, Turn, say, spans
-from flanlib.templates import AGENT_FLAN, LLAMA2_CHAT, TEMPLATES, get_template, own_template, prompt, render
+from flanlib.templates import AGENT_FLAN, LLAMA2_CHAT, TEMPLATES, get_template, jinja, own_template, prompt, render
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -151,6 +152,18 @@ def conversations(draw):
         trained = draw(st.booleans()) and any(span.kind != "context" for span in pieces)
         turns += [say("user", draw(texts)), Turn("assistant", pieces, trained)]
     return chat(*turns)
+
+
+@settings(max_examples=60, deadline=None)
+@given(conversations(), st.sampled_from(sorted(TEMPLATES)), st.booleans())
+def test_a_template_written_for_tokenizers_gives_the_same_text(conversation, name, reply):
+    template, turns = TEMPLATES[name], conversation.turns
+    messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+    text, marked = render_jinja_template([messages], chat_template=jinja(template), add_generation_prompt=reply,
+                                         return_assistant_tokens_mask=True)  # fmt: skip
+    assert text[0] == template.text(turns, "here", reply=reply)
+    said = [template.lead + turn.text + template.end for turn in turns if turn.role == "assistant"]
+    assert [text[0][start:stop] for start, stop in marked[0]] == said
 
 
 @settings(max_examples=60, deadline=None)
