@@ -1,9 +1,10 @@
 # make figures [ONLY=00,01] [DATA=path] [PRESET=smoke]   run the notebooks and draw every figure
 # make test | lint | base | clean                        tests | style | train the lab's base model | remove what is rebuilt
+# make bench                                             speed beside other tools, into figures/bench.csv
 # Everything runs in .venv, made on first use; PYTHON=path picks the interpreter that makes it.
 
 .DEFAULT_GOAL := figures
-.PHONY: figures test lint base clean
+.PHONY: figures test lint base bench clean
 .SILENT:
 
 BIN := .venv/bin
@@ -29,6 +30,11 @@ lint: $(INSTALLED)
 base: $(INSTALLED)
 	echo "make: training the lab's base model"
 	$(BIN)/python -m flanlib.pretrain
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e ".[bench]"
+	echo "make: measuring speed beside other tools"
+	$(BIN)/python -m flanlib.bench
 
 # data/runs stays: it holds hours of training, and is found again by content.
 clean:

@@ -5,6 +5,7 @@ colour alone. ``low`` and ``high`` are the bounds of 95 % intervals, or the rang
 Scores come as 0 to 1 and are drawn as points of 100, which is how the paper prints them.
 """
 
+from flanlib.figures.bench import peers
 from flanlib.figures.hallucination import cells, dose, reply_kinds, two_measures
 from flanlib.figures.learning import base_training, content_by_form, learning_speeds, loss_by_kind, speeds
 from flanlib.figures.scores import report_card, scores_by_form, table2, worth
@@ -13,6 +14,6 @@ from flanlib.figures.texts import distance, kind_shares
 
 __all__ = [
     "BANNER", "FORMS", "FORM_NAMES", "STYLE", "Look", "base_training", "cells", "content_by_form", "distance", "dose",
-    "form_name", "kind_shares", "learning_speeds", "loss_by_kind", "reply_kinds", "report_card", "save",
+    "form_name", "kind_shares", "learning_speeds", "loss_by_kind", "peers", "reply_kinds", "report_card", "save",
     "scores_by_form", "speeds", "table2", "two_measures", "worth",
 ]  # fmt: skip

@@ -1,0 +1,52 @@
+"""From conversations to packed rows with a label for every token, beside TRL's own preparation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+from trl import SFTConfig, SFTTrainer
+
+from flanlib.bench import Contest
+from flanlib.bench.training import peer_model
+from flanlib.packing import pack
+from flanlib.records import Conversation
+from flanlib.tally import Tally
+from flanlib.tokens import encode_all
+
+
+def contest(model: str, tokenizer: Any, template: Any, conversations: Sequence[Conversation], *,
+            row_tokens: int) -> Contest:  # fmt: skip
+    """Set up a corpus. TRL's rows know only trained or not; ours also know the kind of every token."""
+    side = (tokenizer, template, conversations, row_tokens)
+    return Contest("labelled, packed corpus", "conversations / s", len(conversations), partial(ours, *side),
+                   {"TRL's preparation": partial(trl, model, *side)})  # fmt: skip
+
+
+def ours(tokenizer: Any, template: Any, conversations: Sequence[Conversation], row_tokens: int,
+         folder: Path) -> Callable:  # fmt: skip
+    """Prepare rows as the notebooks do."""
+
+    def work() -> list:
+        examples = encode_all(conversations, tokenizer, template, max_tokens=row_tokens, tally=Tally("bench"))
+        return pack(examples, row_tokens=row_tokens, pad_id=tokenizer.pad_token_id)
+
+    return work
+
+
+def trl(model: str, tokenizer: Any, template: Any, conversations: Sequence[Conversation], row_tokens: int,
+        folder: Path) -> Callable:  # fmt: skip
+    """Prepare rows as SFTTrainer does: template, assistant mask, labels, packing."""
+    rows = [{"messages": [{"role": turn.role, "content": turn.text} for turn in one.turns]} for one in conversations]
+    data, loaded = datasets.Dataset.from_list(rows), peer_model(model)
+    settings = SFTConfig(output_dir=str(folder), assistant_only_loss=True, packing=True, max_length=row_tokens,
+                         use_cpu=True, report_to="none", shuffle_dataset=False)  # fmt: skip
+
+    def work() -> Any:
+        datasets.disable_caching()
+        return SFTTrainer(loaded, args=settings, train_dataset=data, processing_class=tokenizer).train_dataset
+
+    return work
