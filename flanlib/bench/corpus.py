@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from flanlib.bench.training import peer_model
 from flanlib.packing import pack
 from flanlib.records import Conversation
 from flanlib.tally import Tally
+from flanlib.templates import jinja
 from flanlib.tokens import encode_all
 
 
@@ -41,12 +43,13 @@ def trl(model: str, tokenizer: Any, template: Any, conversations: Sequence[Conve
         folder: Path) -> Callable:  # fmt: skip
     """Prepare rows as SFTTrainer does: template, assistant mask, labels, packing."""
     rows = [{"messages": [{"role": turn.role, "content": turn.text} for turn in one.turns]} for one in conversations]
-    data, loaded = datasets.Dataset.from_list(rows), peer_model(model)
+    data, loaded, reader = datasets.Dataset.from_list(rows), peer_model(model), copy.deepcopy(tokenizer)
+    reader.chat_template = jinja(template)
     settings = SFTConfig(output_dir=str(folder), assistant_only_loss=True, packing=True, max_length=row_tokens,
                          use_cpu=True, report_to="none", shuffle_dataset=False)  # fmt: skip
 
     def work() -> Any:
         datasets.disable_caching()
-        return SFTTrainer(loaded, args=settings, train_dataset=data, processing_class=tokenizer).train_dataset
+        return SFTTrainer(loaded, args=settings, train_dataset=data, processing_class=reader).train_dataset
 
     return work

@@ -25,7 +25,7 @@ RATE, RANK = 1e-3, 16
 TRL = {
     "TRL, padded": {},
     "TRL, padded, by length": {"train_sampling_strategy": "group_by_length"},
-    "TRL, padding-free": {"padding_free": True},
+    "TRL, padding-free": {"padding_free": True, "max_length": None},
     "TRL, packing": {"packing": True},
     "TRL, packing, one row a pass": {"packing": True, "per_device_train_batch_size": 1},
 }
