@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from flanlib.records import Step, Tool, Trajectory
 
 LABELS = ["Thought: ", "\nAction: x", "\nAction Input: {}", "\n\\Final Answer: 3", "\nObservation: ", '"}', "`?",
-          "\n\nWhich tool would you call?", "So what is the answer?", "Result: ", "And `a`?", "{", "\\",
+          "\n\nWhich tool would you call?", "So what is the answer?", "Result: ", "And what about `a`?", "{", "\\",
           "\n", "NaN"]  # fmt: skip
 text = st.lists(st.one_of(st.text(max_size=12), st.sampled_from(LABELS)), max_size=4).map("".join)
 written = text.filter(str.strip)

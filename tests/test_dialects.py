@@ -15,7 +15,7 @@ LOOKUP = Trajectory("t1", "test", "How big is Ulm?", (TOOL,),
                     "126,000 people.", "I know it now.")  # fmt: skip
 TRICKY = Trajectory("t2", "test", "Go\n\nWhich tool would you call?", (),
                     (Step("", "a", {}, "\n\nSo what is the answer?"),
-                     Step("Result: ", "b", {"": '"3"', "x": 3}, "And `a`?")),
+                     Step("Result: ", "b", {"": '"3"', "x": 3}, "And what about `a`?")),
                     "Thought: no\nAction: x\n\\Final Answer: y", "", "Be kind.\n\n")  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def test_families_are_drawn_in_their_declared_shares(monkeypatch):
 
 def test_texts_are_as_long_as_they_should_be_and_hardly_ever_the_same(drawn):
     texts = ["".join(turn.text for turn in c.turns) for c in drawn["train"]]
-    assert 180 < np.mean([len(text) for text in texts]) < 420
+    assert 180 < np.mean([len(text) for text in texts]) < 520
     assert max(map(len, texts)) < 2600
     assert len(set(texts)) > 0.98 * len(texts)
 

@@ -27,7 +27,7 @@ ARGUMENT = (
     ("What should `", "` be?"),
     ("Which value does `", "` take?"),
     ("It asks for `", "`. What do I enter?"),
-    ("And `", "`?"),
+    ("And what about `", "`?"),
     ("What do I fill in for `", "`?"),
     ("Please give me `", "`."),
     ("Now the value of `", "`, please."),

@@ -11,6 +11,7 @@ from itertools import islice
 
 import numpy as np
 
+from flanlib.lab.delegating import delegating
 from flanlib.lab.families import entities, state
 from flanlib.lab.skills import MOST, Talk, choosing, copying, extracting, labelling, reading
 from flanlib.lab.words import DAYS, Draw, Split, an, plural, reserve, upper_first
@@ -255,11 +256,14 @@ def planning(d: Draw) -> Talk:
 MAKERS: dict[str, Callable[[Draw], Talk]] = {
     "reading": reading, "choosing": choosing, "extracting": extracting, "copying": copying, "labelling": labelling,
     "counting": counting,
-    "rewriting": rewriting, "defining": defining, "chatting": chatting, "styling": styling, "planning": planning}
+    "rewriting": rewriting, "defining": defining, "chatting": chatting, "styling": styling, "planning": planning,
+    "delegating": delegating}
 FAMILIES: dict[str, float] = {
     "reading": 0.14, "choosing": 0.36, "extracting": 0.16, "copying": 0.05, "labelling": 0.08, "counting": 0.08,
     "rewriting": 0.03, "defining": 0.03, "chatting": 0.02, "styling": 0.03, "planning": 0.02}
 """Families of the mix and their shares of the conversations."""
+APART = ("delegating",)
+"""Families that are drawn only where they are named."""
 
 _PERSONAS = ("You are a [helpful|careful|friendly|polite|patient] assistant.",
              "You are {n}, [an assistant|a clerk|a helper] in {t}.",
@@ -273,17 +277,17 @@ def stream(*, rng: np.random.Generator, split: Split = "train",
            families: Iterable[str] | None = None) -> Iterator[Conversation]:
     """Draw conversations without end; ids count from ``talk-train-000001``.
 
-    ``families`` restricts the mix to some of ``FAMILIES``, whose shares are then scaled up.
+    ``families`` restricts the mix to some of ``FAMILIES``, whose shares are then scaled up, or names one of ``APART``.
     Raises FlanError for a family or split that does not exist.
     """
     names = list(FAMILIES if families is None else families)
-    unknown = [name for name in names if name not in FAMILIES]
+    unknown = [name for name in names if name not in FAMILIES and names != [name in APART and name]]
     if unknown or not names or split not in ("train", "heldout"):
         raise FlanError("lab conversations", found=f"families {clip(names)}, split {clip(split)}",
                         expected=f"families of {', '.join(FAMILIES)}; split train or heldout",
                         remedy="Correct the name.")
     d = Draw(int(rng.integers(2**63)), split)
-    edges = np.cumsum([FAMILIES[name] for name in names]).tolist()
+    edges = np.cumsum([FAMILIES.get(name, 1.0) for name in names]).tolist()
     count = 0
     while True:
         count += 1
@@ -296,7 +300,7 @@ def stream(*, rng: np.random.Generator, split: Split = "train",
             persona = d.fill(_PERSONAS, n=d.name(), t=d.town())
             system = f"{persona}\n{system}" if system else persona
         turns = [say("system", system)] if system else []
-        for user, reply in pairs[:MOST]:
+        for user, reply in pairs[: None if names[0] in APART else MOST]:
             turns += say("user", user), say("assistant", reply, "general", trained=True)
         yield Conversation(f"talk-{split}-{count:06d}", "talk", tuple(turns))
 

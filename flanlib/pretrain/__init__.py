@@ -53,13 +53,15 @@ class Stage:
     """Peak learning rate of the weight matrices (Muon); embeddings and norms take ``Recipe.share`` of it (AdamW)."""
     speak: float = 1.0
     """Weight of the usual loss beside that of pointing: 0 where the model only learns where to look."""
+    delegating: float = 0.0
+    """Share of the conversations in which something is done step by step (:mod:`flanlib.lab.delegating`)."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What the base is made of. Changing any field trains another model."""
 
-    version: int = 5
+    version: int = 6
     seed: int = 20240318
     """Draws the texts and the first weights; the presets' seeds are others."""
     vocabulary: int = 2048
@@ -73,14 +75,18 @@ class Recipe:
     theta: float = 1e6
     """Base of the rotary angles: most of them turn slowly, so that content can be matched at a distance."""
     stages: tuple[Stage, ...] = (Stage(16_000, 400, 1024, 0.0, 0.0, 0.007, speak=0.0),
-                                 Stage(80_000, 1_600, 1024, 0.2, 0.4, 0.0055))  # fmt: skip
+                                 Stage(80_000, 1_600, 1024, 0.2, 0.4, 0.0055),
+                                 Stage(30_000, 600, 1024, 0.1, 0.5, 0.004, delegating=0.6))  # fmt: skip
     tokens_per_step: int = 4096
     share: float = 0.08
 
 
-def draw(recipe: Recipe, n: int, purpose: int, split: str = "train") -> list[Conversation]:
+def draw(recipe: Recipe, n: int, purpose: int, split: str = "train", *,
+         delegating: float = 0.0) -> list[Conversation]:  # fmt: skip
     """Draw conversations for a purpose: the number of a stage, or one of the named ones."""
-    return talk.conversations(n, rng=np.random.default_rng([recipe.seed, purpose]), split=split)
+    steps, rng = round(delegating * n), np.random.default_rng([recipe.seed, purpose])
+    plain = talk.conversations(n - steps, rng=rng, split=split)
+    return plain + talk.conversations(steps, rng=rng, split=split, families=["delegating"])
 
 
 def rows(conversations: list[Conversation], tokenizer, *, row_tokens: int, tally: Tally, every: float = 0.0,
@@ -101,7 +107,7 @@ def rows(conversations: list[Conversation], tokenizer, *, row_tokens: int, tally
 
 def train_base(recipe: Recipe, folder: Path) -> Path:
     """Train the base into ``folder``: weights (bfloat16), tokenizer, losses.csv, and the manifest last."""
-    sample = [turn.text for c in draw(recipe, 500, VOCABULARY) for turn in c.turns]
+    sample = [turn.text for c in draw(recipe, 600, VOCABULARY, delegating=1 / 6) for turn in c.turns]
     config = {**asdict(recipe), "template": TEMPLATE.digest, "talk": store.digest(*sample)}
     run = store.cached("base", config, partial(_build, recipe))
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,8 +153,9 @@ def _stage(recipe: Recipe, number: int, model, tokenizer, unseen: list[Conversat
         return AutoModelForCausalLM.from_pretrained(folder), pd.read_csv(done)
     folder.mkdir(exist_ok=True)
     length = stage.row_tokens
-    packed = rows(draw(recipe, stage.conversations, number), tokenizer, row_tokens=length, every=stage.every,
-                  joined=stage.joined, seed=recipe.seed, tally=tally)  # fmt: skip
+    texts = draw(recipe, stage.conversations, number, delegating=stage.delegating)
+    packed = rows(texts, tokenizer, row_tokens=length, every=stage.every, joined=stage.joined, seed=recipe.seed,
+                  tally=tally)  # fmt: skip
     rng = np.random.default_rng([recipe.seed, DRILLS, number])
     made = drills(stage.drills, length, len(tokenizer), marks=marks(tokenizer), rng=rng)
     packed += pack(made, row_tokens=length, pad_id=tokenizer.pad_token_id)
