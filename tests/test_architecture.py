@@ -20,7 +20,7 @@ LAYERS = {
     "lab": ("lab", "material"),
     "benchmarks": ("benchmarks", "scores"),
     "torch": ("attention", "lora", "model", "loss", "memory", "train", "generate", "pretrain", "jobs", "runs",
-              "trials", "arms"),
+              "trials", "arms", "publish"),
     "output": ("claims", "analysis", "figures", "show"),
     "run": ("run", "bench"),
 }
