@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -199,19 +200,21 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
         _wind_back(model, fresh)
     if schedule.measures:
         trainer.evaluate()
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+    if trainer.is_world_process_zero():
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
     return losses(trainer.state.log_history)
 
 
 def _arguments(schedule: Schedule, rows: int, folder: Path) -> TrainingArguments:
+    processes = int(os.environ.get("WORLD_SIZE", 1))  # set by accelerate launch and torchrun
     steps = math.ceil(rows / schedule.rows_per_step)
     per_log = max(1, round(steps / schedule.logs))
     per_measure = per_log * max(1, round(steps / max(schedule.measures - 1, 1) / per_log))
     return TrainingArguments(
         output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=schedule.rows_per_pass,
         per_device_eval_batch_size=schedule.rows_per_pass,
-        gradient_accumulation_steps=max(1, schedule.rows_per_step // schedule.rows_per_pass),
+        gradient_accumulation_steps=max(1, schedule.rows_per_step // (schedule.rows_per_pass * processes)),
         learning_rate=schedule.rate, lr_scheduler_type="cosine", warmup_steps=schedule.warmup,
         optim=schedule.optimizer, gradient_checkpointing=schedule.checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if schedule.checkpointing else None,

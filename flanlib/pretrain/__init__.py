@@ -105,11 +105,15 @@ def rows(conversations: list[Conversation], tokenizer, *, row_tokens: int, tally
     return made
 
 
+def configuration(recipe: Recipe) -> dict:
+    """Return all that a base depends on: its recipe, the template, and a digest of some of the texts."""
+    sample = [turn.text for c in draw(recipe, 600, VOCABULARY, delegating=1 / 6) for turn in c.turns]
+    return {**asdict(recipe), "template": TEMPLATE.digest, "talk": store.digest(*sample)}
+
+
 def train_base(recipe: Recipe, folder: Path) -> Path:
     """Train the base into ``folder``: weights (bfloat16), tokenizer, losses.csv, and the manifest last."""
-    sample = [turn.text for c in draw(recipe, 600, VOCABULARY, delegating=1 / 6) for turn in c.turns]
-    config = {**asdict(recipe), "template": TEMPLATE.digest, "talk": store.digest(*sample)}
-    run = store.cached("base", config, partial(_build, recipe))
+    run = store.cached("base", configuration(recipe), partial(_build, recipe))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)
     last = run / f"stage-{len(recipe.stages) - 1}"
