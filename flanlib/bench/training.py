@@ -74,7 +74,7 @@ def packed(model: str, rows: Sequence[Row], per_step: int, folder: Path) -> Call
 def _common(folder: Path) -> dict[str, Any]:
     return {"output_dir": str(folder), "num_train_epochs": 1, "learning_rate": RATE, "bf16": True,
             "save_strategy": "no", "use_cpu": not torch.cuda.is_available(), "report_to": "none", "disable_tqdm": True,
-            "log_level": "error", "gradient_checkpointing": False, "remove_unused_columns": False, "seed": 0,
+            "log_level": "error", "activation_checkpointing": False, "remove_unused_columns": False, "seed": 0,
             "dataloader_pin_memory": torch.cuda.is_available()}  # fmt: skip
 
 
