@@ -77,7 +77,7 @@ def test_the_corpus_trains_in_trl(published, tmp_path):
                               for row in rows])  # fmt: skip
     settings = trl.SFTConfig(output_dir=str(tmp_path), max_steps=10, per_device_train_batch_size=1, use_cpu=True,
                              bf16=False, report_to="none", assistant_only_loss=True, save_strategy="no",
-                             disable_tqdm=True, activation_checkpointing=False)  # fmt: skip
+                             disable_tqdm=True, gradient_checkpointing=False)  # fmt: skip
     trainer = trl.SFTTrainer(AutoModelForCausalLM.from_pretrained(folder), args=settings, train_dataset=data,
                              processing_class=AutoTokenizer.from_pretrained(folder))  # fmt: skip
     assert trainer.train().training_loss > 0

@@ -59,7 +59,8 @@ def trl(model: str, tokenizer: Any, examples: Sequence[Example], changes: dict[s
     """Train with TRL's SFTTrainer on the same token ids and labels."""
     data = Dataset.from_list([{"input_ids": example.ids.tolist(), "labels": _labels(example)} for example in examples])
     size = per_step if changes.get("packing") else batch
-    settings = {"per_device_train_batch_size": size, "max_length": row_tokens, **changes}
+    settings = {"per_device_train_batch_size": size, "max_length": row_tokens, "gradient_checkpointing": False}
+    settings |= changes  # TRL checkpoints by default: slower where memory is no question
     settings["gradient_accumulation_steps"] = size // settings["per_device_train_batch_size"]
     arguments = SFTConfig(**_common(folder), **settings, shuffle_dataset=False)
     return _quiet(SFTTrainer(peer_model(model), args=arguments, train_dataset=data, processing_class=tokenizer)).train
@@ -74,7 +75,7 @@ def packed(model: str, rows: Sequence[Row], per_step: int, folder: Path) -> Call
 def _common(folder: Path) -> dict[str, Any]:
     return {"output_dir": str(folder), "num_train_epochs": 1, "learning_rate": RATE, "bf16": True,
             "save_strategy": "no", "use_cpu": not torch.cuda.is_available(), "report_to": "none", "disable_tqdm": True,
-            "log_level": "error", "activation_checkpointing": False, "remove_unused_columns": False, "seed": 0,
+            "log_level": "error", "remove_unused_columns": False, "seed": 0,
             "dataloader_pin_memory": torch.cuda.is_available()}  # fmt: skip
 
 
