@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from flanlib.records import Conversation, FlanError, Trajectory
 from flanlib.sources import agentinstruct, chat, fireact, glaive, toolbench
-from flanlib.sources.common import Drop, reason_of
+from flanlib.sources.common import Drop, Note, counted
 from flanlib.sources.files import rows
 from flanlib.tally import Tally
 
@@ -53,25 +53,15 @@ def _read(data: str | os.PathLike, tally: Tally, format: str | None) -> Iterator
 
 
 def _convert(where: str, row: Any, tally: Tally, format: str | None) -> Iterator[Trajectory | Conversation]:
-    told: list[str] = []
-    try:
+    def read_as(note: Note) -> Trajectory | Conversation:
         if not isinstance(row, (dict, list)):
             raise Drop("not an object")
         tried = FORMATS.values() if format is None else [FORMATS[format]]
         module = next((module for module in tried if module.matches(row)), None)
         if module is None:
             raise Drop("no known format" if format is None else f"not in format {format}")
-        record = module.convert(row, where, told.append)
-    except Drop as drop:
-        tally.drop(str(drop), where)
-        return
-    except FlanError as error:
-        tally.drop(reason_of(error), where)
-        return
-    except RecursionError:
-        tally.drop("nested too deeply", where)
-        return
-    tally.keep()
-    for what in told:
-        tally.note(what)
-    yield record
+        return module.convert(row, where, note)
+
+    record = counted(read_as, where, tally)
+    if record is not None:
+        yield record

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from flanlib.records import FlanError, Step, Tool
+from flanlib.tally import Tally
 
 Note = Callable[[str], None]
+Record = TypeVar("Record")
 MESSAGE_KEYS = ("conversations", "conversation", "messages", "traj")
 
 
@@ -212,7 +214,26 @@ def row_id(row: Any, where: str) -> str:
     return str(own) if isinstance(own, (str, int)) and not isinstance(own, bool) and str(own).strip() else where
 
 
-def reason_of(error: FlanError) -> str:
+def counted(read: Callable[[Note], Record], where: str, tally: Tally) -> Record | None:
+    """Read one row and count it: a dropped one by its reason, a kept one with its notes. Returns None if dropped."""
+    told: list[str] = []
+    try:
+        record = read(told.append)
+    except Drop as drop:
+        tally.drop(str(drop), where)
+    except FlanError as error:
+        tally.drop(_reason(error), where)
+    except RecursionError:
+        tally.drop("nested too deeply", where)
+    else:
+        tally.keep()
+        for what in told:
+            tally.note(what)
+        return record
+    return None
+
+
+def _reason(error: FlanError) -> str:
     """Shorten what a record refused to a reason that is the same for every row."""
     for word, reason in (("surrogate", "broken Unicode"), ("empty query", "empty query"), ("no step", "no step"),
                          ("roles", "roles do not alternate"), ("tool name", "a broken tool name"),

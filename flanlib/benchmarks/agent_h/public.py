@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, PLAIN, Sample
 from flanlib.records import FlanError, Tool, freeze, thaw
-from flanlib.sources.common import Drop, Note, messages, reason_of, row_id, tools_of
+from flanlib.sources.common import Drop, Note, counted, messages, row_id, tools_of
 from flanlib.sources.files import files, rows
 from flanlib.tally import Tally
 
@@ -56,22 +57,9 @@ def read(data: str | os.PathLike, *, tally: Tally) -> list[Sample]:
             continue
         answers = _answers(path, tally)
         for where, row in rows(path, tally=tally):
-            noted: list[str] = []
-            try:
-                one = _sample(row, path, where, answers, noted.append)
-                if one.id in found:
-                    raise Drop("an id that repeats")
-            except Drop as drop:
-                tally.drop(str(drop), where)
-            except FlanError as error:
-                tally.drop(reason_of(error), where)
-            except RecursionError:
-                tally.drop("nested too deeply", where)
-            else:
+            one = counted(partial(_new_sample, row, path, where, answers, found), where, tally)
+            if one is not None:
                 found[one.id] = one
-                tally.keep()
-                for what in noted:
-                    tally.note(what)
     return list(found.values())
 
 
@@ -82,6 +70,14 @@ def api_name(tool: str, api: str) -> str:
     ('water_heat_for_kettle_co', 'is_id_for_kettle_co')
     """
     return f"{_word(api)}_for_{_snake(tool)}"[-LONGEST_NAME:]
+
+
+def _new_sample(row: Any, path: Path, where: str, answers: Mapping[str, tuple[str, ...]], found: Collection[str],
+                note: Note) -> Sample:  # fmt: skip
+    one = _sample(row, path, where, answers, note)
+    if one.id in found:
+        raise Drop("an id that repeats")
+    return one
 
 
 def _sample(row: Any, path: Path, where: str, answers: Mapping[str, tuple[str, ...]], note: Note) -> Sample:
