@@ -71,6 +71,18 @@ def corpus(data: Material, *, weights: Mapping[str, float], general_ratio: float
                general_ratio=general_ratio, seed=SEED)  # fmt: skip
 
 
+def recipe(data: Material) -> Corpus:
+    """Mix the whole recipe of Agent-FLAN (Appendix A) from some trajectories.
+
+    Nine tenths chat form and one tenth ReAct form, weighted by capability, instruction-following pairs, negatives, and
+    as much of the lab's plain chat as agent data (what chat the data brings is only measured).
+    """
+    most = len(data.train)
+    shares = NEGATIVES["both types"] if data.name == "lab" else {IRRELEVANT: sum(NEGATIVES["both types"].values())}
+    return mix(data.train, general=_chats(most), negatives=lab_negatives(data, shares),
+               following=round(FOLLOWING * most), seed=SEED)  # fmt: skip
+
+
 def by_form(judged: pd.DataFrame) -> pd.DataFrame:
     """Tell the arms of :func:`forms` apart in judgements: adds form and match; the chat arm belongs to both."""
     judged = judged.assign(form=judged["model"].str.split(",").str[0],

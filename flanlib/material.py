@@ -32,8 +32,8 @@ class Material:
     ``held-out tools`` (the held-out trajectories, with what their answers must hold); else ``held-out requests``."""
 
 
-def material(preset: Preset) -> Material:
-    """Return the lab's material, or that of the real data in ``FLAN_DATA``.
+def material(preset: Preset, data: str | None = None) -> Material:
+    """Return the lab's material, or that of real data: what ``data`` names, by default ``FLAN_DATA``.
 
     In the lab, the held-out trajectories use tools and values that no training text has. In real data they
     are other requests, an eighth of them: a request's rows are on one side only, by a hash of its text.
@@ -41,7 +41,7 @@ def material(preset: Preset) -> Material:
     Raises FlanError if the real data holds no trajectory to train on or none to hold out.
     """
     natural = talk.conversations(preset.heldout, rng=_rng("natural"), split="heldout")
-    data = data_source()
+    data = data or data_source()
     if data is None:
         train = tasks.trajectories(preset.trajectories, rng=_rng("train"))
         asked = {"seen tools": tasks.tasks(preset.heldout, rng=_rng("seen")),

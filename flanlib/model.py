@@ -67,8 +67,8 @@ def load(name: str, *, vocab: int | None = None) -> Any:
     Raises FlanError where nothing can be loaded under that name.
     """
     if name == RANDOM:
-        tiny = partial(llama, vocab or 512, width=64, layers=2, head=32)
-        return load(str(store.cached("random", {"vocab": vocab}, lambda folder: tiny().save_pretrained(folder))))
+        made = store.cached("random", {"vocab": vocab}, lambda folder: _tiny(vocab or 512).save_pretrained(folder))
+        return load(str(made))
     nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                              bnb_4bit_compute_dtype=torch.bfloat16)  # fmt: skip
     cpu = device().type == "cpu"
@@ -78,8 +78,14 @@ def load(name: str, *, vocab: int | None = None) -> Any:
     return by_document(keep_layout(model))
 
 
+def _tiny(vocab: int) -> LlamaForCausalLM:
+    return llama(vocab, width=64, layers=2, head=32)
+
+
 def configuration(name: str) -> PreTrainedConfig:
     """Return the configuration of a model. Raises FlanError as :func:`load` does."""
+    if name == RANDOM:
+        return _tiny(512).config
     return _found(name, AutoConfig.from_pretrained)
 
 

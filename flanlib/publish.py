@@ -77,7 +77,8 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
             (made / "chat_template.jinja").write_text(jinja(template), encoding="utf-8")
         shutil.copytree(adapter, made / "adapter", ignore=shutil.ignore_patterns("checkpoint-*", "*.csv"))
         export(corpus, made / "corpus.jsonl", "messages")
-        card = CARD.format(base=base, name=folder.name, rows=len(corpus), scores=_table(scores))
+        shown = Path(base).name if Path(base).is_dir() else base  # a folder's path says nothing on another machine
+        card = CARD.format(base=shown, name=folder.name, rows=len(corpus), scores=_table(scores))
         store.write(made / "README.md", card)
         made.rename(folder)
     return folder

@@ -6,7 +6,7 @@ Runs go side by side where that is faster (:mod:`flanlib.jobs`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -93,11 +93,13 @@ class Arm:
     """Rows instead of tokens: then arms with fewer trained tokens in a row get fewer."""
 
 
-def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally) -> dict[str, list[Path]]:
+def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
+          watch: Callable[[pd.DataFrame], None] | None = None) -> dict[str, list[Path]]:  # fmt: skip
     """Tune the preset's model on every arm, once per seed, and return the run folders of each.
 
     A run draws examples in shuffled passes up to its budget and goes over them once. A folder holds the adapter,
     ``losses.csv`` (by step, split and kind) and, of held-out texts, ``rows.csv`` (by id and kind, at the end).
+    ``watch`` is shown the losses of every run while it goes on (:func:`flanlib.train.fit`).
     On a GPU it first prints what memory a run will take; raises FlanError if that is more than there is.
     """
     found: dict[str, list[_Job]] = {}
@@ -108,6 +110,10 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally) -> dict[str, li
             encoded = {row.id: row for row in rows}
             rows = [encoded.get(conversation.id) or _nothing(conversation.id) for conversation in arm.train]
         found[label] = [_Job(label, arm, rows, held, preset, seed) for seed in preset.seeds]
+    if watch:  # one run after another, in this process
+        for job in (job for made in found.values() for job in made if not job.done):
+            job.watch = watch
+            jobs.side_by_side([job], what="tuning runs")
     jobs.side_by_side([job for made in found.values() for job in made], what="tuning runs")
     return {label: [job.folder for job in made] for label, made in found.items()}
 
@@ -119,6 +125,7 @@ class _Job(jobs.Job):
                  seed: int) -> None:  # fmt: skip
         self.label, self.preset, self.seed = label, preset, seed
         self.rows, self.held = rows, held
+        self.watch: Callable[[pd.DataFrame], None] | None = None
         self.budget = {"rows": arm.rows} if arm.rows else {"trained_tokens": arm.tokens or preset.trained_tokens}
         self.schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
                                  rate=preset.learning_rate, seed=seed,
@@ -137,7 +144,8 @@ class _Job(jobs.Job):
         full = [row for row in drawn if row.trained]
         packed, held = (pack(rows, row_tokens=preset.row_tokens, pad_id=pad) for rows in (full, self.held))
         model = add_lora(load(preset.model, vocab=_vocab(preset)), rank=preset.lora_rank, seed=self.seed)
-        losses = fit(model, packed, self.schedule, folder, label=bar, heldout={"heldout": held}, tell=tell)
+        losses = fit(model, packed, self.schedule, folder, label=bar, heldout={"heldout": held}, tell=tell,
+                     watch=self.watch)  # fmt: skip
         model.save_pretrained(folder)
         store.write_table(folder / "losses.csv", losses, digits=7)
         if self.held:

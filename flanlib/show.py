@@ -8,11 +8,12 @@ from __future__ import annotations
 import html
 import math
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
-from IPython.display import display
+from IPython.display import clear_output, display
 
 from flanlib.claims import Claim
 from flanlib.figures import BANNER, STYLE
@@ -79,6 +80,23 @@ def claims(rows: Iterable[Claim]) -> None:
     )  # fmt: skip
     caption = BANNER if preset().name == "smoke" else ""
     _table(frame, caption + "\n" * bool(caption) + frame.to_string(index=False), caption=caption)
+
+
+@contextmanager
+def live(draw: Callable[[pd.DataFrame], Any]) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Give a function that draws a table anew in place of its last picture; the picture goes when the block ends.
+
+    What is drawn is for whoever sits in front of it: a run from the cache draws nothing, and leaves the same notebook.
+    """
+
+    def watch(frame: pd.DataFrame) -> None:
+        clear_output(wait=True)
+        display(draw(frame))
+
+    try:
+        yield watch
+    finally:
+        clear_output()
 
 
 def number(value: Any, digits: int = 3) -> str:

@@ -166,13 +166,26 @@ class Share(TrainerCallback):
         self.tell(1 / state.max_steps)
 
 
+class Watch(TrainerCallback):
+    """Show a caller the losses by kind as they are logged."""
+
+    def __init__(self, watch: Callable[[pd.DataFrame], None]) -> None:
+        self.watch = watch
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """Show what there is so far, once a step was trained."""
+        if "train" in (logs or {}) and state.is_world_process_zero:
+            self.watch(losses(state.log_history))
+
+
 def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder: Path, *, label: str = "train",
         heldout: Mapping[str, Sequence[Row]] | None = None, optimizer: torch.optim.Optimizer | None = None,
-        tell: Callable[[float], None] | None = None, speak: float = 1.0,
-        beside: Beside | None = None) -> pd.DataFrame:  # fmt: skip
+        tell: Callable[[float], None] | None = None, watch: Callable[[pd.DataFrame], None] | None = None,
+        speak: float = 1.0, beside: Beside | None = None) -> pd.DataFrame:  # fmt: skip
     """Train for one pass over packed rows and return the losses by kind.
 
-    ``optimizer`` replaces AdamW; the schedule then scales the rates of its groups. ``tell`` replaces the progress bar.
+    ``optimizer`` replaces AdamW; the schedule then scales the rates of its groups. ``tell`` replaces the progress bar;
+    ``watch`` is given the losses so far whenever some are logged.
     Where there is one more loss ``beside`` the usual one, that one weighs ``speak``.
 
     Interrupted at any point, the next call with the same arguments goes on from the last whole checkpoint
@@ -189,6 +202,8 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
                               callbacks=[Share(tell) if tell else Progress(label)], speak=speak,
                               beside=beside)  # fmt: skip
         trainer.remove_callback(PrinterCallback)
+        if watch:
+            trainer.add_callback(Watch(watch))
         try:
             trainer.train(resume_from_checkpoint=_last_whole(folder))
             break
