@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
+from flanlib import memory, model
 from flanlib.memory import check, longest, plan
 from flanlib.model import add_lora, llama, load
 from flanlib.presets import PRESETS
@@ -50,6 +51,29 @@ def test_the_longest_row_is_the_longest_that_fits(llama_2):
     most = longest(llama_2, 24e9)
     assert plan(replace(llama_2, row_tokens=most)).sum() <= 24e9 < plan(replace(llama_2, row_tokens=most + 64)).sum()
     assert longest(llama_2, 1e9) == 0
+
+
+def test_a_gpu_is_told_what_a_run_takes_and_refuses_one_too_large(llama_2, monkeypatch, capsys):
+    memory.tell(llama_2)
+    assert capsys.readouterr().out == ""  # no GPU here
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for free in (24e9, 4e9):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 24e9))
+        if free < 5e9:
+            with pytest.raises(FlanError, match=r"4\.0 GB free"):
+                memory.tell(llama_2)
+        else:
+            memory.tell(llama_2)
+            assert "GB: 4-bit weights 3.3, other weights 0.5" in capsys.readouterr().out
+
+
+def test_a_gated_model_is_refused_with_the_way_in(monkeypatch):
+    def gated(name):
+        raise OSError(f"You are trying to access a gated repo: {name}")
+
+    monkeypatch.setattr(model.AutoConfig, "from_pretrained", gated)
+    with pytest.raises(FlanError, match=r"Accept its licence at https://huggingface.co/meta-llama.*open model"):
+        plan(CONSUMER)
 
 
 @pytest.mark.parametrize(("width", "layers", "rank"), [(64, 2, 4), (128, 3, 16)])

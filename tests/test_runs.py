@@ -143,3 +143,15 @@ def test_a_preset_is_fitted_to_long_and_to_few_texts(texts):
     trained = sum(int((row.kinds != train.CONTEXT).sum()) for row in runs.examples(rows, SMOKE, Tally("t")))
     assert tight.trained_tokens == 3 * trained
     assert runs.fitted(SMOKE, rows) == SMOKE
+
+
+def test_a_watcher_sees_the_losses_grow_and_changes_nothing(texts, tmp_path, monkeypatch):
+    (alone,) = tune(texts, "chat")
+    monkeypatch.setattr(store, "RUNS", tmp_path / "watched")
+    seen = []
+    (folder,) = runs.tuned({"chat": runs.Arm(*texts["chat"])}, SMOKE, Tally("t"), watch=seen.append)["chat"]
+    assert [len(frame) for frame in seen] == sorted({len(frame) for frame in seen})
+    assert all((frame["split"] == "train").any() for frame in seen)
+    assert len(seen) > 1
+    assert [(folder / f).read_bytes() for f in RESULTS] == [(alone / f).read_bytes() for f in RESULTS]
+    runs.tuned({"chat": runs.Arm(*texts["chat"])}, SMOKE, Tally("t"), watch=lambda _: pytest.fail("from the cache"))

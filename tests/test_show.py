@@ -121,3 +121,13 @@ def test_claims_tell_the_verdict_in_words_and_warn_under_smoke(shown, monkeypatc
     show.claims(rows)
     assert BANNER in shown[1]["text/html"]
     assert BANNER in shown[1]["text/plain"]
+
+
+def test_a_live_picture_replaces_the_last_one_and_goes_at_the_end(monkeypatch):
+    told = []
+    monkeypatch.setattr(show, "display", told.append)
+    monkeypatch.setattr(show, "clear_output", lambda wait=False: told.append("wait" if wait else "gone"))
+    with show.live(lambda frame: f"picture of {len(frame)}") as watch:
+        watch(pd.DataFrame({"x": [1]}))
+        watch(pd.DataFrame({"x": [1, 2]}))
+    assert told == ["wait", "picture of 1", "wait", "picture of 2", "gone"]
