@@ -44,7 +44,7 @@ NEGATIVES = {"no tools": {NO_TOOLS: 0.1}, "irrelevant tools": {IRRELEVANT: 0.1},
              "both types": {NO_TOOLS: 0.1, IRRELEVANT: 0.1},
              "all three": {NO_TOOLS: 0.1, IRRELEVANT: 0.1, MISSING: 0.1}}
 """Negative samples of each type for each trajectory, by arm."""
-DOSES = (0.02, 0.05, 0.1)
+DOSES = (0.05, 0.1)
 """Negatives of either type for each trajectory, where the dose is varied; the last is an arm of NEGATIVES."""
 
 

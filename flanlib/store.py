@@ -89,3 +89,8 @@ def write(path: Path, content: str | bytes) -> None:
 def write_table(path: Path, frame: pd.DataFrame, *, digits: int = 6) -> None:
     """Write a table as CSV, numbers to so many significant digits: the same table gives the same bytes."""
     write(path, frame.to_csv(index=False, lineterminator="\n", float_format=f"%.{digits}g"))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table that :func:`write_table` wrote, its texts whole: a reply may even hold a carriage return."""
+    return pd.read_csv(path, keep_default_na=False, lineterminator="\n")

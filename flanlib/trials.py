@@ -114,4 +114,4 @@ class _Job(jobs.Job):
 
 @lru_cache(maxsize=512)
 def _rows(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / "rows.csv", keep_default_na=False)
+    return store.read_table(folder / "rows.csv")

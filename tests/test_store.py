@@ -1,6 +1,9 @@
 import json
 
+import pandas as pd
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from flanlib import store
 from flanlib.records import FlanError
@@ -63,3 +66,15 @@ def test_a_model_folder_is_named_by_its_bytes(tmp_path):
     assert store.folder_digest(tmp_path) == before
     (tmp_path / "config.json").write_text("{ }")
     assert store.folder_digest(tmp_path) != before
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8).map(lambda t: t.replace("\0", "")),
+                min_size=1, max_size=5))  # fmt: skip
+@example(["pick_stations_\r_taste", 'a,"b"\n', "NA"])
+def test_a_table_of_any_texts_reads_back_as_it_was(tmp_path_factory, texts):
+    path, texts = tmp_path_factory.mktemp("table") / "rows.csv", [*texts, "a word"]
+    store.write_table(path, pd.DataFrame({"reply": texts, "value": range(len(texts))}))
+    read = store.read_table(path)
+    assert list(read["reply"]) == texts
+    assert list(read["value"]) == list(range(len(texts)))
