@@ -30,7 +30,7 @@ def cells(frame: pd.DataFrame) -> Figure:
     """
     need(frame, "cells", "model", "cell", "value", "low", "high", "n")
     models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
-    figure = Picture(figsize=(2.6 + 1.45 * len(names), 1.6 + 0.52 * len(models)), layout="constrained")
+    figure = Picture(figsize=(2.6 + 1.45 * len(names), max(4, 1.6 + 0.52 * len(models))), layout="constrained")
     axes = figure.subplots()
     values = frame.pivot(index="model", columns="cell", values="value").reindex(models)[names]
     image = axes.imshow(100 * values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
