@@ -156,7 +156,8 @@ def test_no_tool_of_the_samples_occurs_in_a_training_text(trained):
     offered = {tool.name: tool.description for one in MADE for tool in one.tools}
     assert len(offered) > 100
     assert not offered.keys() & {word for text in trained for word in re.findall(r"\w+", text)}
-    listed = {line.split(": ", 1)[-1] for text in trained if "- " in text for line in text.split("\n")}
+    lines = (line for text in trained for line in text.split("\n") if line.startswith("- ") and ": " in line)
+    listed = {line.removeprefix("- ").rsplit(": ", 1)[0] + "." for line in lines}
     assert not {*offered.values()} & listed
     train = [t.tool.description for name, t in WORLD.tools.items() if WORLD.split(name) == "train"]
     assert len({*train} & listed) > 250  # what is offered in training is found

@@ -113,7 +113,7 @@ def test_a_prompt_that_does_not_fit_is_told_and_never_cut():
     model = Scripted(prompts, positions=64)
     hidden = ask("a <|Human|>\u0d46 mark")
     told = g.generate(model, TOKENIZER, TEMPLATE, [*prompts, hidden], decoding=g.Decoding(max_new_tokens=20))
-    assert told == [("ok", 3, "end"), ("", 0, "too long"), ("", 0, "unfit")]
+    assert told == [("ok", len(TOKENIZER.encode("ok", add_special_tokens=False)) + 1, "end"), ("", 0, "too long"), ("", 0, "unfit")]
     assert g.generate(model, TOKENIZER, TEMPLATE, []) == []
 
 

@@ -75,7 +75,7 @@ def test_the_system_turn_is_the_one_that_the_dialect_renders(dialect):
         assert text == render(told, dialect).turns[0].text
         assert text.startswith(own)
         assert text.endswith(DIALECTS[dialect].HOW)
-        assert all(f"- {tool.name}: {tool.description}\n" in text for tool in row.tools)
+        assert all(f"- {tool.description.rstrip('.')}: {tool.name}\n" in text for tool in row.tools)
 
 
 def test_only_the_reply_is_trained_and_as_general():
@@ -164,7 +164,7 @@ def test_instructions_of_a_task_stay_with_it():
     spoken = say("user", " "), say("assistant", "Hm?", "general", trained=True)
     chat = Conversation("c", "x", (say("system", "Be kind."), *spoken))
     (row,) = make({IRRELEVANT: 1}, chats=[chat], tools=[RIVER, TOOL, RIVER])
-    assert system(row).startswith("Be kind.\n\nYou can use these tools:\n- find_")
+    assert system(row).startswith("Be kind.\n\nYou can use these tools:\n- Find a ")
     assert {tool.name for tool in row.tools} == {"find_town", "find_river"}
 
 

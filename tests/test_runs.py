@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from flanlib import jobs, runs, store, train
+from flanlib import jobs, runs, store
 from flanlib.dialects import render_all
 from flanlib.material import material
 from flanlib.presets import PRESETS
 from flanlib.records import FlanError
 from flanlib.tally import Tally
+from flanlib.tokens import CONTEXT
 
 SMOKE = replace(PRESETS["smoke"], trained_tokens=600, trajectories=6, heldout=3, seeds=(0,))
 
@@ -140,7 +141,7 @@ def test_a_preset_is_fitted_to_long_and_to_few_texts(texts):
     sizes = [len(row) for row in runs.examples(rows, SMOKE, Tally("t"))]
     assert tight.row_tokens == 256 * 2 ** int(np.ceil(np.log2(np.percentile(sizes, 95) / 256)))
     assert tight.rows_per_step == 1
-    trained = sum(int((row.kinds != train.CONTEXT).sum()) for row in runs.examples(rows, SMOKE, Tally("t")))
+    trained = sum(int((row.kinds != CONTEXT).sum()) for row in runs.examples(rows, SMOKE, Tally("t")))
     assert tight.trained_tokens == 3 * trained
     assert runs.fitted(SMOKE, rows) == SMOKE
 

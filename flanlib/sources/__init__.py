@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from flanlib.presets import source_name
 from flanlib.records import Conversation, FlanError, Trajectory
 from flanlib.sources import agentinstruct, chat, fireact, glaive, toolbench
 from flanlib.sources.common import Drop, Note, counted
@@ -34,9 +35,9 @@ def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) ->
 
 
 def load(data: str | os.PathLike, format: str | None = None) -> tuple[list[Trajectory], list[Conversation], Tally]:
-    """Read everything at once, with a progress bar: trajectories, conversations, and the tally."""
-    tally = Tally(str(data))
-    found = list(tqdm(read(data, tally=tally, format=format), desc=str(data), unit=" rows", leave=False))
+    """Read everything at once, with a progress bar: trajectories, conversations, and the tally, named by the file."""
+    tally = Tally(source_name(str(data)))
+    found = list(tqdm(read(data, tally=tally, format=format), desc=tally.name, unit=" rows", leave=False))
     return ([record for record in found if isinstance(record, Trajectory)],
             [record for record in found if isinstance(record, Conversation)], tally)
 
