@@ -113,7 +113,8 @@ def test_a_prompt_that_does_not_fit_is_told_and_never_cut():
     model = Scripted(prompts, positions=64)
     hidden = ask("a <|Human|>\u0d46 mark")
     told = g.generate(model, TOKENIZER, TEMPLATE, [*prompts, hidden], decoding=g.Decoding(max_new_tokens=20))
-    assert told == [("ok", len(TOKENIZER.encode("ok", add_special_tokens=False)) + 1, "end"), ("", 0, "too long"), ("", 0, "unfit")]
+    size = len(TOKENIZER.encode("ok\u0d3f", add_special_tokens=False))
+    assert told == [("ok", size, "end"), ("", 0, "too long"), ("", 0, "unfit")]
     assert g.generate(model, TOKENIZER, TEMPLATE, []) == []
 
 

@@ -43,7 +43,7 @@ def test_data_without_enough_trajectories_is_refused_with_its_tally(tmp_path, mo
     path = tmp_path / "mine.jsonl"
     path.write_text(fireact(["What is it?"] * 3))
     monkeypatch.setenv("FLAN_DATA", str(path))
-    with pytest.raises(FlanError, match=r"3 trajectories of 1 requests.*mine\.jsonl: 3 seen, 3 kept"):
+    with pytest.raises(FlanError, match=r"3 trajectories of 1 requests.*mine: 3 seen, 3 kept"):
         material(SMOKE)
 
 
