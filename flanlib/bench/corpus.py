@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from trl import SFTConfig, SFTTrainer
 
 from flanlib.bench import Contest
 from flanlib.bench.training import peer_model
@@ -42,6 +41,8 @@ def ours(tokenizer: Any, template: Any, conversations: Sequence[Conversation], r
 def trl(model: str, tokenizer: Any, template: Any, conversations: Sequence[Conversation], row_tokens: int,
         folder: Path) -> Callable:  # fmt: skip
     """Prepare rows as SFTTrainer does: template, assistant mask, labels, packing."""
+    from trl import SFTConfig, SFTTrainer  # of the bench extra only
+
     rows = [{"messages": [{"role": turn.role, "content": turn.text} for turn in one.turns]} for one in conversations]
     data, loaded, reader = datasets.Dataset.from_list(rows), peer_model(model), copy.deepcopy(tokenizer)
     reader.chat_template = jinja(template)

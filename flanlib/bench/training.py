@@ -13,7 +13,6 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from trl import SFTConfig, SFTTrainer
 
 from flanlib.bench import Contest
 from flanlib.model import add_lora, keep_layout, load
@@ -57,6 +56,8 @@ def ours(model: str, rows: Sequence[Row], per_step: int, folder: Path) -> Callab
 def trl(model: str, tokenizer: Any, examples: Sequence[Example], changes: dict[str, Any], batch: int, per_step: int,
         row_tokens: int, folder: Path) -> Callable:  # fmt: skip
     """Train with TRL's SFTTrainer on the same token ids and labels."""
+    from trl import SFTConfig, SFTTrainer  # of the bench extra only
+
     data = Dataset.from_list([{"input_ids": example.ids.tolist(), "labels": _labels(example)} for example in examples])
     size = per_step if changes.get("packing") else batch
     settings = {"per_device_train_batch_size": size, "max_length": row_tokens, "gradient_checkpointing": False}
