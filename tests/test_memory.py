@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -101,7 +102,8 @@ def test_the_planned_activations_are_the_bytes_that_a_model_saves(tmp_path, widt
 
 
 MEASURE = """
-import resource, sys, torch
+import sys, torch
+from pathlib import Path
 from flanlib.loss import token_losses
 from flanlib.model import add_lora, load
 torch.set_num_threads(2)
@@ -115,16 +117,20 @@ def step(n):
            "trained": batch["trained"][:, : n - 1]}
     with torch.autocast("cpu", torch.bfloat16):
         token_losses(model, cut).sum().backward()
+def peak():  # of this process alone: getrusage counts what its parent had at the fork
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 step(64)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 step(tokens)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(peak() - before)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from Linux's /proc")
 def test_a_step_takes_the_memory_that_was_planned_within_a_tenth(tmp_path):
-    llama(512, width=512, layers=6, head=64).save_pretrained(tmp_path)
-    tokens = 6144
+    llama(512, width=512, layers=4, head=64).save_pretrained(tmp_path)
+    tokens = 3072
     told = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path), str(tokens)], capture_output=True, text=True,
                           env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"})  # fmt: skip
     assert told.returncode == 0, told.stderr[-2000:]
