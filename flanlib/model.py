@@ -60,6 +60,18 @@ def llama(vocab: int, *, width: int = 256, layers: int = 4, head: int = 64, posi
         return by_document(LlamaForCausalLM(config))
 
 
+def nf4() -> BitsAndBytesConfig:
+    """Return how weights are kept: NF4 with double quantisation, computing in bfloat16 (QLoRA, 2305.14314)."""
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                              bnb_4bit_compute_dtype=torch.bfloat16)  # fmt: skip
+
+
+def lora_config(rank: int) -> LoraConfig:
+    """Return what is trained: LoRA on all linear layers, alpha = 2 rank, no dropout."""
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear",
+                      task_type="CAUSAL_LM")  # fmt: skip
+
+
 def load(name: str, *, vocab: int | None = None) -> Any:
     """Load a causal LM in NF4 with double quantisation (QLoRA, 2305.14314), computing in bfloat16.
 
@@ -69,11 +81,9 @@ def load(name: str, *, vocab: int | None = None) -> Any:
     if name == RANDOM:
         made = store.cached("random", {"vocab": vocab}, lambda folder: _tiny(vocab or 512).save_pretrained(folder))
         return load(str(made))
-    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                             bnb_4bit_compute_dtype=torch.bfloat16)  # fmt: skip
     cpu = device().type == "cpu"
     model = _found(name, partial(
-        AutoModelForCausalLM.from_pretrained, quantization_config=nf4, dtype=torch.float32 if cpu else torch.bfloat16,
+        AutoModelForCausalLM.from_pretrained, quantization_config=nf4(), dtype=torch.float32 if cpu else torch.bfloat16,
         device_map={"": "cpu" if cpu else torch.cuda.current_device()}))  # fmt: skip
     return by_document(keep_layout(model))
 
@@ -119,11 +129,9 @@ def add_lora(model: torch.nn.Module, *, rank: int, seed: int) -> PeftModel:
 
     A freshly wrapped model starts in eval mode; this one is in train mode.
     """
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear",
-                        task_type="CAUSAL_LM")  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return lora.fuse(get_peft_model(model, config)).train()
+        return lora.fuse(get_peft_model(model, lora_config(rank))).train()
 
 
 def load_adapter(name: str, folder: Path, *, vocab: int | None = None) -> PeftModel:

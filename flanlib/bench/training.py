@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Trainer, TrainingArguments
+from peft import get_peft_model
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from flanlib.bench import Contest
-from flanlib.model import add_lora, keep_layout, load
+from flanlib.model import add_lora, keep_layout, load, lora_config, nf4
 from flanlib.packing import Row, pack
 from flanlib.tokens import CONTEXT, Example
 from flanlib.train import Schedule, fit
@@ -82,13 +82,9 @@ def _common(folder: Path) -> dict[str, Any]:
 
 def peer_model(model: str) -> Any:
     """Load the model with nothing of ours in it, but for the guard without which its gradients would be wrong."""
-    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                             bnb_4bit_compute_dtype=torch.bfloat16)  # fmt: skip
     where, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
-    loaded = AutoModelForCausalLM.from_pretrained(model, quantization_config=nf4, device_map={"": where}, dtype=dtype)
-    config = LoraConfig(r=RANK, lora_alpha=2 * RANK, lora_dropout=0.0, target_modules="all-linear",
-                        task_type="CAUSAL_LM")  # fmt: skip
-    return get_peft_model(keep_layout(loaded), config).train()
+    loaded = AutoModelForCausalLM.from_pretrained(model, quantization_config=nf4(), device_map={"": where}, dtype=dtype)
+    return get_peft_model(keep_layout(loaded), lora_config(RANK)).train()
 
 
 def _labels(example: Example) -> list[int]:

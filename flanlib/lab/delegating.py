@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from flanlib.lab.offers import PROPERTIES
-from flanlib.lab.words import DAYS, Draw, an, plural, reserve, upper_first
+from flanlib.lab.offers import some_property
+from flanlib.lab.words import DAYS, Draw, an, plural, upper_first
 from flanlib.records import to_json
 
 Pairs = list[tuple[str, str]]
@@ -129,8 +129,7 @@ def delegating(d: Draw) -> tuple[str, Pairs]:
         want = d.fill(deed.want, **here)
         plan = _ACT if deed in ACTS else _NEXT if known else _FIRST if len(steps) > 1 else _ONLY
         pairs.append((user, upper_first(d.fill(plan, w=want, v=known))))
-        o, p = role, plural(role)
-        pairs.append((upper_first(d.fill(d.one(_WHICH), o=o, p=p)), names[i]))
+        pairs.append((upper_first(d.fill(d.one(_WHICH), o=role, p=plural(role))), names[i]))
         for label, value in d.shuffled(_takes(deed, here)):
             k = label.replace("_", " ")
             pairs.append((upper_first(d.fill(d.one(_EACH), b=f"`{label}`", k=k)), str(value)))
@@ -146,12 +145,8 @@ def delegating(d: Draw) -> tuple[str, Pairs]:
 def _slots(d: Draw) -> dict[str, Any]:
     """Draw what a conversation is about."""
     n = d.noun(d.one(("thing", "thing", "animal", "plant")))
-    return {"n": n, "ns": plural(n), "an": an(n), "k": _property(d), "age": d.one(("newest", "oldest", "latest")),
+    return {"n": n, "ns": plural(n), "an": an(n), "k": some_property(d), "age": d.one(("newest", "oldest", "latest")),
             "near": d.one(("next to", "that comes after", "before", "linked to"))}  # fmt: skip
-
-
-def _property(d: Draw) -> str:
-    return d.one(reserve(PROPERTIES, d.split)) if d.chance(0.6) else d.made_up()
 
 
 def _values(d: Draw, slots: dict[str, Any], gives: str) -> dict[str, Any]:
@@ -198,7 +193,7 @@ def _listing(d: Draw, role: str, used: list[Deed], slots: dict[str, Any]) -> tup
     near += [(d.one(used), slots | {"n": n, "ns": plural(n), "an": an(n)})] * int(d.chance(0.4))
     offered: dict[str, tuple[str, str, str]] = {}
     for deed, about in [*((deed, slots) for deed in used), *near]:
-        about = about | {"a_k": an(about["k"]), "adj": slots.get("adj", "new")}
+        about = about | {"a_k": an(about["k"])}
         while (name := _name(d, deed, about)) in offered:
             pass
         offered[name] = (d.fill(deed.does, **about | {"adj": d.word("adjective")}), deed.takes, about["n"])

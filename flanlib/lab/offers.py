@@ -318,18 +318,19 @@ def offers(d: Draw, n: int) -> list[Offer]:
     return d.shuffled(out.values())
 
 
-def _property(d: Draw) -> str:
+def some_property(d: Draw) -> str:
+    """Draw what a thing may have: a listed property or a made-up one."""
     return d.one(reserve(PROPERTIES, d.split)) if d.chance(0.6) else d.made_up()
 
 
 def _operations(d: Draw, n: int) -> list[tuple[Any, ...]]:
     table, nouns = _table("operations", d.split), ("thing", "thing", "animal", "plant")
-    noun, k, fixed = d.noun(d.one(nouns)), _property(d), d.one(table) if d.chance(0.4) else None
+    noun, k, fixed = d.noun(d.one(nouns)), some_property(d), d.one(table) if d.chance(0.4) else None
     rows: dict[str, tuple[Any, ...]] = {}
     while len(rows) < n:
         words, does, needs = fixed or d.one(table)
         if fixed or len(rows) > 3 or d.chance(0.1):  # a small table soon has nothing new to say about one noun
-            k = _property(d)
+            k = some_property(d)
             noun = d.noun(d.one(nouns)) if d.chance(0.6) else noun
         (x, y), (u, v) = d.several(d.name, 2), d.some(d.one(reserve(UNITS, d.split)), 2)
         slots = {"k": k, "n": noun, "an": an(noun), "ns": plural(noun), "x": x, "y": y, "q": d.number(2, 900), "u": u,

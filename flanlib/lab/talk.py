@@ -281,7 +281,8 @@ def stream(*, rng: np.random.Generator, split: Split = "train",
     Raises FlanError for a family or split that does not exist.
     """
     names = list(FAMILIES if families is None else families)
-    unknown = [name for name in names if name not in FAMILIES and names != [name in APART and name]]
+    apart = len(names) == 1 and names[0] in APART
+    unknown = [] if apart else [name for name in names if name not in FAMILIES]
     if unknown or not names or split not in ("train", "heldout"):
         raise FlanError("lab conversations", found=f"families {clip(names)}, split {clip(split)}",
                         expected=f"families of {', '.join(FAMILIES)}; split train or heldout",
@@ -300,7 +301,7 @@ def stream(*, rng: np.random.Generator, split: Split = "train",
             persona = d.fill(_PERSONAS, n=d.name(), t=d.town())
             system = f"{persona}\n{system}" if system else persona
         turns = [say("system", system)] if system else []
-        for user, reply in pairs[: None if names[0] in APART else MOST]:
+        for user, reply in pairs[: None if apart else MOST]:
             turns += say("user", user), say("assistant", reply, "general", trained=True)
         yield Conversation(f"talk-{split}-{count:06d}", "talk", tuple(turns))
 

@@ -1,7 +1,8 @@
 """Train the lab's base model from nothing: ``python -m flanlib.pretrain`` (``make base``).
 
 The base reads general conversation only (flanlib.lab.talk): it has never seen a ReAct turn or a tool call in JSON.
-Two stages by the kit's own trainer: first it only learns where to look (:mod:`.pointing`), then to speak as well.
+Three stages by the kit's own trainer: first it only learns where to look (:mod:`.pointing`), then to speak as well,
+then to work in steps (:mod:`flanlib.lab.delegating`).
 Interrupted, it goes on from its last checkpoint.
 """
 
