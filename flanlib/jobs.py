@@ -37,8 +37,11 @@ class Job:
     """Work that fills a run folder of its own. It can be sent to another process, and be done again without harm.
 
     ``config`` holds everything its result depends on; ``long`` tells whether it is worth the seconds that a process
-    takes to start. The run cache is the one of the process that makes the job.
+    takes to start. The run cache is the one of the process that makes the job. Of several processes that were launched
+    together all take part if it is a job for them ``together``, else only the first.
     """
+
+    together = False
 
     def __init__(self, name: str, config: Mapping[str, Any], *, long: bool) -> None:
         self.name, self.config, self.long, self.runs = name, config, long, store.RUNS
@@ -51,7 +54,8 @@ class Job:
 
     def run(self, tell: Tell | None = None) -> None:
         """Do it, or go on from what is in the folder; ``tell`` replaces its own progress bars."""
-        store.cached(self.name, self.config, partial(self.build, tell), runs=self.runs)
+        store.cached(self.name, self.config, partial(self.build, tell), runs=self.runs,
+                     together=self.together)  # fmt: skip
 
     def build(self, tell: Tell | None, folder: Path) -> Mapping[str, Any]:
         """Write the result into the folder and return facts for its manifest."""
@@ -62,7 +66,8 @@ def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
     """Do all jobs that are not done: one per core if they are long, else one after another in this process."""
     jobs = [job for job in jobs if not job.done]
     processes = min(len(jobs), torch.get_num_threads(), MOST_PROCESSES)
-    if processes < 2 or device().type != "cpu" or not any(job.long for job in jobs):
+    launched = "WORLD_SIZE" in os.environ  # this process is one of several already
+    if processes < 2 or launched or device().type != "cpu" or not any(job.long for job in jobs):
         for job in jobs:
             with one_thread():
                 job.run()

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
+from flanlib.model import sharded
 from flanlib.packing import Row, pack
 from flanlib.records import KINDS
 from flanlib.tokens import CONTEXT, Example
@@ -78,7 +79,7 @@ def _body_and_head(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Mo
     A model that something wraps (several processes) is left whole.
     """
     causal = model.get_base_model() if isinstance(model, PeftModel) else model
-    if not isinstance(causal, PreTrainedModel):
+    if not isinstance(causal, PreTrainedModel) or sharded():
         return None
     body, head = causal.base_model, causal.get_output_embeddings()
     if causal not in _PLAIN:

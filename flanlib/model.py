@@ -34,13 +34,19 @@ from flanlib.attention import by_document
 from flanlib.records import FlanError
 
 RANDOM = "random"
+CPU = torch.device("cpu")
 OPEN = "Qwen/Qwen3-8B"
 """A model that anybody may load, for those who have no access to the default."""
 
 
 def device() -> torch.device:
-    """Return the device that training runs on: CUDA where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the device that training runs on: CUDA where there is one, this process's own where there are several."""
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else CPU
+
+
+def sharded() -> bool:
+    """Tell whether several processes share the weights of a model (FSDP), as ``accelerate launch`` was asked to."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
 def llama(vocab: int, *, width: int = 256, layers: int = 4, head: int = 64, positions: int = 4096, theta: float = 1e4,
@@ -61,9 +67,13 @@ def llama(vocab: int, *, width: int = 256, layers: int = 4, head: int = 64, posi
 
 
 def nf4() -> BitsAndBytesConfig:
-    """Return how weights are kept: NF4 with double quantisation, computing in bfloat16 (QLoRA, 2305.14314)."""
+    """Return how weights are kept: NF4 with double quantisation, computing in bfloat16 (QLoRA, 2305.14314).
+
+    FSDP shards floating-point numbers only, so there the four-bit codes are stored as if they were some.
+    """
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                              bnb_4bit_compute_dtype=torch.bfloat16)  # fmt: skip
+                              bnb_4bit_compute_dtype=torch.bfloat16,
+                              bnb_4bit_quant_storage=torch.bfloat16 if sharded() else torch.uint8)  # fmt: skip
 
 
 def lora_config(rank: int) -> LoraConfig:
@@ -81,10 +91,10 @@ def load(name: str, *, vocab: int | None = None) -> Any:
     if name == RANDOM:
         made = store.cached("random", {"vocab": vocab}, lambda folder: _tiny(vocab or 512).save_pretrained(folder))
         return load(str(made))
-    cpu = device().type == "cpu"
+    where = device()
     model = _found(name, partial(
-        AutoModelForCausalLM.from_pretrained, quantization_config=nf4(), dtype=torch.float32 if cpu else torch.bfloat16,
-        device_map={"": "cpu" if cpu else torch.cuda.current_device()}))  # fmt: skip
+        AutoModelForCausalLM.from_pretrained, quantization_config=nf4(), device_map={"": where},
+        dtype=torch.float32 if where == CPU else torch.bfloat16))  # fmt: skip
     return by_document(keep_layout(model))
 
 
@@ -131,9 +141,14 @@ def add_lora(model: torch.nn.Module, *, rank: int, seed: int) -> PeftModel:
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return lora.fuse(get_peft_model(model, lora_config(rank))).train()
+        return _fused(get_peft_model(model, lora_config(rank))).train()
 
 
 def load_adapter(name: str, folder: Path, *, vocab: int | None = None) -> PeftModel:
     """Load a base model with a trained adapter on it, for measuring."""
-    return lora.fuse(keep_layout(PeftModel.from_pretrained(load(name, vocab=vocab), folder))).eval()
+    return _fused(keep_layout(PeftModel.from_pretrained(load(name, vocab=vocab), folder))).eval()
+
+
+def _fused(model: PeftModel) -> PeftModel:
+    """Fuse LoRA layers, but where FSDP gathers every part of a layer by itself."""
+    return model if sharded() else lora.fuse(model)

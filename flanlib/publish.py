@@ -55,9 +55,12 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
     """Write a tuned model into a new folder and return it.
 
     ``base`` and ``adapter`` are what :func:`flanlib.generate.dense` takes; ``scores`` becomes the card's table, one
-    row a line. The folder appears whole or not at all. Raises FlanError if it exists.
+    row a line. The folder appears whole or not at all; of several processes the first writes it. Raises FlanError if
+    it exists.
     """
     folder = Path(folder)
+    if store.rank():
+        return store.wait_for(folder)
     if folder.exists():
         raise FlanError(f"publishing to {folder}", found="a folder of that name", expected="a new one",
                         remedy="Name another, or move the old one away.")  # fmt: skip

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from flanlib.presets import FIGURES, ROOT, output, preset
 from flanlib.records import FlanError
-from flanlib.store import write
+from flanlib.store import rank, write
 
 NOTEBOOKS = ROOT / "notebooks"
 MOST_BYTES = 300_000
@@ -60,16 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paths = chosen(options.only)
         began, folder = time.time(), output()
         for path in paths:
-            print(f"{path.name}: started, {preset().name} preset", flush=True)
+            _tell(f"{path.name}: started, {preset().name} preset")
             start = time.monotonic()
             place = run(path)
-            print(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(place)}", flush=True)
+            _tell(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(place)}")
     except FlanError as error:
         print(error, file=sys.stderr)
         return 1
     fresh = [p for p in sorted(folder.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
-    print(f"{len(paths)} notebooks run; {len(fresh)} files written to {_short(folder)}:")
-    print("\n".join(f"  {p.name}" for p in fresh) or "  none")
+    _tell(f"{len(paths)} notebooks run; {len(fresh)} files written to {_short(folder)}:")
+    _tell("\n".join(f"  {p.name}" for p in fresh) or "  none")
     return 0
 
 
@@ -93,7 +93,8 @@ def run(path: Path) -> Path:
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     try:
-        with tqdm(total=len(code), desc=path.name, unit="cell", leave=False, disable=None) as bar:
+        with tqdm(total=len(code), desc=path.name, unit="cell", leave=False,
+                  disable=True if rank() else None) as bar:
             client = NotebookClient(book, kernel_name="python3", kernel_manager_class=ThisInterpreter, timeout=None,
                                     record_timing=False, resources={"metadata": {"path": str(path.parent)}},
                                     on_cell_executed=lambda **_: bar.update())  # fmt: skip
@@ -106,7 +107,8 @@ def run(path: Path) -> Path:
                         expected=f"at most {MOST_BYTES:,}", remedy="Show less in its cells.")  # fmt: skip
     in_place = preset().name == "lab" and output() == FIGURES
     place = path if in_place else output() / "executed" / path.name
-    write(place, text)
+    if not rank():  # of several processes, each has run the notebook
+        write(place, text)
     return place
 
 
@@ -168,6 +170,12 @@ def _failure(path: Path, book: nbformat.NotebookNode, error: Exception) -> FlanE
     print("\n".join(["", *tail[-25:], ""]), file=sys.stderr)
     return FlanError(where, found=tail[-1] if tail else type(error).__name__, expected="a cell that runs",
                      remedy="The traceback is above; the notebooks after this one were not run.")  # fmt: skip
+
+
+def _tell(text: str) -> None:
+    """Print at once; of several processes only the first does."""
+    if not rank():
+        print(text, flush=True)
 
 
 def _is_local(data: str) -> bool:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from flanlib import jobs, memory, store
 from flanlib.loss import measure
-from flanlib.model import RANDOM, add_lora, load, load_adapter
+from flanlib.model import RANDOM, add_lora, load, load_adapter, sharded
 from flanlib.packing import fill, pack
 from flanlib.presets import LAB_BASE, Preset
 from flanlib.records import Conversation
@@ -121,6 +121,8 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
 class _Job(jobs.Job):
     """One tuning run: everything its result depends on, and the folder that follows from it."""
 
+    together = True
+
     def __init__(self, label: str, arm: Arm, rows: Sequence[Example], held: Sequence[Example], preset: Preset,
                  seed: int) -> None:  # fmt: skip
         self.label, self.preset, self.seed = label, preset, seed
@@ -146,8 +148,9 @@ class _Job(jobs.Job):
         model = add_lora(load(preset.model, vocab=_vocab(preset)), rank=preset.lora_rank, seed=self.seed)
         losses = fit(model, packed, self.schedule, folder, label=bar, heldout={"heldout": held}, tell=tell,
                      watch=self.watch)  # fmt: skip
-        model.save_pretrained(folder)
         store.write_table(folder / "losses.csv", losses, digits=7)
+        if sharded():  # no process has the whole of it: from here on each reads what was written
+            model = adapter(folder, preset)
         if self.held:
             frame = measure(model, self.held, label=None if tell else f"{bar}: held out")
             store.write_table(folder / "rows.csv", frame, digits=7)

@@ -46,19 +46,34 @@ def folder_digest(folder: Path, patterns: Iterable[str] = ("*.safetensors", "*.j
     return digest(*(part for file in files for part in (file.name, file.read_bytes())))
 
 
+def rank() -> int:
+    """Return this process's place among those that ``accelerate launch`` started together; 0 if it is alone."""
+    return int(os.environ.get("RANK", 0))
+
+
+def wait_for(path: Path) -> Path:
+    """Return a file or folder that the first of several processes writes, once it is there."""
+    while not path.exists():
+        time.sleep(0.1)
+    return path
+
+
 def cached(name: str, config: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any] | None],
-           *, runs: Path | None = None) -> Path:  # fmt: skip
+           *, runs: Path | None = None, together: bool = False) -> Path:  # fmt: skip
     """Return the folder of a run, building it if its manifest is not there yet.
 
     ``config`` must hold everything the result depends on. ``build(folder)`` writes into the folder, may find
-    there what an interrupted build left, and returns extra facts for the manifest.
+    there what an interrupted build left, and returns extra facts for the manifest. Of several processes the first
+    builds and the others wait for its manifest, unless they all take part ``together``.
     """
     folder = (runs or RUNS) / f"{name}-{digest(dict(config))}"
     if (folder / "manifest.json").is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    facts = dict(build(folder) or {})
+    facts = dict(build(folder) or {}) if together or not rank() else {}
+    if rank():
+        return wait_for(folder / "manifest.json").parent
     manifest = {"name": name, "config": dict(config), **facts, "wall_seconds": round(time.monotonic() - began, 1),
                 "python": platform.python_version(), "machine": platform.machine(),
                 "versions": {library: version(library) for library in LIBRARIES}}  # fmt: skip

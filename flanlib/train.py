@@ -191,6 +191,7 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
     Interrupted at any point, the next call with the same arguments goes on from the last whole checkpoint
     in ``folder`` to the same losses. Where the device's memory is too small for the rows of a pass, a pass gets half
     of them, with as many rows in a step, and a warning says so. Raises FlanError if one row does not fit.
+    The trained weights go into ``folder`` (those of the adapter, where there is one).
     Returns a tidy frame: step, trained_tokens (so far), split (``train`` or a name of ``heldout``), kind, nats,
     tokens, bytes (sums over what the row covers).
     """
@@ -215,21 +216,24 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
         _wind_back(model, fresh)
     if schedule.measures:
         trainer.evaluate()
-    if trainer.is_world_process_zero():
-        for checkpoint in folder.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
+    _save(trainer, model, folder)
     return losses(trainer.state.log_history)
 
 
 def _arguments(schedule: Schedule, rows: int, folder: Path) -> TrainingArguments:
     processes = int(os.environ.get("WORLD_SIZE", 1))  # set by accelerate launch and torchrun
+    share, rest = divmod(schedule.rows_per_step, processes)
+    if rest:
+        raise FlanError("training", found=f"{schedule.rows_per_step} rows in a step for {processes} processes",
+                        expected="as many for each", remedy="Make rows_per_step a multiple, or start fewer processes.")
+    per_pass = min(schedule.rows_per_pass, share)
     steps = math.ceil(rows / schedule.rows_per_step)
     per_log = max(1, round(steps / schedule.logs))
     per_measure = per_log * max(1, round(steps / max(schedule.measures - 1, 1) / per_log))
     return TrainingArguments(
-        output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=schedule.rows_per_pass,
+        output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=per_pass,
         per_device_eval_batch_size=schedule.rows_per_pass,
-        gradient_accumulation_steps=max(1, schedule.rows_per_step // (schedule.rows_per_pass * processes)),
+        gradient_accumulation_steps=max(1, share // per_pass),
         learning_rate=schedule.rate, lr_scheduler_type="cosine", warmup_steps=schedule.warmup,
         optim=schedule.optimizer, activation_checkpointing=schedule.checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if schedule.checkpointing else None,
@@ -239,6 +243,16 @@ def _arguments(schedule: Schedule, rows: int, folder: Path) -> TrainingArguments
         eval_on_start=schedule.measures > 0, remove_unused_columns=False, disable_tqdm=True, report_to="none",
         dataloader_pin_memory=device().type == "cuda", log_level="error",
     )  # fmt: skip
+
+
+def _save(trainer: Trainer, model: torch.nn.Module, folder: Path) -> None:
+    """Write the trained weights from one process, wherever their parts are, and remove the checkpoints."""
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if trainer.is_world_process_zero():
+        model.save_pretrained(folder, state_dict=weights)
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    trainer.accelerator.wait_for_everyone()
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ import torch
 from peft.tuners.lora.bnb import Linear4bit
 
 from flanlib.lora import FusedLinear4bit
-from flanlib.model import add_lora, load
+from flanlib.model import add_lora, load, nf4
 
 VOCAB = 96
 
@@ -23,6 +23,17 @@ def models():
         if isinstance(module, FusedLinear4bit):
             module.__class__ = Linear4bit
     return made
+
+
+def test_weights_that_fsdp_shards_are_stored_as_floats_and_not_fused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert nf4().bnb_4bit_quant_storage is torch.bfloat16
+    model = add_lora(load("random", vocab=VOCAB), rank=4, seed=0)
+    assert not [module for module in model.modules() if isinstance(module, FusedLinear4bit)]
+    layer = next(module for module in model.modules() if isinstance(module, Linear4bit))
+    assert layer.base_layer.weight.dtype is torch.bfloat16
+    monkeypatch.delenv("ACCELERATE_USE_FSDP")
+    assert nf4().bnb_4bit_quant_storage is torch.uint8
 
 
 def gradients(model, *, mixed):

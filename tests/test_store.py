@@ -1,4 +1,5 @@
 import json
+import threading
 
 import pandas as pd
 import pytest
@@ -48,6 +49,30 @@ def test_an_interrupted_build_is_no_hit_and_goes_on_from_what_it_wrote(tmp_path)
     assert folder == unfinished
     assert calls == [[], ["part-1"]]
     assert json.loads((folder / "manifest.json").read_text())["name"] == "demo"
+
+
+def test_of_several_processes_the_first_builds_and_the_others_wait(tmp_path, monkeypatch):
+    calls, found = [], []
+    monkeypatch.setenv("RANK", "1")
+    waiting = threading.Thread(
+        target=lambda: found.append(store.cached("demo", {}, build_counting(calls), runs=tmp_path)))  # fmt: skip
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    monkeypatch.setenv("RANK", "0")
+    first = store.cached("demo", {}, build_counting(calls), runs=tmp_path)
+    waiting.join(10)
+    assert found == [first]
+    assert len(calls) == 1
+
+
+def test_what_several_processes_build_together_is_built_by_each_and_signed_by_the_first(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(store, "wait_for", lambda path: path)
+    folder = store.cached("demo", {}, build_counting(calls), runs=tmp_path, together=True)
+    assert len(calls) == 1
+    assert not (folder / "manifest.json").exists()
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

@@ -149,7 +149,14 @@ def test_every_logged_step_has_nats_tokens_and_bytes_by_kind(tmp_path):
     assert not held.duplicated(["step", "kind"]).any()
     first, last = (held[held["step"] == s].nats.sum() for s in (0, told["step"].max()))
     assert last < first
-    assert not list(tmp_path.glob("checkpoint-*"))
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "adapter_config.json",
+                                                          "adapter_model.safetensors"}  # fmt: skip
+
+
+def test_a_step_that_cannot_be_shared_among_the_processes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(FlanError, match="2 rows in a step for 3 processes"):
+        run(tmp_path)
 
 
 def test_accumulating_passes_gives_the_losses_of_one_pass(tmp_path):

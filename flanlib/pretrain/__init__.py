@@ -172,6 +172,5 @@ def _stage(recipe: Recipe, number: int, model, tokenizer, unseen: list[Conversat
                  heldout={"heldout": heldout},
                  optimizer=Muon(model, stage.rate, share=recipe.share), speak=stage.speak,
                  beside=Pointing(model, LOOKS_UP, without_spaces(tokenizer)))  # fmt: skip
-    model.save_pretrained(folder)
     store.write_table(done, losses)
     return model, losses
