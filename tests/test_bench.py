@@ -42,8 +42,31 @@ def test_every_round_runs_all_sides_in_turning_order_and_ratios_are_of_cpu_secon
     assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == ["slow", "same"]
 
 
+NO_TRL = "the benchmark's peer is not installed: pip install -e '.[bench]'"
+
+
+def test_the_benchmark_for_cards_runs_on_a_cpu_at_toy_size(tmp_path):
+    pytest.importorskip("trl", reason=NO_TRL)
+    from flanlib.bench import gpu
+
+    table = gpu.main(["--models=toy", "--rows=4", "--row-tokens=256", f"--out={tmp_path / 'table.csv'}"])
+    assert list(table["trainer"]) == ["ours", "TRL, packing"]
+    assert (table["tokens_per_s"] > 0).all()
+    assert table["trained_per_s"].to_numpy() == pytest.approx(table["tokens_per_s"].to_numpy() / 3, rel=0.1)
+    assert (tmp_path / "table.csv").read_text().startswith("model,trainer,room_gb")
+
+
+def test_made_up_conversations_fill_their_rows():
+    pytest.importorskip("trl", reason=NO_TRL)
+    from flanlib.bench import gpu
+    from flanlib.packing import fill, pack
+
+    rows = pack(gpu.made_up(5, 512), row_tokens=512, pad_id=0)
+    assert (len(rows), fill(rows)) == (5, 1)
+
+
 def test_the_contests_run_on_a_toy_corpus(tmp_path):
-    pytest.importorskip("trl", reason="the benchmark's peer is not installed: pip install -e '.[bench]'")
+    pytest.importorskip("trl", reason=NO_TRL)
     from flanlib.bench import corpus, training
     from flanlib.lab import talk
     from flanlib.presets import LAB_BASE

@@ -47,14 +47,16 @@ def contest(model: str, tokenizer: Any, examples: Sequence[Example], *, batch: i
                    partial(ours, model, rows, per_step), peers)  # fmt: skip
 
 
-def ours(model: str, rows: Sequence[Row], per_step: int, folder: Path) -> Callable:
-    """Train as the notebooks do."""
-    schedule = Schedule(rows_per_step=per_step, rows_per_pass=per_step, rate=RATE, seed=0, measures=0)
-    return partial(fit, add_lora(load(model), rank=RANK, seed=0), rows, schedule, folder, tell=lambda share: None)
+def ours(model: str, rows: Sequence[Row], per_step: int, folder: Path, *, rank: int = RANK,
+         **settings: Any) -> Callable:  # fmt: skip
+    """Train as the notebooks do; ``settings`` change the :class:`flanlib.train.Schedule`."""
+    schedule = Schedule(**{"rows_per_step": per_step, "rows_per_pass": per_step, "rate": RATE, "seed": 0,
+                           "measures": 0} | settings)  # fmt: skip
+    return partial(fit, add_lora(load(model), rank=rank, seed=0), rows, schedule, folder, tell=lambda share: None)
 
 
 def trl(model: str, tokenizer: Any, examples: Sequence[Example], changes: dict[str, Any], batch: int, per_step: int,
-        row_tokens: int, folder: Path) -> Callable:  # fmt: skip
+        row_tokens: int, folder: Path, *, rank: int = RANK) -> Callable:  # fmt: skip
     """Train with TRL's SFTTrainer on the same token ids and labels."""
     from trl import SFTConfig, SFTTrainer  # of the bench extra only
 
@@ -64,7 +66,8 @@ def trl(model: str, tokenizer: Any, examples: Sequence[Example], changes: dict[s
     settings |= changes  # TRL checkpoints by default: slower where memory is no question
     settings["gradient_accumulation_steps"] = size // settings["per_device_train_batch_size"]
     arguments = SFTConfig(**_common(folder), **settings, shuffle_dataset=False)
-    return _quiet(SFTTrainer(peer_model(model), args=arguments, train_dataset=data, processing_class=tokenizer)).train
+    trainer = SFTTrainer(peer_model(model, rank), args=arguments, train_dataset=data, processing_class=tokenizer)
+    return _quiet(trainer).train
 
 
 def packed(model: str, rows: Sequence[Row], per_step: int, folder: Path) -> Callable:
@@ -80,11 +83,11 @@ def _common(folder: Path) -> dict[str, Any]:
             "dataloader_pin_memory": torch.cuda.is_available()}  # fmt: skip
 
 
-def peer_model(model: str) -> Any:
+def peer_model(model: str, rank: int = RANK) -> Any:
     """Load the model with nothing of ours in it, but for the guard without which its gradients would be wrong."""
     where, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     loaded = AutoModelForCausalLM.from_pretrained(model, quantization_config=nf4(), device_map={"": where}, dtype=dtype)
-    return get_peft_model(keep_layout(loaded), lora_config(RANK)).train()
+    return get_peft_model(keep_layout(loaded), lora_config(rank)).train()
 
 
 def _labels(example: Example) -> list[int]:

@@ -1,0 +1,194 @@
+"""What tuning takes of a card: ``python -m flanlib.bench.gpu`` writes ``figures/bench_gpu.csv``.
+
+Models have the shapes of published ones and random weights, on which neither memory nor speed depends. They are tuned
+as the ``consumer`` preset does it, on packed rows, beside TRL's packing with the same optimizer and checkpointing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from flanlib import memory, store
+from flanlib.bench import Runner, training
+from flanlib.packing import pack
+from flanlib.presets import FIGURES, LAB_BASE, PRESETS, Preset
+from flanlib.records import KINDS
+from flanlib.tokens import CONTEXT, Example, load_tokenizer
+
+SHAPES: dict[str, dict[str, int]] = {
+    "Llama-2-7B": {},  # the configuration's defaults
+    "Llama-2-13B": {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40,
+                    "num_attention_heads": 40, "num_key_value_heads": 40},
+    "toy": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "num_key_value_heads": 2, "vocab_size": 4096},
+}  # fmt: skip
+CAP = 24e9
+"""Bytes of the consumer card that a larger one stands in for."""
+COLUMNS = ["model", "trainer", "room_gb", "row_tokens", "tokens_per_s", "trained_per_s", "peak_gb", "planned_gb",
+           "of_matrix_rate", "note", "card", "versions", "date"]  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> pd.DataFrame:
+    """Run the command and return its table."""
+    parser = argparse.ArgumentParser(prog="python -m flanlib.bench.gpu", description=__doc__.split("\n")[0])
+    parser.add_argument("--models", default="Llama-2-7B,Llama-2-13B", help=f"of {', '.join(SHAPES)}, with commas")
+    parser.add_argument("--rows", type=int, default=16, help="packed rows of a measurement (default 16)")
+    parser.add_argument("--row-tokens", type=int, default=4096, help="tokens of a row (default 4096)")
+    parser.add_argument("--scratch", type=Path, help="where models are written: 14 GB for 7B, 26 for 13B")
+    parser.add_argument("--out", type=Path, default=FIGURES / "bench_gpu.csv", help="the table")
+    asked = parser.parse_args(arguments)
+    found = []
+    for name in asked.models.split(","):
+        with tempfile.TemporaryDirectory(dir=asked.scratch) as folder:
+            found += _measured(name, random_model(name, Path(folder) / name), asked.rows, asked.row_tokens)
+    table = pd.DataFrame(found).reindex(columns=COLUMNS).assign(**_machine())
+    store.write_table(asked.out, table)
+    print(table.drop(columns=["versions", "date"]).to_string(index=False))
+    return table
+
+
+def random_model(name: str, folder: Path) -> Path:
+    """Write a model of a shape of SHAPES with random weights in bfloat16."""
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**SHAPES[name])).to(torch.bfloat16)
+    made = model.to_empty(device="cpu")
+    made.model.rotary_emb = type(made.model.rotary_emb)(made.config)  # its frequencies are no weights
+    random = torch.Generator().manual_seed(0)
+    for weight in made.parameters():
+        weight.data.normal_(0, 0.02, generator=random) if weight.dim() > 1 else weight.data.fill_(1)
+    made.save_pretrained(folder)
+    return folder
+
+
+def made_up(rows: int, row_tokens: int, *, seed: int = 0) -> list[Example]:
+    """Make conversations of random tokens, a third of them trained, that fill so many rows: two to eight a row."""
+    rng, made = np.random.default_rng(seed), []
+    for row in range(rows):
+        cuts = np.sort(rng.choice(np.arange(1, 16), rng.integers(1, 8), replace=False)) * row_tokens // 16
+        for size in np.diff([0, *cuts, row_tokens]):
+            kinds = np.where(rng.random(size) < 1 / 3, KINDS.index("reasoning"), CONTEXT)
+            kinds[0] = CONTEXT
+            made.append(Example(f"{row}-{len(made)}", rng.integers(10, 2000, size), kinds, (kinds != CONTEXT) * 3))
+    return made
+
+
+def _measured(name: str, folder: Path, rows: int, row_tokens: int) -> list[dict[str, Any]]:
+    """Measure a model under the cap and without one, TRL beside it, and the longest row that fits."""
+    cuda = torch.cuda.is_available()
+    preset = replace(PRESETS["consumer"], model=str(folder), row_tokens=row_tokens, rows_per_pass=1)
+    preset = preset if cuda else replace(preset, optimizer="adamw_torch", lora_rank=4)
+    whole = torch.cuda.mem_get_info()[1] if cuda else np.nan
+    found = []
+    for trainer, room in [("ours", CAP), ("ours", whole), ("TRL, packing", CAP), ("TRL, packing", whole)]:
+        if cuda or not np.isnan(room):
+            found.append({"model": name, "trainer": trainer, "room_gb": room / 1e9, "row_tokens": row_tokens,
+                          **_run(preset, trainer, made_up(rows, row_tokens), room)})  # fmt: skip
+    if cuda:
+        longest = _longest(preset, CAP)
+        found.append({"model": name, "trainer": "ours, longest row", "room_gb": CAP / 1e9, "row_tokens": longest,
+                      "note": f"planned {memory.longest(preset, CAP):,}"})  # fmt: skip
+    return found
+
+
+def _run(preset: Preset, trainer: str, examples: list[Example], room: float) -> dict[str, Any]:
+    """Train once to warm up and once to measure."""
+    tokens, trained = (sum(map(f, examples)) for f in (len, lambda example: example.trained))
+    settings = {"rank": preset.lora_rank}
+    if trainer == "ours":
+        rows = pack(examples, row_tokens=preset.row_tokens, pad_id=0)
+        runner: Runner = partial(training.ours, preset.model, rows, 4, rows_per_pass=1, optimizer=preset.optimizer,
+                                 checkpointing=True, **settings)  # fmt: skip
+    else:
+        changes = {"packing": True, "per_device_train_batch_size": 1, "gradient_checkpointing": True,
+                   "optim": preset.optimizer}  # fmt: skip
+        runner = partial(training.trl, preset.model, load_tokenizer(LAB_BASE), examples, changes, 4, 4,
+                         preset.row_tokens, **settings)  # fmt: skip
+    told: dict[str, Any] = {"planned_gb": memory.plan(preset, cuda=torch.cuda.is_available()).sum() / 1e9}
+    try:
+        for _ in range(2):
+            seconds, peak = _timed(runner, room)
+    except torch.OutOfMemoryError:
+        return told | {"note": "out of memory"}
+    rate = 4 * _weights(preset) * tokens / seconds  # forward, and the gradients of what it reads: what QLoRA needs
+    return told | {"tokens_per_s": tokens / seconds, "trained_per_s": trained / seconds, "peak_gb": peak / 1e9,
+                   "of_matrix_rate": rate / _matrix_rate()}  # fmt: skip
+
+
+def _timed(runner: Runner, room: float) -> tuple[float, float]:
+    """Do the work once within so many bytes; returns seconds and the most bytes in use (NaN on a CPU)."""
+    cuda = torch.cuda.is_available()
+    gc.collect()
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(min(1.0, room / torch.cuda.mem_get_info()[1]))
+        torch.cuda.reset_peak_memory_stats()
+    with tempfile.TemporaryDirectory() as folder:
+        work = runner(Path(folder))
+        start = time.perf_counter()
+        work()
+        if cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start, torch.cuda.max_memory_reserved() if cuda else np.nan
+
+
+def _longest(preset: Preset, room: float, *, step: int = 1024) -> int:
+    """Find the longest row, in whole thousands of tokens, with which a step fits into so many bytes."""
+
+    def fits(row_tokens: int) -> bool:
+        one = made_up(1, row_tokens)
+        return "note" not in _run(replace(preset, row_tokens=row_tokens), "ours", one, room)
+
+    low, high = 0, 2 * memory.longest(preset, room) // step + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle * step) else (low, middle)
+    return low * step
+
+
+def _weights(preset: Preset) -> int:
+    """Count the weights that every token is multiplied with: of linear layers, the head among them."""
+    config = LlamaConfig.from_pretrained(preset.model)
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    return sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Linear))
+
+
+def _matrix_rate(size: int = 8192, times: int = 20) -> float:
+    """Measure how many operations a second the device does on large matrices in bfloat16."""
+    cuda = torch.cuda.is_available()
+    size, times = (size, times) if cuda else (512, 4)
+    one = torch.randn(size, size, dtype=torch.bfloat16, device="cuda" if cuda else "cpu")
+    settle: Callable[[], Any] = torch.cuda.synchronize if cuda else lambda: None
+    for repeat in (2, times):
+        settle()
+        start = time.perf_counter()
+        for _ in range(repeat):
+            one @ one
+        settle()
+    return 2 * size**3 * times / (time.perf_counter() - start)
+
+
+def _machine() -> dict[str, str]:
+    libraries = ("torch", "transformers", "peft", "bitsandbytes", "trl")
+    return {"card": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+            "versions": " ".join(f"{name} {version(name)}" for name in libraries),
+            "date": datetime.date.today().isoformat()}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
