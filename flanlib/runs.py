@@ -21,6 +21,7 @@ from flanlib.model import RANDOM, add_lora, load, load_adapter, sharded
 from flanlib.packing import fill, pack
 from flanlib.presets import LAB_BASE, Preset
 from flanlib.records import Conversation
+from flanlib.stream import encode_stored
 from flanlib.tally import Tally
 from flanlib.templates import get_template
 from flanlib.tokens import CONTEXT, Example, encode_all, load_tokenizer
@@ -30,6 +31,8 @@ from flanlib.train import Schedule, draw, fit
 VERSION = 2
 # A process takes seconds to start: runs with fewer trained tokens stay in this one.
 LONG = 20_000
+MANY = 5_000
+"""Conversations that are worth the seconds until worker processes have begun."""
 
 
 def reader(preset: Preset) -> tuple[Any, Any]:
@@ -43,10 +46,14 @@ def _reader(name: str, template: str) -> tuple[Any, Any]:
     return tokenizer, get_template(template, tokenizer)
 
 
-def examples(conversations: Sequence[Conversation], preset: Preset, tally: Tally) -> list[Example]:
-    """Tokenise conversations as the preset's model reads them; what does not fit is counted."""
+def examples(conversations: Sequence[Conversation], preset: Preset, tally: Tally) -> Sequence[Example]:
+    """Tokenise conversations as the preset's model reads them; what does not fit is counted.
+
+    Many of them are tokenised side by side, into a file that is mapped into memory.
+    """
     tokenizer, template = reader(preset)
-    return encode_all(conversations, tokenizer, template, max_tokens=preset.row_tokens, tally=tally)
+    encode = encode_stored if len(conversations) > MANY else encode_all
+    return encode(conversations, tokenizer, template, max_tokens=preset.row_tokens, tally=tally)
 
 
 def fitted(preset: Preset, *corpora: Sequence[Conversation], longest: int = 4096, passes: int = 3) -> Preset:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -49,6 +51,22 @@ class Tally:
         rows += [(f"dropped: {reason}", n, self.first[reason]) for reason, n in self.dropped.most_common()]
         rows += [(f"noted: {what}", n, "") for what, n in self.noted.most_common()]
         return pd.DataFrame(rows, columns=["what", "rows", "first"])
+
+    def counts(self) -> dict[str, Any]:
+        """Return all counts as JSON can write them."""
+        return {"kept": self.kept, "dropped": dict(self.dropped), "noted": dict(self.noted), "first": dict(self.first)}
+
+    @classmethod
+    def of(cls, name: str, counts: Mapping[str, Any]) -> Tally:
+        """Make a tally of the counts of another.
+
+        >>> Tally.of("again", {"kept": 2, "dropped": {"no turns": 1}, "noted": {}, "first": {"no turns": "a:1"}}).seen
+        3
+        """
+        tally = cls(name)
+        tally.kept, tally.first = counts["kept"], dict(counts["first"])
+        tally.dropped, tally.noted = Counter(counts["dropped"]), Counter(counts["noted"])
+        return tally
 
     def __str__(self) -> str:
         told = ", ".join(f"{r} {n}, first {self.first[r]}" for r, n in self.dropped.most_common())

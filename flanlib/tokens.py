@@ -104,7 +104,7 @@ def encode(
     conversation: Conversation, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *, max_tokens: int
 ) -> Example:
     """Tokenise one conversation; see :func:`encode_all`. Raises FlanError where that counts a drop."""
-    [result] = _encode([conversation], tokenizer, bind(template, tokenizer), max_tokens)
+    [result] = label([conversation], tokenizer, bind(template, tokenizer), max_tokens)
     if isinstance(result, FlanError):
         raise result
     return result.example
@@ -131,7 +131,7 @@ def encode_all(
     with tqdm(total=len(conversations), desc="tokenise", unit=" conversations", leave=False) as bar:
         for start in range(0, len(conversations), CHUNK):
             chunk = conversations[start : start + CHUNK]
-            for conversation, result in zip(chunk, _encode(chunk, tokenizer, template, max_tokens), strict=True):
+            for conversation, result in zip(chunk, label(chunk, tokenizer, template, max_tokens), strict=True):
                 if isinstance(result, FlanError):
                     tally.drop(result.found, f"{conversation.source} {conversation.id}")
                     continue
@@ -143,16 +143,19 @@ def encode_all(
     return examples
 
 
-class _Labelled(NamedTuple):
+class Labelled(NamedTuple):
+    """A tokenised conversation, and whether its last exchanges were cut to fit."""
+
     example: Example
     cut: bool
     texts: list[str]  # stretches of trained text, and
     runs: list[list[int]]  # stretches of trained ids, which must decode to them
 
 
-def _encode(
+def label(
     conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, max_tokens: int
-) -> list[_Labelled | FlanError]:
+) -> list[Labelled | FlanError]:
+    """Tokenise some conversations at once with a bound template; for one that is to be dropped, the error tells why."""
     rendered = [_try(_render, conversation, template) for conversation in conversations]
     texts = [result.text for result in rendered if isinstance(result, Rendered)]
     batch = tokenizer([*texts, "a"], add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False,
@@ -164,10 +167,10 @@ def _encode(
         for conversation, result in zip(conversations, rendered, strict=True)
     ]
     # A decoder may drop a leading space: a letter before the run puts it in the middle of a text, where it stands.
-    runs = [letter + run for result in results if isinstance(result, _Labelled) for run in result.runs]
+    runs = [letter + run for result in results if isinstance(result, Labelled) for run in result.runs]
     decoded = iter(tokenizer.backend_tokenizer.decode_batch(runs, skip_special_tokens=False))
     for i, result in enumerate(results):
-        if isinstance(result, _Labelled) and [next(decoded) for _ in result.runs] != [f"a{t}" for t in result.texts]:
+        if isinstance(result, Labelled) and [next(decoded) for _ in result.runs] != [f"a{t}" for t in result.texts]:
             results[i] = _rejected(conversations[i].id, "trained text that the tokenizer changes",
                                    "text that survives encoding and decoding")  # fmt: skip
     return results
@@ -186,7 +189,7 @@ def _render(conversation: Conversation, template: AnyTemplate) -> Rendered:
     return render(conversation, template)
 
 
-def _label(id: str, rendered: Rendered, ids: list[int], offsets: list[tuple[int, int]], max_tokens: int) -> _Labelled:
+def _label(id: str, rendered: Rendered, ids: list[int], offsets: list[tuple[int, int]], max_tokens: int) -> Labelled:
     """Give every token its kind and bytes, and keep what fits."""
     text, spans, ends = rendered
     edges = np.asarray(offsets)
@@ -226,7 +229,7 @@ def _label(id: str, rendered: Rendered, ids: list[int], offsets: list[tuple[int,
 
     texts = [text[first:last] for first, last in _stretches(trained)]
     runs = [ids[first:last] for first, last in _stretches(kinds != CONTEXT)]
-    return _Labelled(Example(id, ids[:n], kinds, counted), n < len(ids), texts, runs)
+    return Labelled(Example(id, ids[:n], kinds, counted), n < len(ids), texts, runs)
 
 
 def _sums(values: np.ndarray) -> np.ndarray:

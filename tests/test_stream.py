@@ -1,0 +1,114 @@
+"""What streams through Arrow is what is tokenised in memory, row for row and count for count."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+from flanlib import sources, store, stream
+from flanlib.dialects import render_all
+from flanlib.lab import talk, tasks
+from flanlib.presets import DATA, LAB_BASE
+from flanlib.pretrain import TEMPLATE
+from flanlib.records import Conversation, say
+from flanlib.tally import Tally
+from flanlib.tokens import CHUNK, encode_all, load_tokenizer
+
+EXAMPLE = DATA / "example" / "trajectories.jsonl"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer(LAB_BASE)
+
+
+@pytest.fixture(scope="module")
+def conversations():
+    """More than a chunk; one is too long, one has nothing to train."""
+    long = Conversation("long", "test", (say("user", "word " * 400), say("assistant", "Yes.", "general", trained=True)))
+    bare = Conversation("bare", "test", (say("user", "Hello"), say("assistant", "Yes.", "general")))
+    chats = talk.conversations(CHUNK, rng=np.random.default_rng(0))
+    return [*chats, long, bare, *render_all(tasks.trajectories(20, rng=np.random.default_rng(1)), "chat")]
+
+
+def same(one, other):
+    return (one.id == other.id and np.array_equal(one.ids, other.ids) and np.array_equal(one.kinds, other.kinds)
+            and np.array_equal(one.bytes, other.bytes))  # fmt: skip
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_examples_and_counts_are_those_of_tokenising_in_memory(tmp_path, tokenizer, conversations, processes):
+    told, expected = Tally("t"), Tally("t")
+    in_memory = encode_all(conversations, tokenizer, TEMPLATE, max_tokens=300, tally=expected)
+    stream.write(conversations, tokenizer, TEMPLATE, max_tokens=300, folder=tmp_path, processes=processes)
+    stored = stream.opened(tmp_path, told)
+    assert str(told) == str(expected)
+    assert set(expected.dropped) == {"a context too long for one turn", "nothing to train"}
+    assert expected.noted == {stream.CUT: expected.noted[stream.CUT]}
+    assert len(stored) == len(in_memory) == sum(1 for _ in stored)
+    assert all(map(same, stored, in_memory))
+    assert same(stored[-1], in_memory[-1])
+    assert [row.id for row in stored[3:9:2]] == [row.id for row in in_memory[3:9:2]]
+    assert [p.name for p in tmp_path.iterdir()] == ["examples"]
+
+
+def test_no_more_conversations_than_a_few_are_held_while_they_stream(tmp_path, tokenizer):
+    alive, most = weakref.WeakSet(), []
+
+    def streaming():
+        for i in range(4 * CHUNK):
+            one = Conversation(f"c{i}", "test", (say("user", f"Say {i}"), say("assistant", str(i), "general",
+                                                                             trained=True)))  # fmt: skip
+            alive.add(one)
+            most.append(len(alive))
+            yield one
+
+    stream.write(streaming(), tokenizer, TEMPLATE, max_tokens=64, folder=tmp_path, processes=2)
+    gc.collect()
+    assert len(most) == 4 * CHUNK
+    assert max(most) <= 3
+
+
+def test_a_data_set_is_read_once(tmp_path, tokenizer, monkeypatch):
+    monkeypatch.setattr(store, "RUNS", tmp_path)
+    first, read, labelled = stream.prepare(EXAMPLE, tokenizer, TEMPLATE, dialect="chat", max_tokens=1024)
+    trajectories, _, tally = sources.load(EXAMPLE)
+    assert len(first) == len(trajectories) == labelled.kept
+    assert str(read).split(":")[1:] == str(tally).split(":")[1:]
+    monkeypatch.setattr(sources, "read", lambda *_, **__: pytest.fail("read again"))
+    again, *tallies = stream.prepare(EXAMPLE, tokenizer, TEMPLATE, dialect="chat", max_tokens=1024)
+    assert all(map(same, first, again))
+    assert [str(one) for one in tallies] == [str(read), str(labelled)]
+
+
+def test_many_conversations_are_found_again_by_their_texts(tmp_path, tokenizer, conversations, monkeypatch):
+    monkeypatch.setattr(store, "RUNS", tmp_path)
+    some, told = conversations[:40], [Tally("t"), Tally("t"), Tally("t")]
+    one, same_texts, other = (
+        stream.encode_stored(rows, tokenizer, TEMPLATE, max_tokens=300, tally=tally)
+        for rows, tally in zip((some, list(some), some[1:]), told, strict=True))  # fmt: skip
+    assert all(map(same, one, same_texts))
+    assert len(other) == len(one) - 1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_real_rows_stream_without_a_silent_loss(real_data, tmp_path, tokenizer, monkeypatch):
+    monkeypatch.setattr(store, "RUNS", tmp_path)
+    data = real_data / "fireact" / "trajs"
+    rows, read, labelled = stream.prepare(data, tokenizer, TEMPLATE, dialect="react", max_tokens=2048)
+    trajectories, conversations, tally = sources.load(data)
+    assert (read.kept, read.dropped) == (tally.kept, tally.dropped)
+    assert labelled.seen == len(trajectories) + len(conversations) == read.kept
+    assert len(rows) == labelled.kept > 0
+
+
+def test_the_command_tells_what_came_of_the_rows(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(store, "RUNS", tmp_path)
+    stream.main([str(EXAMPLE), "--dialect=json"])
+    told = capsys.readouterr().out
+    assert "trajectories, read: " in told
+    assert "0 dropped" in told
+    assert "understanding" in told
+    with pytest.raises(SystemExit, match="no such file"):
+        stream.main([str(tmp_path / "missing.jsonl")])
