@@ -38,7 +38,7 @@ class Job:
 
     ``config`` holds everything its result depends on; ``long`` tells whether it is worth the seconds that a process
     takes to start. The run cache is the one of the process that makes the job. Of several processes that were launched
-    together all take part if it is a job for them ``together``, else only the first.
+    together all take part if it is a job for them ``together``, else one.
     """
 
     together = False

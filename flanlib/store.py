@@ -10,13 +10,16 @@ import hashlib
 import json
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from flanlib.presets import DATA
 from flanlib.records import FlanError
@@ -63,21 +66,27 @@ def cached(name: str, config: Mapping[str, Any], build: Callable[[Path], Mapping
     """Return the folder of a run, building it if its manifest is not there yet.
 
     ``config`` must hold everything the result depends on. ``build(folder)`` writes into the folder, may find
-    there what an interrupted build left, and returns extra facts for the manifest. Of several processes the first
-    builds and the others wait for its manifest, unless they all take part ``together``.
+    there what an interrupted build left, and returns extra facts for the manifest. Where several processes want the
+    same folder, one builds it and the others wait, unless they were launched to build it ``together``.
     """
     folder = (runs or RUNS) / f"{name}-{digest(dict(config))}"
-    if (folder / "manifest.json").is_file():
+    finished = folder / "manifest.json"
+    if finished.is_file():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    facts = dict(build(folder) or {}) if together or not rank() else {}
-    if rank():
-        return wait_for(folder / "manifest.json").parent
-    manifest = {"name": name, "config": dict(config), **facts, "wall_seconds": round(time.monotonic() - began, 1),
-                "python": platform.python_version(), "machine": platform.machine(),
-                "versions": {library: version(library) for library in LIBRARIES}}  # fmt: skip
-    write(folder / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    # Not in the folder, which may be copied; a process that is killed lets go of it.
+    lock = FileLock(Path(tempfile.gettempdir()) / f"flanlib-{digest(str(folder.absolute()))}.lock")
+    with nullcontext() if together else lock:
+        if finished.is_file():
+            return folder
+        began = time.monotonic()
+        facts = dict(build(folder) or {})
+        if together and rank():
+            return wait_for(finished).parent
+        manifest = {"name": name, "config": dict(config), **facts, "wall_seconds": round(time.monotonic() - began, 1),
+                    "python": platform.python_version(), "machine": platform.machine(),
+                    "versions": {library: version(library) for library in LIBRARIES}}  # fmt: skip
+        write(finished, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return folder
 
 

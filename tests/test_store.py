@@ -51,19 +51,25 @@ def test_an_interrupted_build_is_no_hit_and_goes_on_from_what_it_wrote(tmp_path)
     assert json.loads((folder / "manifest.json").read_text())["name"] == "demo"
 
 
-def test_of_several_processes_the_first_builds_and_the_others_wait(tmp_path, monkeypatch):
-    calls, found = [], []
-    monkeypatch.setenv("RANK", "1")
-    waiting = threading.Thread(
-        target=lambda: found.append(store.cached("demo", {}, build_counting(calls), runs=tmp_path)))  # fmt: skip
-    waiting.start()
-    waiting.join(0.3)
-    assert waiting.is_alive()
-    monkeypatch.setenv("RANK", "0")
-    first = store.cached("demo", {}, build_counting(calls), runs=tmp_path)
-    waiting.join(10)
-    assert found == [first]
-    assert len(calls) == 1
+def test_where_two_want_the_same_folder_one_builds_it_and_the_other_waits(tmp_path):
+    calls, found, begun, go = [], [], threading.Event(), threading.Event()
+
+    def slow(folder):
+        begun.set()
+        go.wait(10)
+        return build_counting(calls)(folder)
+
+    one, other = (threading.Thread(target=lambda: found.append(store.cached("demo", {}, slow, runs=tmp_path)))
+                  for _ in range(2))  # fmt: skip
+    one.start()
+    begun.wait(10)
+    other.start()
+    other.join(0.3)
+    assert other.is_alive()
+    go.set()
+    one.join(10)
+    other.join(10)
+    assert len(set(found)) == len(calls) == 1
 
 
 def test_what_several_processes_build_together_is_built_by_each_and_signed_by_the_first(tmp_path, monkeypatch):
