@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections import Counter
 from itertools import pairwise
 
@@ -25,34 +26,42 @@ TINY = pretrain.Recipe(vocabulary=600, width=64, layers=3, head=16, tokens_per_s
 MARKS = Marks([2], [3], [4], [5], [6], [7])
 
 
-@pytest.fixture
-def few(monkeypatch):
+def draw_few(patch):
     """Draw a few texts where the recipe's fixed samples would take many."""
     whole = pretrain.draw
-    monkeypatch.setattr(pretrain, "draw", lambda recipe, n, *rest, **more: whole(recipe, min(n, 50), *rest, **more))
+    patch.setattr(pretrain, "draw", lambda recipe, n, *rest, **more: whole(recipe, min(n, 50), *rest, **more))
 
 
-def test_a_base_is_trained_whole_and_the_same_again(tmp_path, monkeypatch, few):
-    found = []
-    for name in ("a", "b"):
-        monkeypatch.setattr(store, "RUNS", tmp_path / name / "runs")
-        folder = pretrain.train_base(TINY, tmp_path / name / "base")
-        found.append({p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"})
-        told = json.loads((folder / "manifest.json").read_text())
-        assert [stage["conversations"] for stage in told["config"]["stages"]] == [20, 60, 40]
-        assert told["heldout_nats_per_token"] < np.log(600)
-    assert found[0] == found[1]
-    assert {"model.safetensors", "config.json", "tokenizer.json", "losses.csv"} <= set(found[0])
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A tiny base, trained without a break: the folder with ``base`` and its ``runs``."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        draw_few(patch)
+        patch.setattr(store, "RUNS", folder / "runs")
+        pretrain.train_base(TINY, folder / "base")
+    return folder
 
 
-def test_a_stage_that_is_done_is_not_trained_again(tmp_path, monkeypatch, few):
-    monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
-    folder = pretrain.train_base(TINY, tmp_path / "base")
-    first = (folder / "model.safetensors").read_bytes()
+def files(folder):
+    """What a trained base is made of, but for the manifest, which tells the time."""
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"}
+
+
+def test_a_base_is_weights_tokenizer_losses_and_a_manifest(whole):
+    told = json.loads((whole / "base" / "manifest.json").read_text())
+    assert [stage["conversations"] for stage in told["config"]["stages"]] == [20, 60, 40]
+    assert told["heldout_nats_per_token"] < np.log(600)
+    assert {"model.safetensors", "config.json", "tokenizer.json", "losses.csv"} <= set(files(whole / "base"))
+
+
+def test_a_stage_that_is_done_is_not_trained_again(whole, tmp_path, monkeypatch):
+    draw_few(monkeypatch)
+    monkeypatch.setattr(store, "RUNS", shutil.copytree(whole / "runs", tmp_path / "runs"))
     (run,) = store.RUNS.iterdir()
     (run / "manifest.json").unlink()
     monkeypatch.setattr(pretrain, "fit", lambda *_, **__: pytest.fail("trained again"))
-    assert (pretrain.train_base(TINY, tmp_path / "base") / "model.safetensors").read_bytes() == first
+    assert files(pretrain.train_base(TINY, tmp_path / "base")) == files(whole / "base")
 
 
 def test_in_the_first_stage_everything_but_first_tokens_and_padding_is_a_target():
@@ -88,9 +97,8 @@ def test_what_a_drill_of_looking_up_asks_for_stands_behind_a_colon():
                 assert " 3 " + " ".join(map(str, ids[i : end - 1])) + " " in told
 
 
-def test_a_run_cut_off_with_both_optimisers_goes_on_to_the_same_weights(tmp_path, monkeypatch, few):
-    monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
-    whole = pretrain.train_base(TINY, tmp_path / "base")
+def test_a_base_trained_again_is_the_same_though_cut_off_with_both_optimisers(whole, tmp_path, monkeypatch):
+    draw_few(monkeypatch)
     step, seen = pretrain.Muon.step, []
 
     def cut(self, closure=None):
@@ -104,8 +112,7 @@ def test_a_run_cut_off_with_both_optimisers_goes_on_to_the_same_weights(tmp_path
     with pytest.raises(KeyboardInterrupt):
         pretrain.train_base(TINY, tmp_path / "resumed")
     monkeypatch.setattr(pretrain.Muon, "step", step)
-    resumed = pretrain.train_base(TINY, tmp_path / "resumed")
-    assert (resumed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert files(pretrain.train_base(TINY, tmp_path / "resumed")) == files(whole / "base")
 
 
 def test_the_shipped_base_is_the_one_that_this_code_trains():
