@@ -53,7 +53,7 @@ class Preset:
 
 LAB = Preset(
     name="lab", model=str(LAB_BASE), template="agent_flan", seeds=(0, 1, 2), trajectories=400, heldout=48,
-    trained_tokens=30_000, row_tokens=1024, rows_per_step=1, rows_per_pass=1, learning_rate=6e-3, lora_rank=16,
+    trained_tokens=30_000, row_tokens=1024, rows_per_step=1, rows_per_pass=1, learning_rate=3.5e-3, lora_rank=16,
     measures=8,
 )  # fmt: skip
 PRESETS = {

@@ -1,24 +1,40 @@
 """Work in steps with a list of offers: all that is answered can be read, and nothing of the agent tuning is in it."""
 
+import json
 import re
+from itertools import product
 
 import numpy as np
 import pytest
 
 from flanlib.dialects import elicit
-from flanlib.lab.talk import FAMILIES, conversations
+from flanlib.lab.talk import APART, FAMILIES, conversations
+from flanlib.lab.words import Draw
 from flanlib.lab.world import world
 
 SPLITS = ("train", "heldout")
 
 
-@pytest.fixture(scope="module", params=SPLITS)
+@pytest.fixture(scope="module", params=product(SPLITS, APART), ids=" ".join)
 def drawn(request):
-    return conversations(600, rng=np.random.default_rng(5), split=request.param, families=["delegating"])
+    split, family = request.param
+    return conversations(600, rng=np.random.default_rng(5), split=split, families=[family])
 
 
 def test_it_is_drawn_only_where_it_is_named():
-    assert "delegating" not in FAMILIES
+    assert not set(APART) & set(FAMILIES)
+
+
+def test_what_is_told_plainly_lists_ordinary_words_only(monkeypatch):
+    monkeypatch.setattr(Draw, "made_up", lambda d: f"zzz{int(d.random() * 1e6)}")
+    made_up = {}
+    for family in APART:
+        texts = [turn.text for c in conversations(200, rng=np.random.default_rng(5), families=[family])
+                 for turn in c.turns]  # fmt: skip
+        listed = [line for text in texts for line in text.split("\n") if "_" in line and " " in line]
+        assert len(listed) > 600
+        made_up[family] = sum("zzz" in re.sub(r"[^\s()]+_[^\s()]+", "", line) for line in listed) / len(listed)
+    assert made_up["delegating plainly"] == 0 < 0.4 < made_up["delegating"]
 
 
 def test_every_name_that_is_answered_stands_once_in_the_list(drawn):
@@ -35,14 +51,16 @@ def test_every_value_that_is_answered_has_been_said(drawn):
         said = ""
         for turn in conversation.turns:
             if turn.role == "assistant" and " " not in turn.text:
-                assert turn.text.rstrip(".") in said, (turn.text, said)
+                assert turn.text.rstrip(".").casefold() in said.casefold(), (turn.text, said)
             said += turn.text + "\n"
 
 
 def test_nothing_is_left_to_fill_in_and_nothing_looks_like_a_call(drawn):
     for turn in (turn for conversation in drawn for turn in conversation.turns):
         assert not re.search(r"\{\w*\}|\[\w*\|", turn.text), turn.text
-        if turn.role == "assistant":
+        if turn.role == "assistant" and turn.text.startswith("["):  # several names, the one thing that JSON is for here
+            assert all(isinstance(name, str) for name in json.loads(turn.text))
+        elif turn.role == "assistant":
             assert not re.search(r"[{}\[\]\"]", turn.text), turn.text
 
 
@@ -61,3 +79,22 @@ def test_no_tool_of_the_world_is_on_offer(drawn):
     told = set(re.findall(r"[^\s:()]+_[^\s:()]+", text))
     assert not told & set(tools)
     assert not [tool.tool.description for tool in tools.values() if f"{tool.tool.description}:" in text]
+
+
+def test_a_comparison_names_the_thing_that_has_more_or_less(drawn):
+    checked = 0
+    for conversation in drawn:
+        told = "\n".join(turn.text for turn in conversation.turns)
+        asked = re.search(r"which of (.+) and (.+) has the (higher|greater|larger|lower|smaller|lesser) ", told)
+        if asked is None:
+            continue
+        outcome = re.search(r"(\d+) is (more than|higher than|above|less than|lower than|below) (\d+)", told)
+        left, right = int(outcome[1]), int(outcome[3])
+        assert (left > right) == (outcome[2] in {"more than", "higher than", "above"}) or left == right, told
+        first_is_left = told.index(outcome[1]) < told.index(outcome[3])  # found in the order in which they were asked
+        first, second = (left, right) if first_is_left else (right, left)
+        best = asked[1] if (first > second) == (asked[3] in {"higher", "greater", "larger"}) else asked[2]
+        sentence = next(line for line in told.split("\n") if outcome[0] in line)
+        assert best in sentence or left == right, told
+        checked += 1
+    assert checked > 30

@@ -1,69 +1,30 @@
 """Work that the user and the assistant share: what is needed, which one can do it, with what, and what came of it.
 
 The last family of the general conversation, for the end of the base's training. What is asked at every step comes in
-thousands of wordings, so that a model learns to read the list for whatever it is asked, not for one question.
+thousands of wordings and things are made up for every conversation (:mod:`flanlib.lab.subjects`), so that a model
+learns to read the list for whatever it is asked, not for one question.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from flanlib.lab.offers import some_property
-from flanlib.lab.words import DAYS, Draw, an, plural, upper_first
+from flanlib.lab import subjects
+from flanlib.lab.subjects import ACTS, DEEDS, FINDS, LISTS, VALUES, Deed, Offered
+from flanlib.lab.words import Draw, join, plural, upper_first
 from flanlib.records import to_json
 
 Pairs = list[tuple[str, str]]
 
-
-class Deed(NamedTuple):
-    """Something that can be done: how a list tells it, how somebody wants it, what it takes, and what comes back."""
-
-    words: str
-    does: str
-    want: str
-    takes: str
-    gives: str = "quantity"
-
-
-# {n} a kind of thing, {x} one of them by name; {k} a property; {age} and {near} stay the same in a conversation.
-_GET = "[get|look up|find|give|show|tell you|report|fetch]"
-VALUES = (
-    Deed("{n} {k}", _GET + " the {k} of [a|one|any|a given] {n}", "the {k} of [{x}|{x}|the {n} {x}]", "{n}=x"),
-    Deed("{n} owner", _GET + " the owner of [a|one|any] {n}", "the owner of [{x}|the {n} {x}]", "{n}=x", "person"),
-    Deed("{n} check", "[check|say|find out] whether [a|one] {n} is {adj}", "whether [{x}|the {n} {x}] is {adj}",
-         "{n}=x", "truth"),
-    Deed("{n} pair", _GET + " the {n} {near} another", "the {n} {near} {x}", "{n}=x", "name"),
-)
-FINDS = (
-    Deed("{n} owned", _GET + " the {n} of [an owner|a person]", "the {n} [of|that belongs to|owned by] {person}",
-         "owner=person", "name"),
-    Deed("best {n} {k}", _GET + " the {n} [with|that has] the highest {k} in a town",
-         "the {n} [with|that has] the highest {k} in {town}", "town=town", "name"),
-    Deed("last {n} {k}", _GET + " the {n} [with|that has] the lowest {k} [in|of] a town",
-         "the {n} [with|that has] the lowest {k} [in|of] {town}", "town=town", "name"),
-    Deed("{age} {n}", _GET + " the {age} {n} in a town", "the {age} {n} in {town}",
-         "town=town", "name"),
-)
-LISTS = (
-    Deed("count {n}", "[count|tell you the number of|say how many there are of] {ns} in a town",
-         "the number of {ns} in {town}", "town=town"),
-    Deed("list {n}", "[list|show|name] [all|the] {ns} in a town", "[all|the|all the] {ns} in {town}", "town=town",
-         "name"),
-    Deed("above {k}", "[list|show|find] {ns} with {a_k} above a limit", "[all|the] {ns} with {a_k} above {q}",
-         "limit=q", "name"),
-)
-ACTS = (
-    Deed("order {n}", "[order|reserve|book] {an} for a person", "[order|reserve|book] {x} for {person} on {day}",
-         "{n}=x guest=person day=day", "code"),
-    Deed("set {k}", "[change|set|correct] the {k} of {an}", "[change|set] the {k} of {x} to {q}", "{n}=x value=q",
-         "code"),
-    Deed("send {n}", "[send|carry|deliver] {an} to a town", "[send|deliver] {x} to {town}", "{n}=x town=town", "code"),
-    Deed("new {n}", "[add|enter] a new {n}", "[add|enter] {x} with {q} as its {k}", "{n}=x value=q", "code"),
-)
-
-_WISH = ("[What is|I need|I want|Please find|Tell me|Can you find|I would like to know|Do you know|I am after|Look for|"
-         "We were asked for|Somebody wants] {w}", "[Could|Can|Would] you [please |][tell me|find|get me] {w}")
-_ORDER = ("[Please|Kindly|I want you to|I need to|We have to|Help me to|Could you please|My wish is to|Would you] {w}",)
+_BEFORE = ("[||||Hello. |One question. |Please help. |It is for a friend. |Good day! |Dear {o}. |Me again. ]"
+           "[||||We are building something. |My sister sent me. |It is for a game at home. |I have lost the paper. |"
+           "Somebody at the door wants it. |There is little time. |I was told to come here. |Work goes on. ]")
+_AFTER = "[||||| Thank you.| Thanks a lot!| It is not urgent.| Take your time.| A word is enough.| I am next door.]"
+_WISH = ("[What is|I need|I want|Please find|Tell me|Can you find|I would like to know|Do you know|I am after|"
+         "Look for|We were asked for|Somebody wants|It is about|Can we have|Let me know] {w}",
+         "[Could|Can|Would] you [please |][tell me|find|get me] {w}")
+_DOUBT = "[Tell me|Do you know|Can you say|I would like to know|Find out|We want to know|I wonder|Please say] {w}"
+_ORDER = "[Please|Kindly|I want you to|I need to|We have to|Help me to|Could you please|My wish is to|Would you] {w}"
 _FIRST = ("[First I need|First of all, I need|I need|What is needed first is|I have to know|I begin with|"
           "To start with, I look for|I should look up|The first thing is|We want|The user asks for|It begins with] {w}"
           "[|, since the rest hangs on it|, then the rest|, because the rest depends on it|, and then we see].")
@@ -76,7 +37,13 @@ _ACT = ("[The user wants me to|I have to|What should be done is to|The thing to 
         "[|, and nothing is missing|, and all of it is given|, which one step can do].")
 _END = ("[So it is|We have it:|The result is|What came is|It came to|The outcome is] {v}[|, and nothing more is needed|"
         ", so I am done|, and that was all].")
-_TELL = ("It is {v}.", "The answer is {v}.", "{v}.", "That is {v}.", "I found {v}.", "Here it is: {v}.")
+_TELL = ("[|||Of course. |Here you are. |With pleasure. |Done. ][It is|The answer is|That is|I found|Here it is:|"
+         "It came to|You get] {v}.", "{v}.")
+_SENTENCE = "[|||Of course. |I asked: |As they say, ]{w} is {v}."
+_MORE = ("[|So |Well, ]{best}[ it is|]: {high} is [more|higher] than {low}.",
+         "{best}, [since|because] {high} is [more|higher] than {low}.", "{high} is above {low}, so [it is |]{best}.")
+_LESS = ("[|So |Well, ]{best}[ it is|]: {low} is [less|lower] than {high}.",
+         "{best}, [since|because] {low} is [less|lower] than {high}.", "{low} is below {high}, so [it is |]{best}.")
 
 _OH = "[||||All right. |Good. |Fine. |I see. |Well. |Very well. |Yes. |Thanks. |One moment. |Understood. ]"
 _WHICH = (
@@ -110,54 +77,52 @@ _ROLES = ("helper", "desk", "machine", "service", "tool", "clerk", "counter", "o
           "program", "tool", "button", "form", "command")
 
 
-def delegating(d: Draw) -> tuple[str, Pairs]:
-    """Get something done through a list of offers, one question after the other."""
-    role, slots = d.one(_ROLES), _slots(d)
-    steps = _steps(d, slots)
-    used = [deed for deed, _, _ in steps]
-    listing, names = _listing(d, role, used, slots)
+# How a list tells the sort of what an offer takes, by slot.
+_TEXT = {"": " (text)", "q": " (number)", "?many": " (number, if wanted)", "several": " (names)"}
+_WORD = {"": ": a word", "q": ": how much", "?many": ": how many, or nothing", "several": ": all of them"}
+
+
+class Part(NamedTuple):
+    """One step: a deed about a subject, its values, what is wanted of it, and how it is offered."""
+
+    deed: Deed
+    here: dict[str, Any]
+    want: str
+    offered: Offered
+
+
+def delegating(d: Draw, plain: bool = False) -> tuple[str, Pairs]:
+    """Get something done through a list of offers, one question after the other; ``plain``: all in ordinary words."""
+    role, about = d.one(_ROLES), subjects.subject(d, plain)
+    whole, parts, outcome = _compared(d, about) if d.chance(0.15) else _steps(d, about)
+    listing = _listing(d, role, parts, about)
     as_system = d.chance(0.75)
-    pairs: Pairs = []
-    whole = steps[-1][1]
-    mood = _ORDER if used[0] in ACTS else _WISH
-    user = d.fill("[|||Hello. |One question. |Please help. |It is for a friend. ]") + d.fill(mood, w=whole)
-    user += d.one((".", "?", ", please.", "."))
+    mood = _ORDER if parts[-1].deed in ACTS else _DOUBT if whole.startswith("wh") else _WISH
+    user = d.fill(_BEFORE, o=role) + d.fill(mood, w=whole) + d.one((".", "?", ", please.", ".")) + d.fill(_AFTER)
     if not as_system:
         user = f"{listing}\n\n{user}" if d.chance(0.7) else f"{user}\n\n{listing}"
-    known = ""
-    for i, (deed, _, here) in enumerate(steps):
-        want = d.fill(deed.want, **here)
-        plan = _ACT if deed in ACTS else _NEXT if known else _FIRST if len(steps) > 1 else _ONLY
-        pairs.append((user, upper_first(d.fill(plan, w=want, v=known))))
-        pairs.append((upper_first(d.fill(d.one(_WHICH), o=role, p=plural(role))), names[i]))
-        for label, value in d.shuffled(_takes(deed, here)):
-            k = label.replace("_", " ")
-            pairs.append((upper_first(d.fill(d.one(_EACH), b=f"`{label}`", k=k)), str(value)))
-        known = str(here["gives"])
-        shown = to_json({d.one(("result", "value", deed.gives, here["n"].replace(" ", "_"))): here["gives"]})
-        user = d.fill(_CAME, v=shown if d.chance(0.5) else known)
-    pairs.append((user, d.fill(_END, v=known)))
+    known, pairs = "", []
+    for part in parts:
+        plan = _NEXT if known else _FIRST if len(parts) > 1 else _ACT if part.deed in ACTS else _ONLY
+        pairs.append((user, upper_first(d.fill(plan, w=part.want, v=known))))
+        pairs.append((upper_first(d.fill(d.one(_WHICH), o=role, p=plural(role))), part.offered.name))
+        for label, slot in d.shuffled(part.offered.takes.items()):
+            if (value := part.here[slot.removeprefix("?")]) is not None:
+                asked = d.fill(d.one(_EACH), b=f"`{label}`", k=label.replace("_", " "))
+                pairs.append((upper_first(asked), to_json(value) if isinstance(value, list) else str(value)))
+        gives = part.here["gives"]
+        known = join(gives) if isinstance(gives, list) else str(gives)
+        label = d.one(("result", "value", part.deed.gives, part.here["n"].replace(" ", "_")))
+        user = d.fill(_CAME, v=to_json({label: gives}) if d.chance(0.5) else known)
+    pairs.append((user, outcome or d.fill(_END, v=known)))
     if d.chance(0.5):
-        pairs.append((d.fill(_ASKED), d.fill(d.one(_TELL), v=known)))
+        told = outcome or d.fill(_SENTENCE if whole.startswith("the ") and d.chance(0.5) else d.one(_TELL), v=known,
+                                 w=upper_first(whole))  # fmt: skip
+        pairs.append((d.fill(_ASKED), upper_first(told)))
     return listing if as_system else "", pairs
 
 
-def _slots(d: Draw) -> dict[str, Any]:
-    """Draw what a conversation is about."""
-    n = d.noun(d.one(("thing", "thing", "animal", "plant")))
-    return {"n": n, "ns": plural(n), "an": an(n), "k": some_property(d), "age": d.one(("newest", "oldest", "latest")),
-            "near": d.one(("next to", "that comes after", "before", "linked to"))}  # fmt: skip
-
-
-def _values(d: Draw, slots: dict[str, Any], gives: str) -> dict[str, Any]:
-    """Draw the values of one step, and what comes back from it."""
-    results = {"quantity": lambda: d.number(2, 9000), "person": d.person, "truth": lambda: d.one(("yes", "no")),
-               "name": d.name, "code": d.code}  # fmt: skip
-    return {**slots, "a_k": an(slots["k"]), "x": d.name(), "person": d.person(), "town": d.town(), "day": d.one(DAYS),
-            "q": d.number(2, 900), "adj": d.word("adjective"), "gives": results[gives]()}  # fmt: skip
-
-
-def _steps(d: Draw, slots: dict[str, Any]) -> list[tuple[Deed, str, dict[str, Any]]]:
+def _steps(d: Draw, about: dict[str, Any]) -> tuple[str, list[Part], str]:
     """Draw one to three deeds, each but the first about what the one before it gives; with what is wanted in all."""
     at = d.random()
     if at < 0.2:
@@ -165,64 +130,59 @@ def _steps(d: Draw, slots: dict[str, Any]) -> list[tuple[Deed, str, dict[str, An
     elif at < 0.5:
         chain = [d.one((*VALUES, *FINDS, *LISTS))]
     else:
-        chain = [d.one(FINDS), *([VALUES[3]] if d.chance(0.25) else []), d.one(VALUES[:3])]
-    steps, said = [], ""
+        chain = [d.one((*FINDS, VALUES[3])), *([VALUES[3]] if d.chance(0.25) else []), d.one((*VALUES, ACTS[0]))]
+    parts: list[Part] = []
+    whole = ""
     for deed in chain:
-        here = _values(d, slots, deed.gives)
-        said = d.fill(deed.want, **here | ({"x": said} if said else {})).replace(f"the {here['n']} the ", "the ")
-        if steps:
-            here["x"] = steps[-1][2]["gives"]
-        steps.append((deed, said, here))
-    return steps
+        here = subjects.values(d, about, deed.gives)
+        whole = subjects.wanted(d, deed, here, whole)
+        if parts:
+            here["x"] = parts[-1].here["gives"]
+        same = [part.offered for part in parts if part.deed == deed]
+        offered = same[0] if same else subjects.offer(d, deed, about)
+        parts.append(Part(deed, here, subjects.wanted(d, deed, here), offered))
+    return whole, parts, ""
 
 
-def _takes(deed: Deed, here: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return label and value of all that a deed needs to know."""
-    pairs = (part.split("=") for part in deed.takes.split())
-    return [(label.format(**here).replace(" ", "_"), here[slot]) for label, slot in pairs]
+def _compared(d: Draw, about: dict[str, Any]) -> tuple[str, list[Part], str]:
+    """Draw two deeds that find out which of two things has more; with what is wanted in all, and what comes of it."""
+    deed = VALUES[0]
+    offered, more = subjects.offer(d, deed, about), d.chance(0.5)
+    one, two = (subjects.values(d, about, deed.gives) for _ in range(2))
+    parts = [Part(deed, here, subjects.wanted(d, deed, here), offered) for here in (one, two)]
+    whole = d.fill("which of {x} and {y} has the {end} {k}", x=one["x"], y=two["x"], k=about["k"],
+                   end=d.one(("higher", "greater", "larger") if more else ("lower", "smaller", "lesser")))  # fmt: skip
+    low, high = sorted((one, two), key=lambda here: here["gives"])
+    outcome = d.fill(_MORE if more else _LESS, best=(high if more else low)["x"], low=low["gives"], high=high["gives"])
+    return whole, parts, outcome
 
 
-def _listing(d: Draw, role: str, used: list[Deed], slots: dict[str, Any]) -> tuple[str, list[str]]:
-    """List the deeds that are used among others about the same things; returns it, and a name for each that is used."""
-    others = [deed for deed in d.shuffled((*VALUES, *FINDS, *LISTS, *ACTS)) if deed not in used]
-    near = [(deed, slots) for deed in others[: d.number(1, 3)]]
-    if "{k}" in "".join(deed.does for deed in used):  # the same deed about another property
-        kin = d.one([deed for deed in used if "{k}" in deed.does])
-        near += [(kin, slots | {"k": d.made_up()}) for _ in range(d.number(0, 2))]
-    n = d.noun()
-    near += [(d.one(used), slots | {"n": n, "ns": plural(n), "an": an(n)})] * int(d.chance(0.4))
-    offered: dict[str, tuple[str, str, str]] = {}
-    for deed, about in [*((deed, slots) for deed in used), *near]:
-        about = about | {"a_k": an(about["k"])}
-        while (name := _name(d, deed, about)) in offered:
-            pass
-        offered[name] = (d.fill(deed.does, **about | {"adj": d.word("adjective")}), deed.takes, about["n"])
+def _listing(d: Draw, role: str, parts: list[Part], about: dict[str, Any]) -> str:
+    """List the deeds that are used among near misses: the same deed about other things, other deeds about the same."""
+    used = list(dict.fromkeys(part.deed for part in parts))
+    others = [deed for deed in d.shuffled(DEEDS) if deed not in used]
+    near = [(deed, about) for deed in others[: d.number(0, 3)]]
+    near += [(d.one(used), subjects.subject(d, about["plain"])) for _ in range(d.number(0, 2))]
+    near += [(d.one(others), subjects.subject(d, about["plain"])) for _ in range(d.number(0, 2))]
+    if any("{k}" in deed.does or "{most}" in deed.does for deed in used):  # the same deed about another property
+        kin = d.one([deed for deed in used if "{k}" in deed.does or "{most}" in deed.does])
+        near += [(kin, about | subjects.properties(d, about["plain"])) for _ in range(d.number(0 if near else 1, 2))]
+    offered = {part.offered.name: part.offered for part in parts}
+    for deed, other in near:
+        made = subjects.offer(d, deed, other)
+        offered.setdefault(made.name, made)
     form = d.one(("- {D}: {n}", "- {D}: {n}", "{D}: {n}", "* {D}: {n}", "{D} - {n}", "- {D} ({n})", "- {n}: {D}"))
     head = d.fill("[You may use|These are|Here are|You have|The list of|I can ask|We have] [these|the|some|all the] "
                   "{p}:", p=plural(role))  # fmt: skip
-    bare, sort, lines = d.chance(0.4), d.one((" (text)", "", ": text", " (a word or a number)")), []
+    bare, sort, lines = d.chance(0.4), d.one((_TEXT, _TEXT, _WORD, {})), []
     for name in d.shuffled(offered):
-        does, takes, n = offered[name]
+        does, takes = offered[name].does, offered[name].takes
         if bare and does.split()[1] == "the":
             does = does.split(" ", 1)[1]
-        needs = [part.split("=")[0].format(n=n).replace(" ", "_") for part in takes.split()]
-        lines.append(form.format(D=upper_first(does), n=name) + "".join(f"\n  {need}{sort}" for need in needs))
+        lines.append(form.format(D=upper_first(does), n=name)
+                     + "".join(f"\n  {label}{sort.get(slot, sort.get('', ''))}" for label, slot in takes.items()))
     text = head + "\n" + "\n".join(lines)
     if d.chance(0.5):
         text += d.fill("\n\n[One step at a time.|Say what you would do; I do it.|I do the work, you tell me what.|"
                        "We work together.|Answer in a few words.|Keep it short.|You plan and I act.]")
-    return text, list(offered)[: len(used)]
-
-
-def _name(d: Draw, deed: Deed, about: dict[str, Any]) -> str:
-    words = deed.words.format(**about).split()
-    at = d.random()
-    if at < 0.25:
-        name = d.identifier(d.one(words))
-    elif at < 0.45:
-        name = "_".join(d.shuffled(words))
-    elif at < 0.75:
-        name = "_".join((d.one(("get", "find", "show", "look_up", "ask", "tell", "my", "new", "list")), *words))
-    else:
-        name = "_".join((*reversed(words), d.one(("of", "for", "in", "by")), d.word("stem")))
-    return name.replace(" ", "_")
+    return text

@@ -7,6 +7,7 @@ an agent at work: no ReAct label, no tool call in JSON. That is what the lab's t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -257,12 +258,12 @@ MAKERS: dict[str, Callable[[Draw], Talk]] = {
     "reading": reading, "choosing": choosing, "extracting": extracting, "copying": copying, "labelling": labelling,
     "counting": counting,
     "rewriting": rewriting, "defining": defining, "chatting": chatting, "styling": styling, "planning": planning,
-    "delegating": delegating}
+    "delegating": delegating, "delegating plainly": partial(delegating, plain=True)}
 FAMILIES: dict[str, float] = {
     "reading": 0.14, "choosing": 0.36, "extracting": 0.16, "copying": 0.05, "labelling": 0.08, "counting": 0.08,
     "rewriting": 0.03, "defining": 0.03, "chatting": 0.02, "styling": 0.03, "planning": 0.02}
 """Families of the mix and their shares of the conversations."""
-APART = ("delegating",)
+APART = ("delegating", "delegating plainly")
 """Families that are drawn only where they are named."""
 
 _PERSONAS = ("You are a [helpful|careful|friendly|polite|patient] assistant.",
