@@ -25,15 +25,24 @@ def peers(frame: pd.DataFrame) -> Figure:
         axes.hlines(rows.index, rows["low"], rows["high"], color=OTHER.colour, linewidth=2)
         axes.plot(rows["ratio"], rows.index, OTHER.marker, color=OTHER.colour, markersize=6)
         for i, row in rows.iterrows():
-            axes.text(1.03 * row["high"], i, f"  {row['ratio']:.1f} x  ({row['peer']:,.3g})", va="center", color=INK,
+            axes.text(1.03 * row["high"], i, f"  {row['ratio']:.1f} x  ({_speed(row['peer'])})", va="center", color=INK,
                       fontsize=9)  # fmt: skip
         axes.axvline(1, color=INK, linewidth=1)
         axes.set(xscale="log", xlim=(0.8, 1.9 * most), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)),
                  yticklabels=rows["peer_name"])  # fmt: skip
-        axes.set_title(f"{name}: ours {rows['ours'][0]:,.3g} {rows['unit'][0]}", fontsize=10)
+        axes.set_title(f"{name}: ours {_speed(rows['ours'][0])} {rows['unit'][0]}", fontsize=10)
         ticks = [tick for tick in (1, 2, 3, 5, 10, 20, 50) if tick < 1.9 * most]
         axes.set_xticks(ticks, [f"{tick} x" for tick in ticks])
         axes.minorticks_off()
     figure.supxlabel(f"times as fast as the peer (line: all {int(frame['n'].min())} rounds; in brackets the peer's "
                      f"speed; seconds are CPU seconds, {frame['device'][0]})", fontsize=9)  # fmt: skip
     return figure
+
+
+def _speed(value: float) -> str:
+    """Write three digits of a number, never as a power of ten.
+
+    >>> _speed(1738.6), _speed(14.4028)
+    ('1,740', '14.4')
+    """
+    return f"{float(f'{value:.3g}'):,.{0 if value >= 100 else 1}f}"
