@@ -50,7 +50,8 @@ class Stored(Sequence[Example]):
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):
             return Stored(self.table, self.places[i])
-        return _example(self.table[int(self.places[i])])
+        row = self.table[int(self.places[i])]
+        return Example(row["id"], row["ids"], row["kinds"], row["bytes"])
 
     def __iter__(self) -> Iterator[Example]:
         for start in range(0, len(self), CHUNK):
@@ -76,10 +77,9 @@ def prepare(data: str | os.PathLike, tokenizer: PreTrainedTokenizerBase, templat
     of = [[label, _file_digest(path)] for path, label in files(data)] or os.fspath(data)
 
     def build(folder: Path) -> dict[str, Any]:
-        read, labelled = Tally(f"{name}, read"), Tally(f"{name}, tokenised")
+        read = Tally(f"{name}, read")
         write(aligned(data, dialect, tally=read), tokenizer, template, max_tokens=max_tokens, folder=folder)
-        opened(folder, labelled)
-        return {"read": read.counts(), "tokenised": labelled.counts()}
+        return {"read": read.counts()}
 
     config = {"version": VERSION, "data": of, "dialect": dialect, **_reader(tokenizer, template, max_tokens)}
     folder = store.cached(f"corpus-{name}", config, build)
@@ -115,8 +115,8 @@ def write(conversations: Iterable[Conversation], tokenizer: PreTrainedTokenizerB
         # A fingerprint each: what datasets would find again by itself, the run cache finds already.
         read = datasets.Dataset.from_generator(
             lambda: ({"conversation": _dump(conversation)} for conversation in conversations), cache_dir=scratch,
-            features=datasets.Features({"conversation": datasets.Value("string")}), fingerprint="conversations",
-            keep_in_memory=False)  # fmt: skip
+            features=datasets.Features({"conversation": datasets.Value("string")}),
+            fingerprint="conversations")  # fmt: skip
         made = read.map(work, batched=True, batch_size=CHUNK, num_proc=processes if len(read) > CHUNK else None,
                         remove_columns=["conversation"], features=features, new_fingerprint="examples",
                         desc="tokenise", cache_file_name=f"{scratch}/examples.arrow")  # fmt: skip
@@ -167,10 +167,6 @@ def _restore(text: str) -> Conversation:
     id, source, turns = json.loads(text)
     return Conversation(id, source, tuple(Turn(role, tuple(Span(*span) for span in spans), trained)
                                           for role, trained, spans in turns))  # fmt: skip
-
-
-def _example(row: dict[str, Any]) -> Example:
-    return Example(row["id"], row["ids"], row["kinds"], row["bytes"])
 
 
 def _reader(tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, max_tokens: int) -> dict[str, Any]:
