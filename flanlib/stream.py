@@ -26,7 +26,7 @@ from flanlib.records import KINDS, Conversation, FlanError, Span, Trajectory, Tu
 from flanlib.sources.files import files
 from flanlib.tally import Tally
 from flanlib.templates import AnyTemplate, bind, get_template
-from flanlib.tokens import CHUNK, Example, Labelled, label, load_tokenizer
+from flanlib.tokens import CHUNK, CUT, Example, Labelled, label, load_tokenizer
 
 if TYPE_CHECKING:
     import datasets
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MOST_PROCESSES = 8
-CUT = "last exchanges cut to fit"
 NOTHING = (np.zeros(0, np.int32), np.zeros(0, np.int8), np.zeros(0, np.int32))
 
 

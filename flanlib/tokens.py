@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CONTEXT = KINDS.index("context")
 CHUNK = 512
+CUT = "last exchanges cut to fit"
 FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab.json", "merges.txt")
 SAMPLE = 'Plain text, {"n": [1, 23]}:\n  "naïve" 日本 🙂'
 
@@ -137,7 +138,7 @@ def encode_all(
                     continue
                 tally.keep()
                 if result.cut:
-                    tally.note("last exchanges cut to fit")
+                    tally.note(CUT)
                 examples.append(result.example)
             bar.update(len(chunk))
     return examples

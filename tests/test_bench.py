@@ -56,6 +56,22 @@ def test_the_benchmark_for_cards_runs_on_a_cpu_at_toy_size(tmp_path):
     assert (tmp_path / "table.csv").read_text().startswith("model,trainer,room_gb")
 
 
+def test_the_longest_row_is_the_last_that_fits_though_training_refuses_the_others(monkeypatch):
+    pytest.importorskip("trl", reason=NO_TRL)
+    from flanlib.bench import gpu
+    from flanlib.presets import PRESETS
+    from flanlib.records import FlanError
+
+    def train(runner, room):
+        rows = runner.args[1]
+        if len(rows[0].ids) > 5 * 1024:
+            raise FlanError("training", found="a row too long", expected="memory", remedy="Lower row_tokens.")
+
+    monkeypatch.setattr(gpu, "_timed", train)
+    monkeypatch.setattr(gpu.memory, "longest", lambda preset, room: 8 * 1024)
+    assert gpu._longest(PRESETS["consumer"], 24e9) == 5 * 1024
+
+
 def test_made_up_conversations_fill_their_rows():
     pytest.importorskip("trl", reason=NO_TRL)
     from flanlib.bench import gpu

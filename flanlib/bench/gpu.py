@@ -27,7 +27,7 @@ from flanlib import memory, store
 from flanlib.bench import Runner, training
 from flanlib.packing import pack
 from flanlib.presets import FIGURES, LAB_BASE, PRESETS, Preset
-from flanlib.records import KINDS
+from flanlib.records import KINDS, FlanError
 from flanlib.tokens import CONTEXT, Example, load_tokenizer
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -39,6 +39,8 @@ SHAPES: dict[str, dict[str, int]] = {
 }  # fmt: skip
 CAP = 24e9
 """Bytes of the consumer card that a larger one stands in for."""
+TOO_LARGE = (torch.OutOfMemoryError, FlanError)
+"""What training raises where a row does not fit: :func:`flanlib.train.fit` says so in a FlanError."""
 COLUMNS = ["model", "trainer", "room_gb", "row_tokens", "tokens_per_s", "trained_per_s", "peak_gb", "planned_gb",
            "of_matrix_rate", "note", "card", "versions", "date"]  # fmt: skip
 
@@ -105,25 +107,28 @@ def _measured(name: str, folder: Path, rows: int, row_tokens: int) -> list[dict[
     return found
 
 
+def _runner(preset: Preset, trainer: str, examples: list[Example]) -> Runner:
+    """Return what trains on the examples, four rows a step and one a pass."""
+    if trainer == "ours":
+        rows = pack(examples, row_tokens=preset.row_tokens, pad_id=0)
+        return partial(training.ours, preset.model, rows, 4, rank=preset.lora_rank, rows_per_pass=1,
+                       optimizer=preset.optimizer, checkpointing=True)  # fmt: skip
+    changes = {"packing": True, "per_device_train_batch_size": 1, "gradient_checkpointing": True,
+               "optim": preset.optimizer}  # fmt: skip
+    return partial(training.trl, preset.model, load_tokenizer(LAB_BASE), examples, changes, 4, 4, preset.row_tokens,
+                   rank=preset.lora_rank)  # fmt: skip
+
+
 def _run(preset: Preset, trainer: str, examples: list[Example], room: float) -> dict[str, Any]:
     """Train once to warm up and once to measure."""
     tokens, trained = (sum(map(f, examples)) for f in (len, lambda example: example.trained))
-    settings = {"rank": preset.lora_rank}
-    if trainer == "ours":
-        rows = pack(examples, row_tokens=preset.row_tokens, pad_id=0)
-        runner: Runner = partial(training.ours, preset.model, rows, 4, rows_per_pass=1, optimizer=preset.optimizer,
-                                 checkpointing=True, **settings)  # fmt: skip
-    else:
-        changes = {"packing": True, "per_device_train_batch_size": 1, "gradient_checkpointing": True,
-                   "optim": preset.optimizer}  # fmt: skip
-        runner = partial(training.trl, preset.model, load_tokenizer(LAB_BASE), examples, changes, 4, 4,
-                         preset.row_tokens, **settings)  # fmt: skip
+    runner = _runner(preset, trainer, examples)
     told: dict[str, Any] = {"planned_gb": memory.plan(preset, cuda=torch.cuda.is_available()).sum() / 1e9}
     try:
         for _ in range(2):
             seconds, peak = _timed(runner, room)
-    except torch.OutOfMemoryError:
-        return told | {"note": "out of memory"}
+    except TOO_LARGE as error:
+        return told | {"note": f"did not fit: {error}"[:160]}
     rate = 4 * _weights(preset) * tokens / seconds  # forward, and the gradients of what it reads: what QLoRA needs
     return told | {"tokens_per_s": tokens / seconds, "trained_per_s": trained / seconds, "peak_gb": peak / 1e9,
                    "of_matrix_rate": rate / _matrix_rate()}  # fmt: skip
@@ -150,8 +155,12 @@ def _longest(preset: Preset, room: float, *, step: int = 1024) -> int:
     """Find the longest row, in whole thousands of tokens, with which a step fits into so many bytes."""
 
     def fits(row_tokens: int) -> bool:
-        one = made_up(1, row_tokens)
-        return "note" not in _run(replace(preset, row_tokens=row_tokens), "ours", one, room)
+        runner = _runner(replace(preset, row_tokens=row_tokens), "ours", made_up(1, row_tokens))
+        try:
+            _timed(runner, room)
+        except TOO_LARGE:
+            return False
+        return True
 
     low, high = 0, 2 * memory.longest(preset, room) // step + 1
     while high - low > 1:
