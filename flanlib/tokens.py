@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
+from flanlib.offsets import Placed, place, widths
 from flanlib.records import KINDS, Conversation, FlanError, clip
 from flanlib.tally import Tally
 from flanlib.templates import AnyTemplate, Rendered, bind, render
@@ -159,16 +160,14 @@ def label(
     """Tokenise some conversations at once with a bound template; for one that is to be dropped, the error tells why."""
     rendered = [_try(_render, conversation, template) for conversation in conversations]
     texts = [result.text for result in rendered if isinstance(result, Rendered)]
-    batch = tokenizer([*texts, "a"], add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False,
-                      return_token_type_ids=False, verbose=False)  # fmt: skip
-    *tokens, (letter, _) = zip(batch["input_ids"], batch["offset_mapping"], strict=True)
-    pairs = iter(tokens)
+    *tokens, letter = place([*texts, "a"], tokenizer)
+    placed = iter(tokens)
     results = [
-        _try(_label, conversation.id, result, *next(pairs), max_tokens) if isinstance(result, Rendered) else result
+        _try(_label, conversation.id, result, next(placed), max_tokens) if isinstance(result, Rendered) else result
         for conversation, result in zip(conversations, rendered, strict=True)
     ]
     # A decoder may drop a leading space: a letter before the run puts it in the middle of a text, where it stands.
-    runs = [letter + run for result in results if isinstance(result, Labelled) for run in result.runs]
+    runs = [letter.ids + run for result in results if isinstance(result, Labelled) for run in result.runs]
     decoded = iter(tokenizer.backend_tokenizer.decode_batch(runs, skip_special_tokens=False))
     for i, result in enumerate(results):
         if isinstance(result, Labelled) and [next(decoded) for _ in result.runs] != [f"a{t}" for t in result.texts]:
@@ -190,13 +189,10 @@ def _render(conversation: Conversation, template: AnyTemplate) -> Rendered:
     return render(conversation, template)
 
 
-def _label(id: str, rendered: Rendered, ids: list[int], offsets: list[tuple[int, int]], max_tokens: int) -> Labelled:
+def _label(id: str, rendered: Rendered, placed: Placed, max_tokens: int) -> Labelled:
     """Give every token its kind and bytes, and keep what fits."""
-    text, spans, ends = rendered
-    edges = np.asarray(offsets)
-    stops = np.maximum.accumulate(edges[:, 1])
+    (text, spans, ends), (ids, starts, stops) = rendered, placed
     before = np.concatenate([[0], stops[:-1]])
-    starts = np.minimum(edges[:, 0], before)  # characters that no offset covers belong to the token after them
 
     n, end = len(ids), len(text)
     if n > max_tokens:
@@ -211,10 +207,8 @@ def _label(id: str, rendered: Rendered, ids: list[int], offsets: list[tuple[int,
     for first, last, kind in spans:
         chars[first:last] = KINDS.index(kind) if last <= end else CONTEXT
     trained = chars != CONTEXT
-    points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    widths = 1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF)
-    size = _sums(np.where(trained[:-1], widths, 0))
-    # Tokens that share a character share its offsets: the first of them gets its bytes.
+    size = _sums(np.where(trained[:-1], widths(text), 0))
+    # Of tokens that share a character the first gets its bytes.
     counted = size[stops] - size[before]
 
     lasts = np.maximum(stops, starts + 1)

@@ -16,7 +16,7 @@ LAYERS = {
     "base": ("records", "tally", "presets", "paper", "store", "wording", "intervals"),
     "texts": ("sources", "dialects"),
     "transforms": ("balance", "mix", "negatives", "export"),
-    "tokens": ("templates", "tokens", "packing", "stream"),
+    "tokens": ("templates", "offsets", "tokens", "packing", "stream"),
     "lab": ("lab", "material"),
     "benchmarks": ("benchmarks", "scores"),
     "torch": ("attention", "lora", "model", "loss", "memory", "train", "generate", "pretrain", "jobs", "runs",

@@ -20,7 +20,7 @@ from flanlib.tokens import encode_all, load_tokenizer
 TINY = pretrain.Recipe(vocabulary=600, width=64, layers=3, head=16, tokens_per_step=1024,
                        stages=(pretrain.Stage(20, 12, 512, 0.0, 0.0, 0.02, speak=0.0),
                                pretrain.Stage(60, 4, 512, 1.0, 0.0, 0.02),
-                               pretrain.Stage(40, 2, 512, 0.4, 0.5, 0.01, delegating=0.5)))
+                               pretrain.Stage(40, 2, 512, 0.4, 0.5, 0.01, apart=(0.5,))))
 
 
 MARKS = Marks([2], [3], [4], [5], [6], [7])

@@ -7,10 +7,11 @@ learns to read the list for whatever it is asked, not for one question.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from flanlib.lab import subjects
-from flanlib.lab.subjects import ACTS, DEEDS, FINDS, LISTS, VALUES, Deed, Offered
+from flanlib.lab.subjects import ACTS, DEEDS, FINDS, LISTS, VALUES, Deed, Offered, Words
 from flanlib.lab.words import Draw, join, plural, upper_first
 from flanlib.records import to_json
 
@@ -33,6 +34,12 @@ _ONLY = ("[I need|The question is about|What is wanted is|I have to know|The use
 _NEXT = ("[It is {v}, so next I need|Because it is {v}, what comes next is|Good, {v}. Now I need|So {v}. I look for|"
          "{v} it is. Next is|As that is {v}, I now want|Since we have {v}, what is missing is|Now that I know {v}, I "
          "want] {w}[|, and then I am done|, as was asked].")
+_BESIDE = ("[{x} has {v}, so next I need|That is {v} for {x}, and what is missing is|{v} for {x} is known. Then comes|"
+           "I have {v} for {x}. What I still want is|{x}: {v}. Next in turn is|One of them has {v}; left to find is|"
+           "As {x} has {v}, I go on with|So much for {x} with {v}. Now I look for] {w}[|, as was asked].")
+_THEN = ("[It is {v}, so next I have to|Because it is {v}, what comes next is to|Good, {v}. Now I can|So {v}. Then I "
+         "should|{v} it is. Next is to|As that is {v}, I now|Now that I know {v}, the thing to do is to] {w}"
+         "[|, as was asked].")
 _ACT = ("[The user wants me to|I have to|What should be done is to|The thing to do is to|We should|I am asked to] {w}"
         "[|, and nothing is missing|, and all of it is given|, which one step can do].")
 _END = ("[So it is|We have it:|The result is|What came is|It came to|The outcome is] {v}[|, and nothing more is needed|"
@@ -44,6 +51,12 @@ _MORE = ("[|So |Well, ]{best}[ it is|]: {high} is [more|higher] than {low}.",
          "{best}, [since|because] {high} is [more|higher] than {low}.", "{high} is above {low}, so [it is |]{best}.")
 _LESS = ("[|So |Well, ]{best}[ it is|]: {low} is [less|lower] than {high}.",
          "{best}, [since|because] {low} is [less|lower] than {high}.", "{low} is below {high}, so [it is |]{best}.")
+_WHOLE = {"most": ("which of {xs} has the {end} {k}", "which one has the {end} {k}: {xs}"),
+          "sum": ("the {k} of {xs} [together|taken together|added up|in all]", "the [sum|total] of the {k} {each}"),
+          "gap": ("the [difference|gap] between the {k} {each}", "the difference in {k} between {xs}")}
+_FACTS = {"most": ("{facts}, so it is {said}.", "[It is|I would say|That makes it] {said}, since {facts}."),
+          "sum": ("{facts}, [which makes|so in all it is|together] {said}.", "{said} in all, because {facts}."),
+          "gap": ("{facts}, so the difference is {said}.", "{said} apart, since {facts}.")}
 
 _OH = "[||||All right. |Good. |Fine. |I see. |Well. |Very well. |Yes. |Thanks. |One moment. |Understood. ]"
 _WHICH = (
@@ -81,6 +94,9 @@ _ROLES = ("helper", "desk", "machine", "service", "tool", "clerk", "counter", "o
 _TEXT = {"": " (text)", "q": " (number)", "?many": " (number, if wanted)", "several": " (names)"}
 _WORD = {"": ": a word", "q": ": how much", "?many": ": how many, or nothing", "several": ": all of them"}
 
+# Deeds that could do one another's work, about the same subject.
+_ALIKE = ({VALUES[0], LISTS[4]}, {FINDS[0], FINDS[1]}, {FINDS[4], FINDS[5]})
+
 
 class Part(NamedTuple):
     """One step: a deed about a subject, its values, what is wanted of it, and how it is offered."""
@@ -91,26 +107,71 @@ class Part(NamedTuple):
     offered: Offered
 
 
-def delegating(d: Draw, plain: bool = False) -> tuple[str, Pairs]:
-    """Get something done through a list of offers, one question after the other; ``plain``: all in ordinary words."""
-    role, about = d.one(_ROLES), subjects.subject(d, plain)
-    whole, parts, outcome = _compared(d, about) if d.chance(0.15) else _steps(d, about)
-    listing = _listing(d, role, parts, about)
+class Request(NamedTuple):
+    """What somebody wants, the steps that get it, and what comes of them where that is more than the last result."""
+
+    whole: str
+    parts: list[Part]
+    outcome: str
+
+
+def delegating(d: Draw, words: Words = "made up") -> tuple[str, Pairs]:
+    """Get something done through a list of offers, one question after the other.
+
+    In ``many`` words, one list may serve several requests, and a request may be about two or three things.
+    """
+    role, about = d.one(_ROLES), subjects.subject(d, words)
+    requests = [_request(d, about, words)]
+    while words == "many" and len(requests) < 3 and d.chance(0.35):
+        more = _request(d, about, words, _parts(requests))
+        if not _rivals(part.deed for part in _parts([*requests, more])):
+            requests.append(more)
+    listing = _listing(d, role, _parts(requests), about, words)
     as_system = d.chance(0.75)
-    mood = _ORDER if parts[-1].deed in ACTS else _DOUBT if whole.startswith("wh") else _WISH
-    user = d.fill(_BEFORE, o=role) + d.fill(mood, w=whole) + d.one((".", "?", ", please.", ".")) + d.fill(_AFTER)
-    if not as_system:
-        user = f"{listing}\n\n{user}" if d.chance(0.7) else f"{user}\n\n{listing}"
-    known, pairs = "", []
+    pairs: Pairs = []
+    for request in requests:
+        user = _asked(d, request, role)
+        if not as_system and not pairs:
+            user = f"{listing}\n\n{user}" if d.chance(0.7) else f"{user}\n\n{listing}"
+        pairs += _worked(d, request, role, user, words)
+    return listing if as_system else "", pairs
+
+
+def _parts(requests: Iterable[Request]) -> list[Part]:
+    return [part for request in requests for part in request.parts]
+
+
+def _rivals(deeds: Iterable[Deed]) -> bool:
+    """Tell whether some deeds could do one another's work."""
+    deeds = set(deeds)
+    return any(alike <= deeds for alike in _ALIKE)
+
+
+def _asked(d: Draw, request: Request, role: str) -> str:
+    whole = request.whole
+    mood = _ORDER if request.parts[-1].deed in ACTS else _DOUBT if whole.startswith("wh") else _WISH
+    return d.fill(_BEFORE, o=role) + d.fill(mood, w=whole) + d.one((".", "?", ", please.", ".")) + d.fill(_AFTER)
+
+
+def _worked(d: Draw, request: Request, role: str, user: str, words: Words) -> Pairs:
+    """Write a request step by step: what is needed, which one, with what, and what came of it."""
+    whole, parts, outcome = request
+    known, last, pairs = "", "", []
     for part in parts:
-        plan = _NEXT if known else _FIRST if len(parts) > 1 else _ACT if part.deed in ACTS else _ONLY
-        pairs.append((user, upper_first(d.fill(plan, w=part.want, v=known))))
+        act = part.deed in ACTS
+        if not known:
+            plan = _FIRST if len(parts) > 1 else _ACT if act else _ONLY
+        elif words != "many":
+            plan = _NEXT
+        else:
+            plan = _BESIDE if outcome else _THEN if act else _NEXT
+        pairs.append((user, upper_first(d.fill(plan, w=part.want, v=known, x=last))))
         pairs.append((upper_first(d.fill(d.one(_WHICH), o=role, p=plural(role))), part.offered.name))
         for label, slot in d.shuffled(part.offered.takes.items()):
             if (value := part.here[slot.removeprefix("?")]) is not None:
                 asked = d.fill(d.one(_EACH), b=f"`{label}`", k=label.replace("_", " "))
                 pairs.append((upper_first(asked), to_json(value) if isinstance(value, list) else str(value)))
-        gives = part.here["gives"]
+        gives, last = part.here["gives"], part.here["x"]
         known = join(gives) if isinstance(gives, list) else str(gives)
         label = d.one(("result", "value", part.deed.gives, part.here["n"].replace(" ", "_")))
         user = d.fill(_CAME, v=to_json({label: gives}) if d.chance(0.5) else known)
@@ -119,11 +180,18 @@ def delegating(d: Draw, plain: bool = False) -> tuple[str, Pairs]:
         told = outcome or d.fill(_SENTENCE if whole.startswith("the ") and d.chance(0.5) else d.one(_TELL), v=known,
                                  w=upper_first(whole))  # fmt: skip
         pairs.append((d.fill(_ASKED), upper_first(told)))
-    return listing if as_system else "", pairs
+    return pairs
 
 
-def _steps(d: Draw, about: dict[str, Any]) -> tuple[str, list[Part], str]:
-    """Draw one to three deeds, each but the first about what the one before it gives; with what is wanted in all."""
+def _request(d: Draw, about: dict[str, Any], words: Words, before: Sequence[Part] = ()) -> Request:
+    several = d.chance(0.3 if words == "many" else 0.15)
+    if not several:
+        return _steps(d, about, before)
+    return _several(d, about, before) if words == "many" else _compared(d, about)
+
+
+def _steps(d: Draw, about: dict[str, Any], before: Sequence[Part] = ()) -> Request:
+    """Draw one to three deeds, each but the first about what the one before it gives."""
     at = d.random()
     if at < 0.2:
         chain = [d.one(ACTS)]
@@ -138,14 +206,19 @@ def _steps(d: Draw, about: dict[str, Any]) -> tuple[str, list[Part], str]:
         whole = subjects.wanted(d, deed, here, whole)
         if parts:
             here["x"] = parts[-1].here["gives"]
-        same = [part.offered for part in parts if part.deed == deed]
-        offered = same[0] if same else subjects.offer(d, deed, about)
+        offered = _offered(d, deed, about, [*before, *parts])
         parts.append(Part(deed, here, subjects.wanted(d, deed, here), offered))
-    return whole, parts, ""
+    return Request(whole, parts, "")
 
 
-def _compared(d: Draw, about: dict[str, Any]) -> tuple[str, list[Part], str]:
-    """Draw two deeds that find out which of two things has more; with what is wanted in all, and what comes of it."""
+def _offered(d: Draw, deed: Deed, about: dict[str, Any], before: Sequence[Part]) -> Offered:
+    """Return the offer to do a deed: the same one every time."""
+    same = [part.offered for part in before if part.deed == deed]
+    return same[0] if same else subjects.offer(d, deed, about)
+
+
+def _compared(d: Draw, about: dict[str, Any]) -> Request:
+    """Draw two deeds that find out which of two things has more."""
     deed = VALUES[0]
     offered, more = subjects.offer(d, deed, about), d.chance(0.5)
     one, two = (subjects.values(d, about, deed.gives) for _ in range(2))
@@ -154,19 +227,40 @@ def _compared(d: Draw, about: dict[str, Any]) -> tuple[str, list[Part], str]:
                    end=d.one(("higher", "greater", "larger") if more else ("lower", "smaller", "lesser")))  # fmt: skip
     low, high = sorted((one, two), key=lambda here: here["gives"])
     outcome = d.fill(_MORE if more else _LESS, best=(high if more else low)["x"], low=low["gives"], high=high["gives"])
-    return whole, parts, outcome
+    return Request(whole, parts, outcome)
 
 
-def _listing(d: Draw, role: str, parts: list[Part], about: dict[str, Any]) -> str:
+def _several(d: Draw, about: dict[str, Any], before: Sequence[Part] = ()) -> Request:
+    """Draw the same deed for two or three things: which has most or least, what they make together, how far apart."""
+    deed, ask = VALUES[0], d.one(("most", "most", "sum", "gap"))
+    heres = [subjects.values(d, about, deed.gives) for _ in range(d.number(2, 2 if ask == "gap" else 3))]
+    offered = _offered(d, deed, about, before)
+    parts = [Part(deed, here, subjects.wanted(d, deed, here), offered) for here in heres]
+    names, values = [here["x"] for here in heres], [here["gives"] for here in heres]
+    more = d.chance(0.5)
+    best = (max if more else min)(range(len(heres)), key=values.__getitem__)
+    said = {"most": names[best], "sum": sum(values), "gap": max(values) - min(values)}[ask]
+    end = d.one(("highest", "greatest", "largest") if more else ("lowest", "smallest", "least"))
+    whole = d.fill(_WHOLE[ask], xs=join(names), each=join(f"of {x}" for x in names), end=end, k=about["k"])
+    facts = join(f"{x} has {value}" for x, value in zip(names, values, strict=True))
+    return Request(whole, parts, d.fill(_FACTS[ask], facts=facts, said=said))
+
+
+def _listing(d: Draw, role: str, parts: list[Part], about: dict[str, Any], words: Words) -> str:
     """List the deeds that are used among near misses: the same deed about other things, other deeds about the same."""
     used = list(dict.fromkeys(part.deed for part in parts))
     others = [deed for deed in d.shuffled(DEEDS) if deed not in used]
     near = [(deed, about) for deed in others[: d.number(0, 3)]]
-    near += [(d.one(used), subjects.subject(d, about["plain"])) for _ in range(d.number(0, 2))]
-    near += [(d.one(others), subjects.subject(d, about["plain"])) for _ in range(d.number(0, 2))]
+    near += [(d.one(used), subjects.subject(d, words)) for _ in range(d.number(0, 2))]
+    near += [(d.one(others), subjects.subject(d, words)) for _ in range(d.number(0, 2))]
     if any("{k}" in deed.does or "{most}" in deed.does for deed in used):  # the same deed about another property
         kin = d.one([deed for deed in used if "{k}" in deed.does or "{most}" in deed.does])
-        near += [(kin, about | subjects.properties(d, about["plain"])) for _ in range(d.number(0 if near else 1, 2))]
+        near += [(kin, about | subjects.properties(d, words)) for _ in range(d.number(0 if near else 1, 2))]
+    if words == "many":
+        near = [(deed, other) for deed, other in near if other is not about or not _rivals([deed, *used])]
+        near = [(deed, other | subjects.akin(d, about) if other is not about and d.chance(0.5) else other)
+                for deed, other in near]  # fmt: skip
+        near = [(deed, other) for deed, other in near if other is about or other["k"] != about["k"]]
     offered = {part.offered.name: part.offered for part in parts}
     for deed, other in near:
         made = subjects.offer(d, deed, other)

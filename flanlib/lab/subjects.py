@@ -6,10 +6,15 @@ so that which offer is meant can only be read from the list.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 from flanlib.lab.offers import UNITS, some_property
 from flanlib.lab.words import DAYS, MONTHS, Draw, an, plural, reserve, upper_first
+
+# Which words a subject is told in: half of them made up; ordinary ones in new combinations; many ordinary ones, of
+# which two subjects may share some.
+Words = Literal["made up", "plain", "many"]
 
 
 class Deed(NamedTuple):
@@ -100,53 +105,69 @@ _NAMED = ("{w}",) * 5 + ("{w} {s}", "{w} {s}", "{w} {s}", "{w} {S}", "{w} {S}", 
                          "{w} the {A}", "{S} of {w}", "{c}", "{c}")  # fmt: skip
 
 
-def subject(d: Draw, plain: bool = False) -> dict[str, Any]:
-    """Draw a subject: the slots that are the same for all deeds about it.
-
-    A ``plain`` one is told in ordinary words, in combinations that hardly occur twice; else half of them are made up.
-    """
-    noun = d.word if plain else d.noun
+def subject(d: Draw, words: Words = "made up") -> dict[str, Any]:
+    """Draw a subject: the slots that are the same for all deeds about it."""
+    noun, mixed = {"made up": d.noun, "plain": d.word, "many": partial(_many, d)}[words], words == "made up"
     n = noun(d.one(("thing", "thing", "animal", "plant", "place", "job")))
     g = d.one(_GROUPS) if d.chance(0.4) else noun("shop" if d.chance(0.5) else "place")
     item, unit = (noun("thing" if d.chance(0.6) else "food") for _ in range(2))
     if d.chance(0.3):
         item = f"{n} {item}"
-    has = d.one(reserve(_HAS, d.split)) if plain or d.chance(0.5) else an(d.made_up())
+    has = d.one(reserve(_HAS, d.split)) if not mixed or d.chance(0.5) else an(d.made_up())
+    if words == "many" and d.chance(0.6):
+        has = d.fill("[a|no] {x}", x=_many(d)) if d.chance(0.8) else f"{d.number(2, 9)} {plural(_many(d))}"
     flag, flagged = (has.split()[-1], f"has {has}") if d.chance(0.5) else (adj := d.word("adjective"), f"is {adj}")
     shape = d.one(_NAMED)
     s = d.made_up() if d.chance(0.5) else d.word(d.one(("thing", "plant", "animal", "place", "stem", "food")))
-    return properties(d, plain) | {
-        "plain": plain,
+    return properties(d, words) | {
         "n": n, "ns": plural(n), "an": an(n), "a_n": an(n), "g": g, "a_g": d.one(("a", "a", "one", "a given")) + f" {g}"
-        if d.chance(0.6) else an(g), "within": d.one(_WITHIN), "role": d.word("job") if plain or d.chance(0.5) else
+        if d.chance(0.6) else an(g), "within": d.one(_WITHIN), "role": d.word("job") if not mixed or d.chance(0.5) else
         d.one(("owner", d.made_up())), "link": d.one(reserve(_LINKS, d.split)), "flag": flag, "flagged": flagged,
         "item": item, "an_item": an(item), "unit": plural(unit), "do": d.one(reserve(_DO, d.split)),
         "e": d.one((n, n, n, "name", f"{n}_name", f"which_{n}")), "l": d.one((g, g, g, f"{g}_name", "where")),
         "named": shape.replace("{s}", s).replace("{S}", upper_first(s))}  # fmt: skip
 
 
-def properties(d: Draw, plain: bool = False) -> dict[str, Any]:
+def properties(d: Draw, words: Words = "made up") -> dict[str, Any]:
     """Draw what the things of a subject have: two subjects may differ in nothing else."""
-    k, (u, v) = _ordinary(d) if plain else some_property(d), d.some(d.one(reserve(UNITS, d.split)), 2)
-    if not plain and d.chance(0.5):
+    mixed = words == "made up"
+    k, (u, v) = some_property(d) if mixed else _ordinary(d, words), d.some(d.one(reserve(UNITS, d.split)), 2)
+    if mixed and d.chance(0.5):
         u = d.made_up() + "s"
-    most, least = d.several(lambda: _superlative(d, plain), 2)
-    texts = (d.word("stem"), d.word("thing")) if plain else (d.made_up(), d.made_up())
+    most, least = d.several(lambda: _superlative(d, words), 2)
+    texts = (d.made_up(), d.made_up()) if mixed else (d.word("stem"), d.word("thing"))
     return {"k": k, "a_k": an(k), "text": d.one(("colour", "kind", "mood", "class", *texts)),
             "most": most, "least": least, "u": u, "v": v}  # fmt: skip
 
 
-def _ordinary(d: Draw) -> str:
+def akin(d: Draw, about: dict[str, Any]) -> dict[str, Any]:
+    """Draw a property that shares a word with a subject's: lists often hold such near misses."""
+    first, *_, last = about["k"].split() * 2
+    k = f"{_many(d)} {last}" if d.chance(0.6) else f"{first} {d.one(reserve(_MEASURES, d.split))}"
+    return {"k": k, "a_k": an(k)}
+
+
+def _many(d: Draw, name: str = "thing") -> str:
+    at = d.random()
+    if at < 0.1:
+        return f"{d.word('noun')} {d.word(name)}"
+    return d.word("noun") if at < 0.6 else d.word(name) if at < 0.8 else d.made_up()
+
+
+def _ordinary(d: Draw, words: Words) -> str:
     """Put a property together from ordinary words: "lamp speed", "time limit"."""
     measures = reserve(_MEASURES, d.split)
     if d.chance(0.25):
         return " ".join(d.some(measures, d.number(1, 2)))
-    return f"{d.word(d.one(('stem', 'thing', 'plant', 'food', 'animal', 'place')))} {d.one(measures)}"
+    kind = d.one(("stem", "thing", "plant", "food", "animal", "place"))
+    if words == "plain":
+        return f"{d.word(kind)} {d.one(measures)}"
+    return f"{_many(d, kind)} {d.one(measures)}" if d.chance(0.7) else _many(d, kind)
 
 
-def _superlative(d: Draw, plain: bool) -> str:
+def _superlative(d: Draw, words: Words) -> str:
     at = d.random()
-    if at < 0.4 and not plain:
+    if at < {"made up": 0.4, "plain": 0, "many": 0.2}[words]:
         return d.made_up().rstrip("aeiou") + "est"
     return d.one(_SUPERLATIVES) if at < 0.8 else f"{d.one(('most', 'least'))} {d.word('adjective')}"
 

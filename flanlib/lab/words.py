@@ -14,62 +14,14 @@ from functools import cache
 from random import Random
 from typing import Any, Literal
 
+from flanlib.lab.pools import POOLS
+
 Split = Literal["train", "heldout"]
 
 ACCENTED = "éèêëáàâäãåíìîïóòôöõúùûüñçßøæšž"
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
           "November", "December")
-
-POOLS: dict[str, tuple[str, ...]] = {key: tuple(text.replace("\n", " ").split()) for key, text in {
-    "first": """Anna Omar Lucía Jonas Mei Pedro Fatima Erik Zoë Ravi Clara Hugo Nora Tomás Ingrid Samuel Aisha Luca
-        Hélène Marek Yuki Leo Björn Sara Dmitri Eva Noah Chloé Karim Greta Felix Amina Søren Rosa Ivan Maya Otto Inês
-        André Lena Viktor Nina José Hana Oscar Elif Théo Ruth Paulo Jasmin Emil Vera Kwame Alma Émile Tara Henrik""",
-    "town": """Lyon Oslo Porto Krakow Bergen Seville Zürich Turin Leeds Ghent Malmö Nantes Vienna Riga Córdoba Bilbao
-        Cork Aarhus Genoa Basel Dresden Florence Tallinn Utrecht Köln Dover Granada Lille Munich Nice Odense Prague
-        Rouen Salzburg Tampere Uppsala Venice Warsaw York Zagreb Besançon Brno Cádiz Dublin Esbjerg Geneva Helsinki
-        Innsbruck León Madrid Naples Orléans Pisa Rome Siena Toulouse Vilnius Bath Plzeň Lisbon""".replace("ň", "n"),
-    "country": """Norway Spain Peru Kenya Japan Canada Italy Egypt Chile India Poland Greece Brazil Ghana Vietnam
-        Iceland Mexico Turkey Portugal Morocco Finland Austria Nepal Cuba Ireland Senegal Malta Latvia Ecuador""",
-    "language": """French Dutch Spanish Arabic Polish Greek Hindi Danish Korean Turkish Welsh Italian Swahili Czech
-        Japanese Finnish German Catalan Basque Icelandic Hungarian Thai Estonian Norwegian Portuguese""",
-    "colour": """red blue green yellow orange purple brown black white grey pink silver golden violet turquoise
-        crimson beige navy scarlet amber olive teal ivory maroon lilac""",
-    "material": """wood iron glass copper silk paper leather clay stone wool brass cotton steel wax marble rubber
-        linen bamboo tin cork velvet silver plastic felt bronze""",
-    "job": """baker teacher nurse farmer pilot painter dentist sailor tailor gardener lawyer carpenter singer engineer
-        plumber librarian barber waiter judge miner potter writer cook driver fisherman doctor weaver actor banker
-        builder photographer translator mechanic florist journalist""",
-    "animal": """dog cat horse parrot goat rabbit donkey owl fox otter turtle goose bear wolf camel pony hamster falcon
-        seal lizard sheep crow hedgehog penguin squirrel tiger zebra monkey duck badger elephant deer swan panda""",
-    "food": """bread cheese rice apples soup honey noodles beans plums fish olives carrots pears dumplings cherries
-        pancakes potatoes onions grapes lentils mushrooms walnuts yoghurt chocolate pasta melons spinach figs butter
-        lemons salad peaches corn almonds biscuits""",
-    "thing": """clock boat lamp violin bicycle kettle umbrella camera mirror ladder carpet knife radio guitar wallet
-        suitcase piano watch chair table tent jacket helmet drum basket candle printer vase telescope coat saddle
-        hammer bell sofa scooter ring phone blanket statue kite oven bucket fridge toaster wheel scarf harp desk laptop
-        necklace""",
-    "hobby": """chess fishing dancing painting swimming cycling sewing climbing gardening singing skating reading rowing
-        cooking hiking pottery archery sailing knitting tennis running juggling football astronomy origami""",
-    "plant": """oak rose fern pine tulip maple cactus willow lily birch ivy palm elm daisy cedar orchid poppy lavender
-        bamboo violet thistle moss clover jasmine holly""",
-    "shop": """bakery bookshop pharmacy café florist butcher hardware-shop toy-shop bank library cinema museum gym
-        laundry theatre restaurant hotel garage dairy tea-room zoo gallery market school hospital""",
-    "adjective": """small old quiet bright heavy tall young clever strange gentle brave tired wide cold shiny narrow
-        round proud lazy soft quick dusty warm hungry famous plain lonely sharp cheerful sleepy curious wooden muddy
-        silent friendly broken empty fresh golden tiny""",
-    "place": """garden kitchen harbour forest market tower hall meadow cellar attic station theatre village office
-        valley castle barn courtyard library pantry orchard mill garage chapel school palace bathroom tunnel
-        stable lighthouse workshop park windmill church""",
-    "verb": """sleeps waits sings works hides rests dances reads studies whispers plays stays eats listens dreams walks
-        paints laughs trains jumps stands hums runs sits smiles""",
-    "stem": """lantern river cloud marble copper willow anchor comet saffron pebble harbour meadow ember falcon thistle
-        beacon orbit velvet maple granite ribbon compass cinder lotus quartz signal timber canyon feather prism raven
-        tulip summit hollow mirror nectar otter pine quill shadow tango umber violet walnut zephyr acorn basil coral
-        delta echo flint grove hazel iris jade kestrel linen mango noble opal""",
-    "suffix": """finder desk lookup service checker guide helper counter keeper box tool office bot index planner reader
-        clerk table list board line point scout watch log drawer shelf machine agent centre book map store""",
-}.items()}
 
 # A first syllable ends in its first vowel and every other syllable starts with a consonant, so a made-up
 # word has exactly one first syllable: the division holds for whole words.

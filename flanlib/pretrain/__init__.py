@@ -1,13 +1,14 @@
 """Train the lab's base model from nothing: ``python -m flanlib.pretrain`` (``make base``).
 
 The base reads general conversation only (flanlib.lab.talk): it has never seen a ReAct turn or a tool call in JSON.
-Four stages by the kit's own trainer: first it only learns where to look (:mod:`.pointing`), then to speak as well,
-then to work in steps (:mod:`flanlib.lab.delegating`), in the end on lists of ordinary words.
+Five stages by the kit's own trainer: first it only learns where to look (:mod:`.pointing`), then to speak as well,
+then to work in steps (:mod:`flanlib.lab.delegating`), in the end on lists of ever more ordinary words.
 Interrupted, it goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -54,17 +55,16 @@ class Stage:
     """Peak learning rate of the weight matrices (Muon); embeddings and norms take ``Recipe.share`` of it (AdamW)."""
     speak: float = 1.0
     """Weight of the usual loss beside that of pointing: 0 where the model only learns where to look."""
-    delegating: float = 0.0
-    """Share of the conversations in which something is done step by step (:mod:`flanlib.lab.delegating`)."""
-    plainly: float = 0.0
-    """Share of those in which that is told in ordinary words only."""
+    apart: tuple[float, ...] = ()
+    """Shares of the conversations in which something is done step by step (:mod:`flanlib.lab.delegating`): half in
+    made-up words, in ordinary ones, in many ordinary ones. In the order of ``talk.APART``; the others are the mix."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What the base is made of. Changing any field trains another model."""
 
-    version: int = 7
+    version: int = 8
     seed: int = 20240318
     """Draws the texts and the first weights; the presets' seeds are others."""
     vocabulary: int = 2048
@@ -79,18 +79,19 @@ class Recipe:
     """Base of the rotary angles: most of them turn slowly, so that content can be matched at a distance."""
     stages: tuple[Stage, ...] = (Stage(16_000, 400, 1024, 0.0, 0.0, 0.007, speak=0.0),
                                  Stage(80_000, 1_600, 1024, 0.2, 0.4, 0.0055),
-                                 Stage(40_000, 800, 1024, 0.1, 0.5, 0.004, delegating=0.65),
-                                 Stage(16_000, 300, 1024, 0.1, 0.5, 0.003, delegating=0.25, plainly=0.45))  # fmt: skip
+                                 Stage(40_000, 800, 1024, 0.1, 0.5, 0.004, apart=(0.65,)),
+                                 Stage(16_000, 300, 1024, 0.1, 0.5, 0.003, apart=(0.25, 0.45)),
+                                 Stage(30_000, 300, 1024, 0.1, 0.5, 0.0035, apart=(0.05, 0.05, 0.65)))  # fmt: skip
     tokens_per_step: int = 4096
     share: float = 0.08
 
 
 def draw(recipe: Recipe, n: int, purpose: int, split: str = "train", *,
-         delegating: float = 0.0, plainly: float = 0.0) -> list[Conversation]:  # fmt: skip
-    """Draw conversations for a purpose: the number of a stage, or one of the named ones."""
-    rng, steps = np.random.default_rng([recipe.seed, purpose]), (round(delegating * n), round(plainly * n))
-    drawn = talk.conversations(n - sum(steps), rng=rng, split=split)
-    for family, many in zip(talk.APART, steps, strict=True):
+         apart: Sequence[float] = ()) -> list[Conversation]:  # fmt: skip
+    """Draw conversations for a purpose: the number of a stage, or one of the named ones. ``apart`` as in a stage."""
+    rng, counts = np.random.default_rng([recipe.seed, purpose]), [round(share * n) for share in apart]
+    drawn = talk.conversations(n - sum(counts), rng=rng, split=split)
+    for family, many in zip(talk.APART, counts, strict=False):
         drawn += talk.conversations(many, rng=rng, split=split, families=[family])
     return drawn
 
@@ -113,7 +114,7 @@ def rows(conversations: list[Conversation], tokenizer, *, row_tokens: int, tally
 
 def configuration(recipe: Recipe) -> dict:
     """Return all that a base depends on: its recipe, the template, and a digest of some of the texts."""
-    sample = [turn.text for c in draw(recipe, 600, VOCABULARY, delegating=1 / 6, plainly=1 / 6) for turn in c.turns]
+    sample = [turn.text for c in draw(recipe, 600, VOCABULARY, apart=[1 / 6] * 3) for turn in c.turns]
     return {**asdict(recipe), "template": TEMPLATE.digest, "talk": store.digest(*sample)}
 
 
@@ -163,7 +164,7 @@ def _stage(recipe: Recipe, number: int, model, tokenizer, unseen: list[Conversat
         return AutoModelForCausalLM.from_pretrained(folder), pd.read_csv(done)
     folder.mkdir(exist_ok=True)
     length = stage.row_tokens
-    texts = draw(recipe, stage.conversations, number, delegating=stage.delegating, plainly=stage.plainly)
+    texts = draw(recipe, stage.conversations, number, apart=stage.apart)
     packed = rows(texts, tokenizer, row_tokens=length, every=stage.every, joined=stage.joined, seed=recipe.seed,
                   tally=tally)  # fmt: skip
     rng = np.random.default_rng([recipe.seed, DRILLS, number])

@@ -1,0 +1,69 @@
+"""Places of tokens: told by the lengths of their pieces, they are those that the tokenizers library tells."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_templates import tiny_tokenizer
+
+from flanlib import offsets
+from flanlib.offsets import place
+from flanlib.tokens import load_tokenizer
+
+TINY = tiny_tokenizer()
+TEXTS = st.lists(st.text(st.one_of(st.sampled_from("find it\n é日🙂മ്"), st.characters(exclude_categories=["Cs"]))))
+
+
+def asked(texts, tokenizer):
+    """Offsets by the library itself, one text at a time."""
+    return [tokenizer(text, add_special_tokens=False, return_offsets_mapping=True) for text in texts]
+
+
+@given(TEXTS)
+def test_every_character_that_a_token_holds_is_where_the_library_says(texts):
+    for text, placed, told in zip(texts, place(texts, TINY), asked(texts, TINY), strict=True):
+        assert placed.ids == told.input_ids
+        for (first, last), start, stop in zip(told.offset_mapping, placed.starts, placed.stops, strict=True):
+            assert start <= first <= last <= stop  # the library leaves out the space that a token begins or ends with
+            assert not (text[start:first] + text[last:stop]).strip()
+
+
+@given(TEXTS)
+def test_pieces_cover_a_text_without_a_gap(texts):
+    for text, placed in zip(texts, place(texts, TINY), strict=True):
+        edges = [0, *placed.stops]
+        assert edges[-1] == len(text)
+        assert all(start <= before <= stop for start, before, stop in zip(placed.starts, edges, placed.stops,
+                                                                         strict=False))  # fmt: skip
+
+
+def test_both_ways_agree_on_plain_words_and_marks(monkeypatch):
+    texts = ["find the tool", "<|im_start|>user\nfind<|im_end|>", "naïve 東京 🙂", ""]
+    fast = place(texts, TINY)
+    monkeypatch.setattr(offsets, "_lengths", lambda tokenizer, size: None)
+    for one, other in zip(fast, place(texts, TINY), strict=True):
+        assert one.ids == other.ids
+        assert np.array_equal(one.stops, other.stops)
+        assert np.array_equal(one.starts, other.starts)
+
+
+@pytest.mark.parametrize("name", ["llama2-spm", "gpt2-bpe", "minimind-bpe"])
+def test_a_real_tokenizer_is_placed_whether_or_not_it_is_byte_level(real_data, name):
+    tokenizer = load_tokenizer(real_data / "tokenizers" / name)
+    texts = ["Thought: I must find it.\n", "naïve 東京 🙂", '{"a": [1, 23]}']
+    for text, placed, told in zip(texts, place(texts, tokenizer), asked(texts, tokenizer), strict=True):
+        assert placed.ids == told.input_ids
+        assert placed.stops[-1] == len(text)
+        for (first, last), start, stop in zip(told.offset_mapping, placed.starts, placed.stops, strict=True):
+            assert start <= first <= last <= stop
+
+
+def test_a_tokenizer_that_changes_a_text_is_asked_instead():
+    """An added token that takes the spaces around it stands for more bytes than its own."""
+    from tokenizers import AddedToken
+
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens([AddedToken("[mark]", lstrip=True, rstrip=True)])
+    (placed,), (told,) = place(["find [mark] it"], tokenizer), asked(["find [mark] it"], tokenizer)
+    assert placed.ids == told.input_ids
+    assert placed.stops[-1] == len("find [mark] it")
