@@ -212,3 +212,9 @@ def test_a_first_value_ends_where_it_ends():
     with pytest.raises(ValueError, match="nested"):
         first_value("[" * 100_000)
     assert Prompt("1", ()).stop == ()
+
+
+def test_the_order_in_which_thoughts_are_read_does_not_change_a_weight():
+    """Sums in another order end in other last digits, and results are kept under a digest of the weights."""
+    learnt = tasks.trajectories(300, rng=np.random.default_rng(3))
+    assert Intention.of(learnt).weights == Intention.of(learnt[::-1]).weights

@@ -59,8 +59,15 @@ class Intention:
             value = np.logaddexp(0, odds).sum() - answer @ odds + _PENALTY / 2 * (w @ w)
             return value, held.T @ (expit(odds) - answer) + _PENALTY * w
 
-        weights = minimize(loss, np.zeros(len(place)), jac=True, method="L-BFGS-B").x
-        return cls(dict(zip(place, weights.tolist(), strict=True)))
+        def curved(w: np.ndarray, along: np.ndarray) -> np.ndarray:
+            odds = held @ w
+            return held.T @ (expit(odds) * expit(-odds) * (held @ along)) + _PENALTY * along
+
+        # Sums end in other last digits from run to run. Newton's method goes on to the one minimum, so that rounded
+        # weights are the same every time: results are kept under a digest of them.
+        weights = minimize(loss, np.zeros(len(place)), jac=True, hessp=curved, method="trust-ncg",
+                           options={"gtol": 1e-9}).x  # fmt: skip
+        return cls(dict(zip(place, (weights.round(5) + 0.0).tolist(), strict=True)))
 
     def answers(self, thought: str) -> bool:
         """Tell whether a thought announces the answer rather than another call."""
