@@ -207,12 +207,13 @@ def _label(id: str, rendered: Rendered, placed: Placed, max_tokens: int) -> Labe
     for first, last, kind in spans:
         chars[first:last] = KINDS.index(kind) if last <= end else CONTEXT
     trained = chars != CONTEXT
-    size = _sums(np.where(trained[:-1], widths(text), 0))
+    letters = _sums(trained)
+    size = letters if text.isascii() else _sums(np.where(trained[:-1], widths(text), 0))
     # Of tokens that share a character the first gets its bytes.
     counted = size[stops] - size[before]
 
     lasts = np.maximum(stops, starts + 1)
-    inside = _sums(trained)[lasts] - _sums(trained)[starts]
+    inside = letters[lasts] - letters[starts]
     if np.any((inside > 0) & (inside < lasts - starts)):
         raise _rejected(id, "a token across the border of trained text", "a template that keeps them apart")
     kinds = chars[starts]
@@ -228,7 +229,10 @@ def _label(id: str, rendered: Rendered, placed: Placed, max_tokens: int) -> Labe
 
 
 def _sums(values: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(values)])
+    """Return the sums of all beginnings, the empty one first."""
+    sums = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=sums[1:])
+    return sums
 
 
 def _stretches(mask: np.ndarray) -> np.ndarray:
