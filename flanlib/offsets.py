@@ -42,14 +42,18 @@ def place(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[Plac
 
 @lru_cache(maxsize=4)
 def _lengths(tokenizer: PreTrainedTokenizerBase, size: int) -> np.ndarray | None:
-    """Return how many bytes each of the ``size`` tokens stands for, or None where that does not tell their places."""
+    """Return how many bytes each token stands for, by id, or None where that does not tell their places.
+
+    ``size`` is the tokenizer's: one that has grown is looked at again. Ids may have gaps.
+    """
     from tokenizers import decoders
 
     backend = tokenizer.backend_tokenizer
     if backend.normalizer is not None or not isinstance(backend.decoder, decoders.ByteLevel):
         return None
-    lengths = np.zeros(size, np.int64)
-    for piece, i in backend.get_vocab(with_added_tokens=True).items():
+    pieces = backend.get_vocab(with_added_tokens=True)
+    lengths = np.zeros(max(pieces.values(), default=0) + 1, np.int64)
+    for piece, i in pieces.items():
         lengths[i] = len(piece)  # the byte-level alphabet has one character for each byte
     for i, token in backend.get_added_tokens_decoder().items():
         lengths[i] = len(token.content.encode())
@@ -80,5 +84,5 @@ def widths(text: str) -> np.ndarray:
     >>> widths("né東🙂").tolist()
     [1, 2, 3, 4]
     """
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     return 1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF)

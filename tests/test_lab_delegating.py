@@ -34,7 +34,8 @@ def test_what_is_told_plainly_lists_ordinary_words_only(monkeypatch):
         listed = [line for text in texts for line in text.split("\n") if "_" in line and " " in line]
         assert len(listed) > 600
         made_up[family] = sum("zzz" in re.sub(r"[^\s()]+_[^\s()]+", "", line) for line in listed) / len(listed)
-    assert made_up["delegating plainly"] == 0 < made_up["delegating widely"] < 0.6 * made_up["delegating"]
+    assert made_up["delegating plainly"] == 0 < 0.4 < made_up["delegating"]
+    assert 0 < made_up["delegating widely"] < 0.6 * made_up["delegating"]
 
 
 def test_every_name_that_is_answered_stands_once_in_the_list(drawn):
@@ -81,10 +82,10 @@ def test_no_tool_of_the_world_is_on_offer(drawn):
     assert not [tool.tool.description for tool in tools.values() if f"{tool.tool.description}:" in text]
 
 
-@pytest.mark.parametrize("family", APART[:2])
-def test_a_comparison_names_the_thing_that_has_more_or_less(family):
+@pytest.mark.parametrize(("split", "family"), product(SPLITS, APART[:2]))
+def test_a_comparison_names_the_thing_that_has_more_or_less(split, family):
     checked = 0
-    for conversation in conversations(600, rng=np.random.default_rng(5), families=[family]):
+    for conversation in conversations(600, rng=np.random.default_rng(5), split=split, families=[family]):
         told = "\n".join(turn.text for turn in conversation.turns)
         asked = re.search(r"which of (.+) and (.+) has the (higher|greater|larger|lower|smaller|lesser) ", told)
         if asked is None:
@@ -101,12 +102,13 @@ def test_a_comparison_names_the_thing_that_has_more_or_less(family):
     assert checked > 30
 
 
-def test_what_is_told_of_several_things_follows_from_what_came():
+@pytest.mark.parametrize("split", SPLITS)
+def test_what_is_told_of_several_things_follows_from_what_came(split):
     """Of two or three things: which has most or least, what they make together, how far apart they are."""
     checked = {"most": 0, "sum": 0, "gap": 0}
     forms = {"sum": r"(?:which makes|in all it is|together) (\d+)\.|^(\d+) in all", "gap":
              r"difference is (\d+)\.|^(\d+) apart", "most": r"so it is (.+)\.|(?:It is|say|makes it) (.+), since"}
-    for conversation in conversations(600, rng=np.random.default_rng(5), families=["delegating widely"]):
+    for conversation in conversations(600, rng=np.random.default_rng(5), split=split, families=["delegating widely"]):
         told = [turn.text for turn in conversation.turns]
         for text in told:
             facts = re.findall(r"(\S[^,]*?) has (\d+)(?= and |, |\.)", re.sub(r"^.*(?:since|because) ", "", text))

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_templates import tiny_tokenizer
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from flanlib import offsets
 from flanlib.offsets import place
@@ -56,6 +58,14 @@ def test_a_real_tokenizer_is_placed_whether_or_not_it_is_byte_level(real_data, n
         assert placed.stops[-1] == len(text)
         for (first, last), start, stop in zip(told.offset_mapping, placed.starts, placed.stops, strict=True):
             assert start <= first <= last <= stop
+
+
+def test_ids_may_have_gaps():
+    backend = Tokenizer(models.BPE({"a": 0, "b": 7}, []))
+    backend.decoder = decoders.ByteLevel()
+    (placed,) = place(["ab"], PreTrainedTokenizerFast(tokenizer_object=backend))
+    assert placed.ids == [0, 7]
+    assert placed.stops.tolist() == [1, 2]
 
 
 def test_a_tokenizer_that_changes_a_text_is_asked_instead():

@@ -91,7 +91,7 @@ def draw(recipe: Recipe, n: int, purpose: int, split: str = "train", *,
     """Draw conversations for a purpose: the number of a stage, or one of the named ones. ``apart`` as in a stage."""
     rng, counts = np.random.default_rng([recipe.seed, purpose]), [round(share * n) for share in apart]
     drawn = talk.conversations(n - sum(counts), rng=rng, split=split)
-    for family, many in zip(talk.APART, counts, strict=False):
+    for family, many in zip(talk.APART[: len(counts)], counts, strict=True):
         drawn += talk.conversations(many, rng=rng, split=split, families=[family])
     return drawn
 
@@ -114,7 +114,7 @@ def rows(conversations: list[Conversation], tokenizer, *, row_tokens: int, tally
 
 def configuration(recipe: Recipe) -> dict:
     """Return all that a base depends on: its recipe, the template, and a digest of some of the texts."""
-    sample = [turn.text for c in draw(recipe, 600, VOCABULARY, apart=[1 / 6] * 3) for turn in c.turns]
+    sample = [turn.text for c in draw(recipe, 600, VOCABULARY, apart=[1 / 6] * len(talk.APART)) for turn in c.turns]
     return {**asdict(recipe), "template": TEMPLATE.digest, "talk": store.digest(*sample)}
 
 
