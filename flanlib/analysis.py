@@ -157,7 +157,8 @@ def learning(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str
     """Tabulate how each kind is learned: its loss, and the share of its own whole fall still to come.
 
     Means over seeds, with the range over seeds as band. Returns form, split, kind, trained_tokens, nats_per_token,
-    low, high, share (1 at the start, about 0 at the end), share_low, share_high, n (seeds).
+    low, high, share (1 at the start, about 0 at the end), share_low, share_high, n (seeds). Shares are NaN for a kind
+    whose fall is no larger, in some run, than its ups and downs over the last fifth: there is no fall to speak of.
     """
     found = []
     for form, split, kind in product(forms, splits, kinds):
@@ -168,7 +169,8 @@ def learning(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str
             continue
         raw = np.array([curve.to_numpy()[:points] for curve in curves])
         fall = raw[:, :1] - np.array(ends)[:, None]
-        share = (raw - np.array(ends)[:, None]) / np.where(fall > 0, fall, np.nan)
+        unrest = [np.ptp(curve[curve.index > 0.8 * curve.index.max()]) for curve in curves]
+        share = (raw - np.array(ends)[:, None]) / (fall if (fall[:, 0] > unrest).all() else np.nan)
         tokens = np.mean([curve.index[:points] for curve in curves], 0)
         found += [(form, split, kind, tokens[i], raw[:, i].mean(), raw[:, i].min(), raw[:, i].max(),
                    share[:, i].mean(), share[:, i].min(), share[:, i].max(), len(curves)) for i in range(points)]

@@ -42,6 +42,14 @@ def test_shares_run_from_one_to_nothing_whatever_the_loss():
     assert by["retrieval"].tolist()[:3] == pytest.approx([1, 1 / 3, 0])
 
 
+def test_a_fall_no_larger_than_the_last_ups_and_downs_has_no_shares():
+    """It ends 0.1 lower than it began, and moves by 0.2 in the last fifth: of such a fall nothing is nine tenths."""
+    restless = losses({("react", 0, "understanding"): [1.0, *[0.9] * 7, 1.0, 0.8], **STRAIGHT})
+    told = analysis.learning(restless, ["react"], splits=["train"]).set_index("kind")
+    assert told["share"]["understanding"].isna().all() and told["nats_per_token"]["understanding"].notna().all()
+    assert told["share"]["reasoning"].notna().all()
+
+
 def test_bands_reach_over_the_seeds():
     two = losses({("react", seed, "reasoning"): [4.0 + seed, 2.0 + seed, 1.0, 1.0, 1.0] for seed in (0, 1)})
     first = analysis.learning(two, ["react"], splits=["train"]).iloc[0]

@@ -78,8 +78,8 @@ def learning_speeds(frame: pd.DataFrame, form: str | None = None) -> Figure:
     """Draw how fast each kind is learned in one form: the share of its fall still to come above, its loss below.
 
     Columns: form, split (train, heldout), kind, trained_tokens, nats_per_token, low, high, share (of its own whole
-    fall still to come: 1 at the start, 0 at the end), share_low, share_high, n (seeds). A table of several forms
-    needs ``form``.
+    fall still to come: 1 at the start, 0 at the end; NaN for a kind without a fall, which is then named), share_low,
+    share_high, n (seeds). A table of several forms needs ``form``.
     """
     need(frame, "learning_speeds", "form", "split", "kind", "trained_tokens", "nats_per_token", "low", "high", "share",
          "share_low", "share_high", "n")  # fmt: skip
@@ -100,6 +100,8 @@ def learning_speeds(frame: pd.DataFrame, form: str | None = None) -> Figure:
             curve(upper, rows, "share", STYLE[kind], kind, ("share_low", "share_high"), width=1.4)
             curve(lower, rows, "nats_per_token", STYLE[kind], kind, width=1.4)
         upper.axhline(0.1, color=INK, linewidth=1, linestyle=(0, (9, 3)), zorder=1, label=NINE_TENTHS)
+        if still := [k for k in kinds if (rows := lines[lines["kind"] == k]["share"]).size and rows.isna().all()]:
+            upper.text(0.97, 0.95, f"hardly fell: {', '.join(still)}", transform=upper.transAxes, ha="right", va="top")
         upper.set_title(f"{form_name(form)}, {SPLITS.get(split, split)}")
         lower.set(xlabel="trained tokens", yscale="log", xlim=(-0.02 * end, 1.12 * end), ylim=limits)
         end_values(lower, lines, "nats_per_token", limits)
