@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from flanlib.lab import subjects
-from flanlib.lab.subjects import ACTS, DEEDS, FINDS, LISTS, VALUES, Deed, Offered, Words
+from flanlib.lab import subjects, thinking
+from flanlib.lab.subjects import ACTS, DEEDS, FINDS, LISTS, VALUES, WIDE, Deed, Offered, Words
 from flanlib.lab.words import Draw, join, plural, upper_first
 from flanlib.records import to_json
 
@@ -94,6 +94,9 @@ _ROLES = ("helper", "desk", "machine", "service", "tool", "clerk", "counter", "o
 _TEXT = {"": " (text)", "q": " (number)", "?many": " (number, if wanted)", "several": " (names)"}
 _WORD = {"": ": a word", "q": ": how much", "?many": ": how many, or nothing", "several": ": all of them"}
 
+# Verbs without which an offer says something else.
+_TELLING = ("count", "change", "set", "correct")
+
 # Deeds that could do one another's work, about the same subject.
 _ALIKE = ({VALUES[0], LISTS[4]}, {FINDS[0], FINDS[1]}, {FINDS[4], FINDS[5]})
 
@@ -108,21 +111,26 @@ class Part(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What somebody wants, the steps that get it, and what comes of them where that is more than the last result."""
+    """What somebody wants, and the steps that get it.
+
+    Where more comes of them than the last result: how that is told, what is asked (a key of ``_WHOLE``) and the answer.
+    """
 
     whole: str
     parts: list[Part]
-    outcome: str
+    outcome: str = ""
+    ask: str = ""
+    said: str = ""
 
 
 def delegating(d: Draw, words: Words = "made up") -> tuple[str, Pairs]:
     """Get something done through a list of offers, one question after the other.
 
-    In ``many`` words, one list may serve several requests, and a request may be about two or three things.
+    In ``many`` words and more, one list may serve several requests, and a request may be about two or three things.
     """
     role, about = d.one(_ROLES), subjects.subject(d, words)
     requests = [_request(d, about, words)]
-    while words == "many" and len(requests) < 3 and d.chance(0.35):
+    while words in WIDE and len(requests) < 3 and d.chance(0.35):
         more = _request(d, about, words, _parts(requests))
         if not _rivals(part.deed for part in _parts([*requests, more])):
             requests.append(more)
@@ -133,7 +141,7 @@ def delegating(d: Draw, words: Words = "made up") -> tuple[str, Pairs]:
         user = _asked(d, request, role)
         if not as_system and not pairs:
             user = f"{listing}\n\n{user}" if d.chance(0.7) else f"{user}\n\n{listing}"
-        pairs += _worked(d, request, role, user, words)
+        pairs += _thought(d, request, role, user) if words == "every" else _worked(d, request, role, user, words)
     return listing if as_system else "", pairs
 
 
@@ -155,7 +163,7 @@ def _asked(d: Draw, request: Request, role: str) -> str:
 
 def _worked(d: Draw, request: Request, role: str, user: str, words: Words) -> Pairs:
     """Write a request step by step: what is needed, which one, with what, and what came of it."""
-    whole, parts, outcome = request
+    whole, parts, outcome, *_ = request
     known, last, pairs = "", "", []
     for part in parts:
         act = part.deed in ACTS
@@ -166,11 +174,7 @@ def _worked(d: Draw, request: Request, role: str, user: str, words: Words) -> Pa
         else:
             plan = _BESIDE if outcome else _THEN if act else _NEXT
         pairs.append((user, upper_first(d.fill(plan, w=part.want, v=known, x=last))))
-        pairs.append((upper_first(d.fill(d.one(_WHICH), o=role, p=plural(role))), part.offered.name))
-        for label, slot in d.shuffled(part.offered.takes.items()):
-            if (value := part.here[slot.removeprefix("?")]) is not None:
-                asked = d.fill(d.one(_EACH), b=f"`{label}`", k=label.replace("_", " "))
-                pairs.append((upper_first(asked), to_json(value) if isinstance(value, list) else str(value)))
+        pairs += _handed(d, part, role)
         gives, last = part.here["gives"], part.here["x"]
         known = join(gives) if isinstance(gives, list) else str(gives)
         label = d.one(("result", "value", part.deed.gives, part.here["n"].replace(" ", "_")))
@@ -183,14 +187,62 @@ def _worked(d: Draw, request: Request, role: str, user: str, words: Words) -> Pa
     return pairs
 
 
+def _thought(d: Draw, request: Request, role: str, user: str) -> Pairs:
+    """Write the same in more wordings (:mod:`flanlib.lab.thinking`), with data of more shapes for what came."""
+    whole, parts, outcome, ask, said = request
+    last = parts[-1].deed in ACTS
+    aim = thinking.aim(d, whole, last, ask) if len(parts) > 1 else ""
+    known, of, fact, pairs = "", "", None, []
+    for part in parts:
+        act, gives = part.deed in ACTS, part.here["gives"]
+        pairs.append((user, thinking.plan(d, part.want, act, aim=aim, known=known, of=of if ask else "")))
+        pairs += _handed(d, part, role)
+        given = {label: part.here[slot] for label, slot in part.offered.takes.items() if slot in part.here}
+        named = part.here["k"] if part.deed == VALUES[0] else part.deed.gives
+        label = d.one(("result", "value", named, named, "answer", part.here["n"])).replace(" ", "_")
+        of = part.here["x"]
+        if part.deed == VALUES[2]:
+            fact = gives == "yes"
+            known = f"{of} {part.here['flagged'] if fact else _denied(part.here['flagged'])}"
+            gives = fact if d.chance(0.7) else gives
+        else:
+            known = join(gives) if isinstance(gives, list) else str(gives)
+        user = thinking.back(d, label, gives, given, act)
+    pairs.append((user, thinking.ending(d, known, outcome, said, fact=fact is not None)))
+    if d.chance(0.7):
+        told = thinking.answer(d, whole, last, known, outcome, said, true=fact)
+        pairs.append((d.fill(_ASKED), told))
+    return pairs
+
+
+def _handed(d: Draw, part: Part, role: str) -> Pairs:
+    """Ask which offer it is, and what it takes."""
+    pairs = [(upper_first(d.fill(d.one(_WHICH), o=role, p=plural(role))), part.offered.name)]
+    for label, slot in d.shuffled(part.offered.takes.items()):
+        if (value := part.here[slot.removeprefix("?")]) is not None:
+            asked = d.fill(d.one(_EACH), b=f"`{label}`", k=label.replace("_", " "))
+            pairs.append((upper_first(asked), to_json(value) if isinstance(value, list) else str(value)))
+    return pairs
+
+
+def _denied(has: str) -> str:
+    """Deny what a thing is or has.
+
+    >>> _denied("is old"), _denied("has a lid")
+    ('is not old', 'does not have a lid')
+    """
+    verb, rest = has.split(" ", 1)
+    return f"is not {rest}" if verb == "is" else f"does not have {rest}"
+
+
 def _request(d: Draw, about: dict[str, Any], words: Words, before: Sequence[Part] = ()) -> Request:
-    several = d.chance(0.3 if words == "many" else 0.15)
+    several = d.chance(0.3 if words in WIDE else 0.15)
     if not several:
-        return _steps(d, about, before)
-    return _several(d, about, before) if words == "many" else _compared(d, about)
+        return _steps(d, about, before, words)
+    return _several(d, about, before) if words in WIDE else _compared(d, about)
 
 
-def _steps(d: Draw, about: dict[str, Any], before: Sequence[Part] = ()) -> Request:
+def _steps(d: Draw, about: dict[str, Any], before: Sequence[Part], words: Words) -> Request:
     """Draw one to three deeds, each but the first about what the one before it gives."""
     at = d.random()
     if at < 0.2:
@@ -203,12 +255,14 @@ def _steps(d: Draw, about: dict[str, Any], before: Sequence[Part] = ()) -> Reque
     whole = ""
     for deed in chain:
         here = subjects.values(d, about, deed.gives)
+        if words == "every":
+            here |= subjects.more(d, about, deed.gives)
         whole = subjects.wanted(d, deed, here, whole)
         if parts:
             here["x"] = parts[-1].here["gives"]
         offered = _offered(d, deed, about, [*before, *parts])
         parts.append(Part(deed, here, subjects.wanted(d, deed, here), offered))
-    return Request(whole, parts, "")
+    return Request(whole, parts)
 
 
 def _offered(d: Draw, deed: Deed, about: dict[str, Any], before: Sequence[Part]) -> Offered:
@@ -243,7 +297,7 @@ def _several(d: Draw, about: dict[str, Any], before: Sequence[Part] = ()) -> Req
     end = d.one(("highest", "greatest", "largest") if more else ("lowest", "smallest", "least"))
     whole = d.fill(_WHOLE[ask], xs=join(names), each=join(f"of {x}" for x in names), end=end, k=about["k"])
     facts = join(f"{x} has {value}" for x, value in zip(names, values, strict=True))
-    return Request(whole, parts, d.fill(_FACTS[ask], facts=facts, said=said))
+    return Request(whole, parts, d.fill(_FACTS[ask], facts=facts, said=said), ask, str(said))
 
 
 def _listing(d: Draw, role: str, parts: list[Part], about: dict[str, Any], words: Words) -> str:
@@ -256,7 +310,7 @@ def _listing(d: Draw, role: str, parts: list[Part], about: dict[str, Any], words
     if any("{k}" in deed.does or "{most}" in deed.does for deed in used):  # the same deed about another property
         kin = d.one([deed for deed in used if "{k}" in deed.does or "{most}" in deed.does])
         near += [(kin, about | subjects.properties(d, words)) for _ in range(d.number(0 if near else 1, 2))]
-    if words == "many":
+    if words in WIDE:
         near = [(deed, other) for deed, other in near if other is not about or not _rivals([deed, *used])]
         near = [(deed, other | subjects.akin(d, about) if other is not about and d.chance(0.5) else other)
                 for deed, other in near]  # fmt: skip
@@ -271,7 +325,8 @@ def _listing(d: Draw, role: str, parts: list[Part], about: dict[str, Any], words
     bare, sort, lines = d.chance(0.4), d.one((_TEXT, _TEXT, _WORD, {})), []
     for name in d.shuffled(offered):
         does, takes = offered[name].does, offered[name].takes
-        if bare and does.split()[1] == "the":
+        # "Count the boats" would be "the boats" without its verb: that can't be told from a list of them.
+        if bare and does.split()[1] == "the" and not (words == "every" and does.split()[0] in _TELLING):
             does = does.split(" ", 1)[1]
         lines.append(form.format(D=upper_first(does), n=name)
                      + "".join(f"\n  {label}{sort.get(slot, sort.get('', ''))}" for label, slot in takes.items()))

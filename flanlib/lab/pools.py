@@ -92,4 +92,24 @@ POOLS: dict[str, tuple[str, ...]] = {key: tuple(text.replace("\n", " ").split())
         valve van veil vein vessel victim view villain vine virus vision visit voice vote voyage wagon wall war
         wave wealth weapon web wedding week well whale wheat whip whistle wife will wind window wine wing wire
         wish witch witness woman word world worm wound wrist yard year zone""",
+    "measure": """height depth width breadth thickness distance area angle slope temperature warmth brightness loudness
+        strength weakness hardness softness sharpness roughness age lifetime birthday-year start end opening-hour
+        duration pause waiting-time speed pace rhythm frequency pressure voltage current charge force energy effort
+        income wage tax fee fare rent debt profit loss budget worth stock supply demand harvest yield output input
+        import export population crowd-size attendance membership staff-number rank grade mark place-number score
+        record rating reputation popularity votes share part ratio percentage average total rest remainder balance
+        difference change growth decline increase loss-rate error risk danger safety quality freshness purity
+        sweetness acidity saltiness moisture rainfall snowfall wind-speed humidity dose strength-level portion
+        calories fat-content sugar-content weight-limit load-limit tonnage cargo-weight fuel-use range reach radius
+        circumference diameter perimeter length-limit page-count word-count letter-count line-number volume-number
+        floor-number seat-number room-count door-count window-count leg-count tooth-count wing-span leaf-size
+        root-depth trunk-width tail-length shell-weight egg-count""",
+    "superlative": """tallest shortest longest widest narrowest deepest shallowest heaviest lightest fastest slowest
+        cheapest dearest warmest coldest hottest coolest loudest quietest richest poorest busiest calmest safest
+        riskiest easiest steepest flattest thickest thinnest youngest highest lowest closest farthest cleanest
+        dirtiest wettest driest fullest emptiest sweetest sourest saltiest hungriest bravest wisest proudest kindest
+        simplest greenest palest largest tiniest grandest humblest broadest tightest loosest toughest purest
+        greatest rudest gentlest happiest saddest laziest cleverest noisiest mildest wildest fairest strictest
+        plainest prettiest ugliest dustiest sunniest windiest rainiest snowiest foggiest greasiest thirstiest
+        healthiest sickest""",
 }.items()}

@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from flanlib.lab.offers import UNITS, some_property
-from flanlib.lab.words import DAYS, MONTHS, Draw, an, plural, reserve, upper_first
+from flanlib.lab.words import DAYS, MONTHS, Draw, an, plural, pool, reserve, upper_first
 
 # Which words a subject is told in: half of them made up; ordinary ones in new combinations; many ordinary ones, of
-# which two subjects may share some.
-Words = Literal["made up", "plain", "many"]
+# which two subjects may share some; even more of them, and all that is thought and told in more wordings.
+Words = Literal["made up", "plain", "many", "every"]
+WIDE = ("many", "every")
 
 
 class Deed(NamedTuple):
@@ -107,14 +108,14 @@ _NAMED = ("{w}",) * 5 + ("{w} {s}", "{w} {s}", "{w} {s}", "{w} {S}", "{w} {S}", 
 
 def subject(d: Draw, words: Words = "made up") -> dict[str, Any]:
     """Draw a subject: the slots that are the same for all deeds about it."""
-    noun, mixed = {"made up": d.noun, "plain": d.word, "many": partial(_many, d)}[words], words == "made up"
+    noun, mixed = {"made up": d.noun, "plain": d.word}.get(words, partial(_many, d)), words == "made up"
     n = noun(d.one(("thing", "thing", "animal", "plant", "place", "job")))
     g = d.one(_GROUPS) if d.chance(0.4) else noun("shop" if d.chance(0.5) else "place")
     item, unit = (noun("thing" if d.chance(0.6) else "food") for _ in range(2))
     if d.chance(0.3):
         item = f"{n} {item}"
     has = d.one(reserve(_HAS, d.split)) if not mixed or d.chance(0.5) else an(d.made_up())
-    if words == "many" and d.chance(0.6):
+    if words in WIDE and d.chance(0.6):
         has = d.fill("[a|no] {x}", x=_many(d)) if d.chance(0.8) else f"{d.number(2, 9)} {plural(_many(d))}"
     flag, flagged = (has.split()[-1], f"has {has}") if d.chance(0.5) else (adj := d.word("adjective"), f"is {adj}")
     shape = d.one(_NAMED)
@@ -156,19 +157,21 @@ def _many(d: Draw, name: str = "thing") -> str:
 
 def _ordinary(d: Draw, words: Words) -> str:
     """Put a property together from ordinary words: "lamp speed", "time limit"."""
-    measures = reserve(_MEASURES, d.split)
+    measures = reserve(_MEASURES, d.split) if words != "every" or d.chance(0.2) else pool("measure", d.split)
     if d.chance(0.25):
-        return " ".join(d.some(measures, d.number(1, 2)))
+        return " ".join(d.some(measures, d.number(1, 2))).replace("-", " ")
     kind = d.one(("stem", "thing", "plant", "food", "animal", "place"))
     if words == "plain":
         return f"{d.word(kind)} {d.one(measures)}"
-    return f"{_many(d, kind)} {d.one(measures)}" if d.chance(0.7) else _many(d, kind)
+    return f"{_many(d, kind)} {d.one(measures)}".replace("-", " ") if d.chance(0.7) else _many(d, kind)
 
 
 def _superlative(d: Draw, words: Words) -> str:
     at = d.random()
-    if at < {"made up": 0.4, "plain": 0, "many": 0.2}[words]:
+    if at < {"made up": 0.4, "plain": 0, "many": 0.2, "every": 0.15}[words]:
         return d.made_up().rstrip("aeiou") + "est"
+    if words == "every" and at < 0.7:
+        return d.word("superlative")
     return d.one(_SUPERLATIVES) if at < 0.8 else f"{d.one(('most', 'least'))} {d.word('adjective')}"
 
 
@@ -190,6 +193,17 @@ def values(d: Draw, about: dict[str, Any], gives: str) -> dict[str, Any]:
             "day": d.one((date, date, d.one(DAYS), d.date())), "q": d.number(2, 900), "choice": d.word("colour"),
             "end": d.one(("highest", "lowest")), "many": many,
             "extra": f" [for|with] {many} {about['unit']}" if many else "", "gives": results[gives]()}  # fmt: skip
+
+
+def more(d: Draw, about: dict[str, Any], gives: str) -> dict[str, Any]:
+    """Draw another result where results differ much: numbers of any size, round or with decimals; longer lists."""
+    if gives == "things":
+        return {"gives": d.several(lambda: thing(d, about), d.number(1, 6))}
+    if gives != "quantity" or d.chance(0.3):
+        return {}
+    whole = d.number(0, 10 ** d.number(1, 6))
+    return {"gives": d.one((whole, d.number(1, 999) * 10 ** d.number(1, 4), whole + d.number(1, 99) / 100,
+                            d.number(1, 300) + d.number(1, 9) / 10))}  # fmt: skip
 
 
 def wanted(d: Draw, deed: Deed, here: dict[str, Any], of: str = "") -> str:

@@ -259,12 +259,13 @@ MAKERS: dict[str, Callable[[Draw], Talk]] = {
     "counting": counting,
     "rewriting": rewriting, "defining": defining, "chatting": chatting, "styling": styling, "planning": planning,
     "delegating": delegating, "delegating plainly": partial(delegating, words="plain"),
-    "delegating widely": partial(delegating, words="many")}
+    "delegating widely": partial(delegating, words="many"),
+    "delegating in full": partial(delegating, words="every")}
 FAMILIES: dict[str, float] = {
     "reading": 0.14, "choosing": 0.36, "extracting": 0.16, "copying": 0.05, "labelling": 0.08, "counting": 0.08,
     "rewriting": 0.03, "defining": 0.03, "chatting": 0.02, "styling": 0.03, "planning": 0.02}
 """Families of the mix and their shares of the conversations."""
-APART = ("delegating", "delegating plainly", "delegating widely")
+APART = ("delegating", "delegating plainly", "delegating widely", "delegating in full")
 """Families that are drawn only where they are named."""
 
 _PERSONAS = ("You are a [helpful|careful|friendly|polite|patient] assistant.",

@@ -1,8 +1,8 @@
 """Train the lab's base model from nothing: ``python -m flanlib.pretrain`` (``make base``).
 
 The base reads general conversation only (flanlib.lab.talk): it has never seen a ReAct turn or a tool call in JSON.
-Five stages by the kit's own trainer: first it only learns where to look (:mod:`.pointing`), then to speak as well,
-then to work in steps (:mod:`flanlib.lab.delegating`), in the end on lists of ever more ordinary words.
+Six stages by the kit's own trainer: first it only learns where to look (:mod:`.pointing`), then to speak as well,
+then to work in steps (:mod:`flanlib.lab.delegating`): on lists of ever more ordinary words, in ever more wordings.
 Interrupted, it goes on from its last checkpoint.
 """
 
@@ -57,14 +57,15 @@ class Stage:
     """Weight of the usual loss beside that of pointing: 0 where the model only learns where to look."""
     apart: tuple[float, ...] = ()
     """Shares of the conversations in which something is done step by step (:mod:`flanlib.lab.delegating`): half in
-    made-up words, in ordinary ones, in many ordinary ones. In the order of ``talk.APART``; the others are the mix."""
+    made-up words, in ordinary ones, in many ordinary ones, in full. In the order of ``talk.APART``; the others are the
+    mix."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What the base is made of. Changing any field trains another model."""
 
-    version: int = 8
+    version: int = 9
     seed: int = 20240318
     """Draws the texts and the first weights; the presets' seeds are others."""
     vocabulary: int = 2048
@@ -81,7 +82,8 @@ class Recipe:
                                  Stage(80_000, 1_600, 1024, 0.2, 0.4, 0.0055),
                                  Stage(40_000, 800, 1024, 0.1, 0.5, 0.004, apart=(0.65,)),
                                  Stage(16_000, 300, 1024, 0.1, 0.5, 0.003, apart=(0.25, 0.45)),
-                                 Stage(30_000, 300, 1024, 0.1, 0.5, 0.0035, apart=(0.05, 0.05, 0.65)))  # fmt: skip
+                                 Stage(30_000, 300, 1024, 0.1, 0.5, 0.0035, apart=(0.05, 0.05, 0.65)),
+                                 Stage(24_000, 300, 1024, 0.1, 0.5, 0.0035, apart=(0.03, 0.03, 0.14, 0.6)))  # fmt: skip
     tokens_per_step: int = 4096
     share: float = 0.08
 
