@@ -1,13 +1,18 @@
 import gzip
+import io
 import json
+import tracemalloc
+from itertools import chain, islice, repeat
 
 import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flanlib.records import FlanError
-from flanlib.sources import load, read
+from flanlib.sources import listed, load, read
 from flanlib.sources.files import rows
 from flanlib.tally import Tally
 
@@ -75,8 +80,43 @@ def test_json_lines_cut_in_the_last_line_keep_the_others(tmp_path):
     assert tally.dropped.total() == 1
 
 
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner), max_leaves=9)
+
+
+@given(value=st.lists(JSON, max_size=6), chunk=st.integers(1, 40), indent=st.sampled_from([None, 1]))
+def test_a_list_comes_value_by_value_as_json_reads_it_whole(value, chunk, indent):
+    data = json.dumps(value, indent=indent, ensure_ascii=chunk % 2 == 0).encode()
+    assert list(listed.values(io.BytesIO(data + b" \n").read, chunk=chunk)) == value
+
+
+@given(value=st.lists(JSON, max_size=4), chunk=st.integers(1, 40), at=st.integers(0, 10**6))
+def test_a_list_that_is_cut_gives_the_values_before_and_then_an_error(value, chunk, at):
+    data = json.dumps(value).encode()
+    found = []
+    with pytest.raises(ValueError, match=r".+"):
+        found.extend(listed.values(io.BytesIO(data[: at % len(data)]).read, chunk=chunk))
+    with pytest.raises(ValueError, match="behind the list"):
+        list(listed.values(io.BytesIO(data + b"]").read, chunk=chunk))
+    assert found == value[: len(found)]
+    told = listed.values(io.BytesIO(data[:-1]).read, chunk=chunk)
+    assert [next(told) for _ in value[:-1]] == value[:-1]
+
+
+def test_reading_a_long_list_holds_little_of_it():
+    row = json.dumps(CHAT).encode()
+    endless = chain([b"["], repeat(row + b", "))
+    tracemalloc.start()
+    told = listed.values(lambda n: b"".join(islice(endless, n // len(row) + 1)), chunk=4096)
+    assert sum(len(one["conversations"]) for one in islice(told, 20_000)) == 40_000
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000  # of two million bytes that went by
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize(("name", "content", "says"), [
     ("a.json", json.dumps([CHAT, CHAT], indent=1)[:-30], "breaks off"),
+    ("a.json", json.dumps([CHAT]) + "}", "more text behind the list"),
+    ("a.json", "[" * 100_000, "nested too deeply"),
     ("a.json", json.dumps([CHAT, CHAT])[:-30], "breaks off"),
     ("a.json", b"\xff\xfe[]", "breaks off"),
     ("a.json", "", "an empty file"),

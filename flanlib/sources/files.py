@@ -10,10 +10,12 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from flanlib.records import FlanError, clip
+from flanlib.sources import listed
 from flanlib.tally import Tally
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
@@ -26,7 +28,8 @@ def rows(data: str | os.PathLike, *, tally: Tally) -> Iterator[tuple[str, Any]]:
     """Yield (where, row) from a file, glob, folder, or hub name ``owner/name[:config/split]``.
 
     Reads .json (a list, an object of id -> row, one row, or JSON Lines), .jsonl and .parquet, each also .gz.
-    A bad line of JSON Lines is counted in the tally and reading goes on. Folders are read recursively, in order.
+    A bad line of JSON Lines is counted in the tally and reading goes on. Folders are read recursively, in order. Lists
+    and lines are read row by row, so that memory does not grow with the file; an object of rows is held whole.
 
     Raises FlanError for a file that is missing, empty, cut, not UTF-8, or of an unknown type.
     """
@@ -104,24 +107,26 @@ def _lines(lines: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
 
 
 def _json(file: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
-    data = file.read().removeprefix(b"\xef\xbb\xbf").strip()
-    if not data:
+    head = file.read(listed.CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head.startswith(b"[") and b"\n" not in head:
+        head += file.readline()
+    first, _, more = head.partition(b"\n")
+    if more.strip() and _whole(first):
+        *lines, cut = head.split(b"\n")
+        yield from _lines(chain(lines, [cut + file.readline()], file), label, tally)
         return
     try:
-        value = _parse(data)
+        if head.startswith(b"["):  # gigabytes, it may be
+            yield from ((f"{label}[{i}]", row) for i, row in enumerate(listed.values(file.read, head)))
+            return
+        value = _parse(data) if (data := (head + file.read()).strip()) else {}
     except ValueError as error:
-        lines = data.split(b"\n")
-        if len(lines) < 2 or not _whole(lines[0]):
-            raise FlanError(label, found=f"JSON that breaks off or is wrong ({error})",
-                            expected="one JSON list or object, or JSON Lines",
-                            remedy="Fetch the file again; its end may be missing.") from error
-        yield from _lines(lines, label, tally)
-        return
-    if isinstance(value, list):
-        yield from ((f"{label}[{i}]", row) for i, row in enumerate(value))
-    elif not isinstance(value, dict):
+        raise FlanError(label, found=f"JSON that breaks off or is wrong ({error})",
+                        expected="one JSON list or object, or JSON Lines",
+                        remedy="Fetch the file again; its end may be missing.") from error
+    if not isinstance(value, dict):
         raise FlanError(label, found=clip(value), expected="a JSON list or object", remedy="Give rows, not one value.")
-    elif value and not ROW_KEYS & value.keys() and all(isinstance(v, (dict, list)) for v in value.values()):
+    if value and not ROW_KEYS & value.keys() and all(isinstance(v, (dict, list)) for v in value.values()):
         yield from ((f"{label}[{key}]", row) for key, row in value.items())
     elif value:
         yield label, value
