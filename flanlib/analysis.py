@@ -158,7 +158,7 @@ def learning(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str
 
     Means over seeds, with the range over seeds as band. Returns form, split, kind, trained_tokens, nats_per_token,
     low, high, share (1 at the start, about 0 at the end), share_low, share_high, n (seeds). Shares are NaN for a kind
-    whose fall is no larger, in some run, than its ups and downs over the last fifth: there is no fall to speak of.
+    that did not fall in some run, or whose loss rose further above its start than it ended below: nothing to share out.
     """
     found = []
     for form, split, kind in product(forms, splits, kinds):
@@ -169,8 +169,8 @@ def learning(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str
             continue
         raw = np.array([curve.to_numpy()[:points] for curve in curves])
         fall = raw[:, :1] - np.array(ends)[:, None]
-        unrest = [np.ptp(curve[curve.index > 0.8 * curve.index.max()]) for curve in curves]
-        share = (raw - np.array(ends)[:, None]) / (fall if (fall[:, 0] > unrest).all() else np.nan)
+        rise = (raw.mean(0) - raw[:, 0].mean()).max()
+        share = (raw - np.array(ends)[:, None]) / (fall if (fall > 0).all() and fall.mean() > rise else np.nan)
         tokens = np.mean([curve.index[:points] for curve in curves], 0)
         found += [(form, split, kind, tokens[i], raw[:, i].mean(), raw[:, i].min(), raw[:, i].max(),
                    share[:, i].mean(), share[:, i].min(), share[:, i].max(), len(curves)) for i in range(points)]
