@@ -157,8 +157,8 @@ def learning(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str
     """Tabulate how each kind is learned: its loss, and the share of its own whole fall still to come.
 
     Means over seeds, with the range over seeds as band. Returns form, split, kind, trained_tokens, nats_per_token,
-    low, high, share (1 at the start, about 0 at the end), share_low, share_high, n (seeds). Shares are NaN for a kind
-    that did not fall in some run, or whose loss rose further above its start than it ended below: nothing to share out.
+    low, high, share (1 at the start, about 0 at the end), share_low, share_high, n (seeds). Shares are of the mean fall
+    of all runs, and NaN for a kind whose loss rose further above its start than it ended below: nothing to share out.
     """
     found = []
     for form, split, kind in product(forms, splits, kinds):
@@ -168,9 +168,8 @@ def learning(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str
         if not points:
             continue
         raw = np.array([curve.to_numpy()[:points] for curve in curves])
-        fall = raw[:, :1] - np.array(ends)[:, None]
-        rise = (raw.mean(0) - raw[:, 0].mean()).max()
-        share = (raw - np.array(ends)[:, None]) / (fall if (fall > 0).all() and fall.mean() > rise else np.nan)
+        fall, rise = raw[:, 0].mean() - np.mean(ends), raw.mean(0).max() - raw[:, 0].mean()
+        share = (raw - np.array(ends)[:, None]) / (fall if fall > rise else np.nan)
         tokens = np.mean([curve.index[:points] for curve in curves], 0)
         found += [(form, split, kind, tokens[i], raw[:, i].mean(), raw[:, i].min(), raw[:, i].max(),
                    share[:, i].mean(), share[:, i].min(), share[:, i].max(), len(curves)) for i in range(points)]

@@ -51,6 +51,14 @@ def test_a_kind_that_rose_further_than_it_fell_has_no_shares(curve):
     assert told["share"]["reasoning"].notna().all()
 
 
+def test_a_run_that_hardly_fell_does_not_drown_the_others():
+    """Shares are of the mean fall: with one run falling by 4 and one by 0, 2 is the whole."""
+    two = losses({("react", 0, "reasoning"): [4.0, 1.0, *[0.0] * 8], ("react", 1, "reasoning"): [1.0] * 10})
+    told = analysis.learning(two, ["react"], splits=["train"])
+    assert told["share"].tolist()[:3] == [1.0, 0.25, 0.0]
+    assert told["share_high"].tolist()[:3] == [2.0, 0.5, 0.0]
+
+
 def test_bands_reach_over_the_seeds():
     two = losses({("react", seed, "reasoning"): [4.0 + seed, 2.0 + seed, 1.0, 1.0, 1.0] for seed in (0, 1)})
     first = analysis.learning(two, ["react"], splits=["train"]).iloc[0]
