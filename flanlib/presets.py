@@ -57,7 +57,7 @@ LAB = Preset(
     measures=8,
 )  # fmt: skip
 PRESETS = {
-    "smoke": replace(LAB, name="smoke", model="random", seeds=(0, 1), trajectories=12, heldout=6, trained_tokens=2_000,
+    "smoke": replace(LAB, name="smoke", model="random", seeds=(0, 1), trajectories=12, heldout=3, trained_tokens=800,
                      rows_per_step=2, rows_per_pass=2, lora_rank=4, measures=2),
     "lab": LAB,
     # 24 GB: NF4, LoRA on all linear layers, a paged 8-bit optimizer; the paper's peak rate is for full fine-tuning.
