@@ -109,7 +109,7 @@ _SAY: dict[Mood, tuple[str, ...]] = {
 _WAYS: dict[str, tuple[str, ...]] = {
     "most": ("compare them", "see who is ahead", "put them in order", "hold them side by side"),
     "sum": ("put them together", "add the two up", "reckon it up", "come to the whole"),
-    "gap": ("see what lies between", "tell how much they differ", "take one from the other"), "": ("",)}
+    "gap": ("see what lies between", "tell how much they differ", "take one from the other")}
 _BACK = ("[It says|They say|I heard|The answer came|Back came|I have it|Look|Well|I asked, and here it is|They told me|"
          "What they say|From them|I did it. I see|They wrote|In the answer I read][:| this:] {v}",
          "[This came|Read this|That is what I have|One moment. Now|As you said. I see|Done, and then|Yes, here]: {v}")
@@ -126,8 +126,8 @@ def aim(d: Draw, whole: str, act: bool, ask: str) -> str:
         return "to " + d.one(_WAYS[ask])
     if d.chance(0.3):
         return d.one(("to get there", "to answer that", "to do that", "to go on", "to help here"))
-    return {"order": "to {w}", "doubt": "to say {w}", "noun": "to [get|find|tell] {w}"}[mood(whole, act)].replace(
-        "[get|find|tell]", d.one(("get", "find", "tell"))).format(w=whole)  # fmt: skip
+    verb = d.one(("get", "find", "tell"))
+    return {"order": f"to {whole}", "doubt": f"to say {whole}", "noun": f"to {verb} {whole}"}[mood(whole, act)]
 
 
 def plan(d: Draw, want: str, act: bool, *, aim: str = "", known: str = "", of: str = "") -> str:
