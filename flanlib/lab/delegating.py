@@ -157,8 +157,9 @@ def _rivals(deeds: Iterable[Deed]) -> bool:
 
 def _asked(d: Draw, request: Request, role: str) -> str:
     whole = request.whole
-    mood = _ORDER if request.parts[-1].deed in ACTS else _DOUBT if whole.startswith("wh") else _WISH
-    return d.fill(_BEFORE, o=role) + d.fill(mood, w=whole) + d.one((".", "?", ", please.", ".")) + d.fill(_AFTER)
+    mood = thinking.mood(whole, request.parts[-1].deed in ACTS)
+    wordings = {"order": _ORDER, "doubt": _DOUBT, "noun": _WISH}[mood]
+    return d.fill(_BEFORE, o=role) + d.fill(wordings, w=whole) + d.one((".", "?", ", please.", ".")) + d.fill(_AFTER)
 
 
 def _worked(d: Draw, request: Request, role: str, user: str, words: Words) -> Pairs:
@@ -176,7 +177,7 @@ def _worked(d: Draw, request: Request, role: str, user: str, words: Words) -> Pa
         pairs.append((user, upper_first(d.fill(plan, w=part.want, v=known, x=last))))
         pairs += _handed(d, part, role)
         gives, last = part.here["gives"], part.here["x"]
-        known = join(gives) if isinstance(gives, list) else str(gives)
+        known = thinking.spoken(gives)
         label = d.one(("result", "value", part.deed.gives, part.here["n"].replace(" ", "_")))
         user = d.fill(_CAME, v=to_json({label: gives}) if d.chance(0.5) else known)
     pairs.append((user, outcome or d.fill(_END, v=known)))
@@ -206,7 +207,7 @@ def _thought(d: Draw, request: Request, role: str, user: str) -> Pairs:
             known = f"{of} {part.here['flagged'] if fact else _denied(part.here['flagged'])}"
             gives = fact if d.chance(0.7) else gives
         else:
-            known = join(gives) if isinstance(gives, list) else str(gives)
+            known = thinking.spoken(gives)
         user = thinking.back(d, label, gives, given, act)
     pairs.append((user, thinking.ending(d, known, outcome, said, fact=fact is not None)))
     if d.chance(0.7):

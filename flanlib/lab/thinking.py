@@ -141,10 +141,15 @@ def plan(d: Draw, want: str, act: bool, *, aim: str = "", known: str = "", of: s
     return _sentence(d, _TOWARDS if aim and how == "noun" and d.chance(0.5) else _OPEN[how], **slots)
 
 
+def spoken(gives: Any) -> str:
+    """Say a result in words: several as a sentence lists them."""
+    return join(gives) if isinstance(gives, list) else str(gives)
+
+
 def back(d: Draw, label: str, gives: Any, given: Mapping[str, Any], act: bool) -> str:
     """Tell what came back: in words, or as data, which may repeat what was ``given``."""
     if d.chance(0.25):
-        return d.fill(_BACK, v=join(gives) if isinstance(gives, list) else str(gives))
+        return d.fill(_BACK, v=spoken(gives))
     if isinstance(gives, list) or d.chance(0.2):
         return d.fill(_BACK, v=to_json(gives if d.chance(0.5) else {label: gives}))
     beside = given if d.chance(0.3) else {"status": d.one(("ok", "done", "fine"))} if act and d.chance(0.6) else {}
