@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 
 class Placed(NamedTuple):
-    """A tokenised text: the ids, and for each token its first character and the one after its last.
+    """A tokenised text, an entry per token: id, first character, the one after its last, and UTF-8 bytes.
 
-    Tokens that share a character both have it; characters of no token belong to the one after them.
+    Of tokens that share a character each has it, and the first has its bytes; characters of no token belong to the
+    one after them.
     """
 
-    ids: list[int]
+    ids: np.ndarray
     starts: np.ndarray
     stops: np.ndarray
+    bytes: np.ndarray
 
 
 def place(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[Placed]:
@@ -32,12 +34,13 @@ def place(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[Plac
     lengths = _lengths(tokenizer, len(tokenizer))
     if lengths is not None:
         encodings = tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        placed = [_by_length(encoding.ids, text, lengths) for encoding, text in zip(encodings, texts, strict=True)]
+        placed = [_by_length(_array(one.ids), text, lengths) for one, text in zip(encodings, texts, strict=True)]
         if None not in placed:
             return placed
     batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False,
                       return_token_type_ids=False, verbose=False)  # fmt: skip
-    return [_by_offset(*one) for one in zip(batch["input_ids"], batch["offset_mapping"], strict=True)]
+    ids = map(_array, batch["input_ids"])
+    return [_by_offset(*one) for one in zip(ids, batch["offset_mapping"], texts, strict=True)]
 
 
 @lru_cache(maxsize=4)
@@ -60,29 +63,39 @@ def _lengths(tokenizer: PreTrainedTokenizerBase, size: int) -> np.ndarray | None
     return lengths
 
 
-def _by_length(ids: list[int], text: str, lengths: np.ndarray) -> Placed | None:
+def _by_length(ids: np.ndarray, text: str, lengths: np.ndarray) -> Placed | None:
     """Place tokens by the bytes they stand for, or return None where these are not all the bytes of the text."""
-    stops = np.cumsum(lengths[ids])
-    starts = stops - lengths[ids]
-    if text.isascii():
-        return Placed(ids, starts, stops) if (stops[-1] if ids else 0) == len(text) else None
-    of_byte = np.repeat(np.arange(len(text)), widths(text))  # the character that a byte is part of
-    if not ids or stops[-1] != len(of_byte):
+    firsts, sizes = _firsts(text), lengths[ids]
+    reached = np.cumsum(sizes)
+    if (reached[-1] if len(ids) else 0) != len(firsts):
         return None
-    return Placed(ids, of_byte[starts], of_byte[stops - 1] + 1)
+    begun = np.concatenate([[0], np.cumsum(firsts)])  # how many characters begin in so many bytes
+    return _placed(ids, begun[reached - sizes + 1] - 1, begun[reached], firsts)
 
 
-def _by_offset(ids: list[int], offsets: list[tuple[int, int]]) -> Placed:
-    edges = np.asarray(offsets).reshape(-1, 2)
+def _by_offset(ids: np.ndarray, offsets: list[tuple[int, int]], text: str) -> Placed:
+    edges = np.asarray(offsets, np.int64).reshape(-1, 2)
     stops = np.maximum.accumulate(edges[:, 1])
-    return Placed(ids, np.minimum(edges[:, 0], np.concatenate([[0], stops[:-1]])), stops)
+    return _placed(ids, np.minimum(edges[:, 0], _before(stops)), stops, _firsts(text))
 
 
-def widths(text: str) -> np.ndarray:
-    """Return how many UTF-8 bytes each character has.
+def _placed(ids: np.ndarray, starts: np.ndarray, stops: np.ndarray, firsts: np.ndarray) -> Placed:
+    at = np.append(np.flatnonzero(firsts), len(firsts))  # where each character begins, in bytes
+    return Placed(ids, starts, stops, at[stops] - at[_before(stops)])
 
-    >>> widths("né東🙂").tolist()
-    [1, 2, 3, 4]
+
+def _array(ids: list[int]) -> np.ndarray:
+    return np.fromiter(ids, np.int32, len(ids))
+
+
+def _before(stops: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], stops])[:-1]
+
+
+def _firsts(text: str) -> np.ndarray:
+    """Tell for each UTF-8 byte of a text whether a character begins with it.
+
+    >>> _firsts("né").tolist()
+    [True, True, False]
     """
-    points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    return 1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF)
+    return (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80

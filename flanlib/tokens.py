@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from flanlib.offsets import Placed, place, widths
+from flanlib.offsets import Placed, place
 from flanlib.records import KINDS, Conversation, FlanError, clip
 from flanlib.tally import Tally
 from flanlib.templates import AnyTemplate, Rendered, bind, render
@@ -167,7 +167,8 @@ def label(
         for conversation, result in zip(conversations, rendered, strict=True)
     ]
     # A decoder may drop a leading space: a letter before the run puts it in the middle of a text, where it stands.
-    runs = [letter.ids + run for result in results if isinstance(result, Labelled) for run in result.runs]
+    before = letter.ids.tolist()
+    runs = [before + run for result in results if isinstance(result, Labelled) for run in result.runs]
     decoded = iter(tokenizer.backend_tokenizer.decode_batch(runs, skip_special_tokens=False))
     for i, result in enumerate(results):
         if isinstance(result, Labelled) and [next(decoded) for _ in result.runs] != [f"a{t}" for t in result.texts]:
@@ -191,53 +192,48 @@ def _render(conversation: Conversation, template: AnyTemplate) -> Rendered:
 
 def _label(id: str, rendered: Rendered, placed: Placed, max_tokens: int) -> Labelled:
     """Give every token its kind and bytes, and keep what fits."""
-    (text, spans, ends), (ids, starts, stops) = rendered, placed
-    before = np.concatenate([[0], stops[:-1]])
+    (text, spans, ends), (ids, starts, stops, sizes) = rendered, placed
 
     n, end = len(ids), len(text)
     if n > max_tokens:
-        sizes = np.searchsorted(stops, ends, side="right")
-        fitting = int((sizes <= max_tokens).sum())
+        reached = np.searchsorted(stops, ends, side="right")
+        fitting = int((reached <= max_tokens).sum())
         if not fitting:
             raise _rejected(id, "a context too long for one turn", f"a first trained reply within {max_tokens} tokens")
-        n, end = int(sizes[fitting - 1]), ends[fitting - 1]
-        starts, stops, before = starts[:n], stops[:n], before[:n]
+        n, end = int(reached[fitting - 1]), ends[fitting - 1]
 
-    chars = np.full(len(text) + 1, CONTEXT, np.int8)
+    # The text falls into sections of one kind: where each begins, its kind, and the stretches that are trained.
+    edges, named, stretches = [0], [CONTEXT], []
     for first, last, kind in spans:
-        chars[first:last] = KINDS.index(kind) if last <= end else CONTEXT
-    trained = chars != CONTEXT
-    letters = _sums(trained)
-    size = letters if text.isascii() else _sums(np.where(trained[:-1], widths(text), 0))
-    # Of tokens that share a character the first gets its bytes.
-    counted = size[stops] - size[before]
+        if last <= end:
+            edges += (first, last)
+            named += (KINDS.index(kind), CONTEXT)
+            first = stretches.pop()[0] if stretches and stretches[-1][1] == first else first
+            stretches.append((first, last))
+    begins, lasts = np.asarray(edges), np.maximum(stops[:n], starts[:n] + 1)
+    section, section_of_last = (np.searchsorted(begins, at, side="right") - 1 for at in (starts[:n], lasts - 1))
+    kinds = np.asarray(named, np.int8)[section]
+    for token in np.flatnonzero(section != section_of_last):
+        parts = slice(int(section[token]), int(section_of_last[token]) + 1)
+        cuts = [int(starts[token]), *edges[parts][1:], int(lasts[token])]
+        kinds[token] = _most(id, named[parts], np.diff(cuts))
+    trained = kinds != CONTEXT
 
-    lasts = np.maximum(stops, starts + 1)
-    inside = letters[lasts] - letters[starts]
-    if np.any((inside > 0) & (inside < lasts - starts)):
+    texts = [text[first:last] for first, last in stretches]
+    changes = np.flatnonzero(np.diff(np.concatenate([[False], trained, [False]]))).reshape(-1, 2)
+    runs = [ids[first:last].tolist() for first, last in changes]
+    return Labelled(Example(id, ids[:n], kinds, np.where(trained, sizes[:n], 0)), n < len(ids), texts, runs)
+
+
+def _most(id: str, kinds: list[int], sizes: np.ndarray) -> int:
+    """Return the kind that most characters of a token have, the later one if they are equal."""
+    counts: dict[int, int] = {}
+    for kind, size in zip(kinds, sizes.tolist(), strict=True):
+        if size:
+            counts[kind] = counts.pop(kind, 0) + size  # put last again
+    if CONTEXT in counts and len(counts) > 1:
         raise _rejected(id, "a token across the border of trained text", "a template that keeps them apart")
-    kinds = chars[starts]
-    changes = _sums(chars[1:] != chars[:-1])
-    for token in np.flatnonzero(changes[lasts - 1] != changes[starts]):
-        part = chars[starts[token] : lasts[token]]
-        counts = np.bincount(part)
-        kinds[token] = next(kind for kind in part[::-1] if counts[kind] == counts.max())
-
-    texts = [text[first:last] for first, last in _stretches(trained)]
-    runs = [ids[first:last] for first, last in _stretches(kinds != CONTEXT)]
-    return Labelled(Example(id, ids[:n], kinds, counted), n < len(ids), texts, runs)
-
-
-def _sums(values: np.ndarray) -> np.ndarray:
-    """Return the sums of all beginnings, the empty one first."""
-    sums = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(values, out=sums[1:])
-    return sums
-
-
-def _stretches(mask: np.ndarray) -> np.ndarray:
-    """Return the (start, stop) pairs where a mask is true."""
-    return np.flatnonzero(np.diff(mask, prepend=False, append=False)).reshape(-1, 2)
+    return max(reversed(counts), key=counts.get)
 
 
 def _rejected(id: str, found: str, expected: str) -> FlanError:
