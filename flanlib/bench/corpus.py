@@ -21,9 +21,12 @@ from flanlib.tokens import encode_all
 
 def contest(model: str, tokenizer: Any, template: Any, conversations: Sequence[Conversation], *,
             row_tokens: int) -> Contest:  # fmt: skip
-    """Set up a corpus. TRL's rows know only trained or not; ours also know the kind of every token."""
-    side = (tokenizer, template, conversations, row_tokens)
-    return Contest("labelled, packed corpus", "conversations / s", len(conversations), partial(ours, *side),
+    """Set up a corpus. TRL's rows know only trained or not; ours also know the kind of every token.
+
+    The work is short, so each side does it once before it is timed.
+    """
+    side, n = (tokenizer, template, conversations, row_tokens), len(conversations)
+    return Contest(f"corpus of {n}, labelled and packed", "conversations / s", n, partial(ours, *side),
                    {"TRL's preparation": partial(trl, model, *side)})  # fmt: skip
 
 
@@ -35,6 +38,7 @@ def ours(tokenizer: Any, template: Any, conversations: Sequence[Conversation], r
         examples = encode_all(conversations, tokenizer, template, max_tokens=row_tokens, tally=Tally("bench"))
         return pack(examples, row_tokens=row_tokens, pad_id=tokenizer.pad_token_id)
 
+    work()
     return work
 
 
@@ -53,4 +57,5 @@ def trl(model: str, tokenizer: Any, template: Any, conversations: Sequence[Conve
         datasets.disable_caching()
         return SFTTrainer(loaded, args=settings, train_dataset=data, processing_class=reader).train_dataset
 
+    work()
     return work
