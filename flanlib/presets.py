@@ -45,6 +45,8 @@ class Preset:
     lora_rank: int
     measures: int
     """How often a run stops to measure held-out loss, its start and end included."""
+    reply_tokens: int | None = None
+    """The most tokens of a reply, where it is not what the longest right one needs."""
     optimizer: str = "adamw_torch_fused"
     """As transformers names it."""
     checkpointing: bool = False
@@ -58,7 +60,7 @@ LAB = Preset(
 )  # fmt: skip
 PRESETS = {
     "smoke": replace(LAB, name="smoke", model="random", seeds=(0, 1), trajectories=12, heldout=3, trained_tokens=800,
-                     rows_per_step=2, rows_per_pass=2, lora_rank=4, measures=2),
+                     rows_per_step=2, rows_per_pass=2, lora_rank=4, measures=2, reply_tokens=16),
     "lab": LAB,
     # 24 GB: NF4, LoRA on all linear layers, a paged 8-bit optimizer; the paper's peak rate is for full fine-tuning.
     "consumer": Preset(name="consumer", model="meta-llama/Llama-2-7b-chat-hf", template="llama2_chat", seeds=(0,),

@@ -1,5 +1,6 @@
 """Fixtures for the whole suite; no test reaches a network."""
 
+import gc
 import os
 import socket
 from pathlib import Path
@@ -7,7 +8,14 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# As many tests run at once as there are cores: with more threads each would wait for the others most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_finish():
+    """Leave all that was imported out of garbage collections: every training begins with one."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,9 @@
 """Agent-H as it is composed: the documented parts, held-out requests only, no row lost without a word."""
 
+import functools
 import re
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -35,10 +37,20 @@ from flanlib.tally import Tally
 from flanlib.wording import shared
 
 WORLD = world()
-POOL = lab_pool(SIZE, seed=0)
-TALLY = Tally("lab")
-MADE = build(POOL, seed=0, tally=TALLY)
 PARTS = (FORMAT, *CELLS)
+
+
+class Whole(NamedTuple):
+    pool: Pool
+    made: list[samples.Sample]
+    tally: Tally
+
+
+@functools.cache
+def whole():
+    """The pool, the samples made of it, and what was counted on the way."""
+    found, tally = lab_pool(SIZE, seed=0), Tally("lab")
+    return Whole(found, build(found, seed=0, tally=tally), tally)
 
 
 def part(one):
@@ -50,22 +62,22 @@ def written(made):
 
 
 def of(variety):
-    return [one for one in MADE if one.variety == variety]
+    return [one for one in whole().made if one.variety == variety]
 
 
 def test_the_papers_number_is_composed_as_documented():
-    assert Counter(map(part, MADE)) == dict(zip(PARTS, (615, 308, 308, 307, 307), strict=True))
-    formats = Counter(one.cell for one in MADE if one.level == FORMAT)
+    assert Counter(map(part, whole().made)) == dict(zip(PARTS, (615, 308, 308, 307, 307), strict=True))
+    formats = Counter(one.cell for one in whole().made if one.level == FORMAT)
     assert set(formats) == set(FORMATS)
     assert sorted(formats.values()) == [76] + [77] * 7
     assert (len(of(IRRELEVANT)), len(of(MISSING))) == (154, 153)
     assert {one.cell for one in (*of(IRRELEVANT), *of(MISSING))} == {CELLS[2]}
-    assert (TALLY.kept, TALLY.seen) == (SIZE, SIZE)
-    assert TALLY.noted == {"requests left over": 2 * SIZE}
+    assert (whole().tally.kept, whole().tally.seen) == (SIZE, SIZE)
+    assert whole().tally.noted == {"requests left over": 2 * SIZE}
 
 
 def test_each_cell_has_its_own_truth_and_tools_where_it_says_so():
-    for one in MADE:
+    for one in whole().made:
         assert one.truth == (one.cell if one.level == FORMAT else CALL if one.cell == CELLS[3] else PLAIN)
         assert bool(one.tools) == (one.cell in CELLS[2:])
         assert bool(one.wanted) == (one.cell in (CELLS[1], CELLS[3]) or one.variety == MISSING)
@@ -74,9 +86,9 @@ def test_each_cell_has_its_own_truth_and_tools_where_it_says_so():
 
 
 def test_a_format_is_asked_for_in_one_of_its_wordings_after_the_request():
-    asked = {one.query for one in POOL.plain}
+    asked = {one.query for one in whole().pool.plain}
     seen = set()
-    for one in MADE:
+    for one in whole().made:
         if one.level == FORMAT:
             request, wording = one.query.rsplit("\n", 1)
             assert request in asked
@@ -87,12 +99,12 @@ def test_a_format_is_asked_for_in_one_of_its_wordings_after_the_request():
 
 def test_no_id_no_query_and_no_origin_comes_twice():
     for key in ("id", "query", "origin"):
-        assert len({getattr(one, key) for one in MADE}) == SIZE
-    assert MADE[1].id == "agent-h-lab-0-0001"
+        assert len({getattr(one, key) for one in whole().made}) == SIZE
+    assert whole().made[1].id == "agent-h-lab-0-0001"
 
 
 def test_every_call_sample_offers_what_it_wants():
-    asked = [one for one in MADE if one.truth == CALL]
+    asked = [one for one in whole().made if one.truth == CALL]
     assert len(asked) == 307
     assert all(set(one.wanted) <= {tool.name for tool in one.tools} for one in asked)
 
@@ -104,7 +116,7 @@ def test_no_offer_in_place_of_the_right_tool_can_do_its_work():
 
 
 def test_beside_an_ordinary_question_stand_the_tools_whose_words_come_nearest():
-    bank = {tool.name: tool for one in (*POOL.served, *POOL.unserved) for tool in one.tools}
+    bank = {tool.name: tool for one in (*whole().pool.served, *whole().pool.unserved) for tool in one.tools}
     for one in of(IRRELEVANT)[:20]:
         told = f"{one.instructions} {one.query}"
         near = {tool.name: shared(told, tool) for tool in one.tools}
@@ -114,8 +126,9 @@ def test_beside_an_ordinary_question_stand_the_tools_whose_words_come_nearest():
 
 
 def test_tools_and_requests_are_of_the_held_out_split():
-    assert {WORLD.split(name) for one in MADE for name in (*one.wanted, *(t.name for t in one.tools))} == {"heldout"}
-    assert all(re.match("(lab|talk)-heldout-", one.origin) for one in MADE)
+    names = {name for one in whole().made for name in (*one.wanted, *(tool.name for tool in one.tools))}
+    assert {WORLD.split(name) for name in names} == {"heldout"}
+    assert all(re.match("(lab|talk)-heldout-", one.origin) for one in whole().made)
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +152,13 @@ def runs(text, n=4):
 
 def test_no_held_out_request_occurs_in_a_training_text(trained):
     """A question whose facts stand in the instructions ("Which hotel is the dearest?") counts with those."""
-    whole, known = "\n".join(trained), set().union(*map(runs, trained))
+    everything, known = "\n".join(trained), set().union(*map(runs, trained))
 
     def occurs(text):  # runs of words first: a search for every request would take seconds
-        return not text or (runs(text) <= known and text in whole)
+        return not text or (runs(text) <= known and text in everything)
 
-    asked = [one for part in (POOL.plain, POOL.served, POOL.unserved) for one in part]
+    found = whole().pool
+    asked = [one for part in (found.plain, found.served, found.unserved) for one in part]
     assert len(asked) == 3 * SIZE
     assert not [one for one in asked if occurs(one.query) and occurs(one.instructions)]
     assert sum(occurs(one.query) for one in asked) < 20
@@ -153,7 +167,7 @@ def test_no_held_out_request_occurs_in_a_training_text(trained):
 
 
 def test_no_tool_of_the_samples_occurs_in_a_training_text(trained):
-    offered = {tool.name: tool.description for one in MADE for tool in one.tools}
+    offered = {tool.name: tool.description for one in whole().made for tool in one.tools}
     assert len(offered) > 100
     assert not offered.keys() & {word for text in trained for word in re.findall(r"\w+", text)}
     lines = (line for text in trained for line in text.split("\n") if line.startswith("- ") and ": " in line)

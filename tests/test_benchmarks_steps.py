@@ -1,5 +1,6 @@
 """Judging steps: an oracle that repeats the reference is right, one that strays is wrong where it strays."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,6 @@ from flanlib.records import FlanError, Step, Tool, Trajectory
 from flanlib.templates import get_template
 from flanlib.tokens import encode, load_tokenizer
 
-TASKS = tasks.tasks(60, rng=np.random.default_rng(7), split="heldout", shapes=(*tasks.SHAPES, tasks.UNSERVED))
 ODD = Trajectory(
     "odd", "hand", "Do it.",
     (Tool("a.b-c", 'Says "hi".', {"properties": {
@@ -29,6 +29,11 @@ ODD = Trajectory(
      Step("", "d", {}, "done")),
     "All \n good.", "Now I can answer the user.",
 )  # fmt: skip
+
+
+@functools.cache
+def asked():
+    return tasks.tasks(60, rng=np.random.default_rng(7), split="heldout", shapes=(*tasks.SHAPES, tasks.UNSERVED))
 
 
 def oracle(items, protocol):
@@ -51,16 +56,16 @@ def oracle(items, protocol):
 
 @pytest.mark.parametrize("protocol", DIALECTS)
 def test_the_reference_is_right_everywhere(protocol):
-    frame = steps.measure(TASKS, protocol, oracle(TASKS, protocol))
+    frame = steps.measure(asked(), protocol, oracle(asked(), protocol))
     assert tuple(frame.columns) == steps.COLUMNS
     means = frame.groupby("score")["value"].mean()
     assert set(means.index) == set(steps.SCORES)
     assert means.drop("reasoning").eq(1).all()
     assert means["reasoning"] >= 0.95
-    assert set(frame["id"]) == {task.trajectory.id for task in TASKS}
-    calls = sum(len(task.trajectory.steps) for task in TASKS)
+    assert set(frame["id"]) == {task.trajectory.id for task in asked()}
+    calls = sum(len(task.trajectory.steps) for task in asked())
     assert (frame["score"] == "retrieval").sum() == calls
-    assert (frame["score"] == "reasoning").sum() == calls + len(TASKS)
+    assert (frame["score"] == "reasoning").sum() == calls + len(asked())
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)
@@ -100,7 +105,7 @@ def wrong_tool(items, protocol):
 
 @pytest.mark.parametrize("protocol", DIALECTS)
 def test_a_wrong_tool_and_wrong_arguments_score_nothing(protocol):
-    frame = steps.measure(TASKS, protocol, wrong_tool(TASKS, protocol))
+    frame = steps.measure(asked(), protocol, wrong_tool(asked(), protocol))
     means = frame.groupby("score")["value"].mean()
     assert means["retrieval"] == means["understanding"] == 0
     assert set(frame[frame["score"] == "retrieval"]["note"]) == {"offered"}
@@ -113,7 +118,7 @@ def test_a_wrong_tool_and_wrong_arguments_score_nothing(protocol):
     "reply", ["", "I would say so.", "{", '{"' * 5000, "[" * 100_000, "9" * 5000, "\ud800", "null"]
 )
 def test_whatever_is_replied_is_judged(protocol, reply):
-    frame = steps.measure(TASKS[:6], protocol, lambda prompts: [reply] * len(prompts))
+    frame = steps.measure(asked()[:6], protocol, lambda prompts: [reply] * len(prompts))
     judged = frame[~frame["score"].isin(["instruction", "reasoning"])]
     assert judged["value"].eq(0).all()
     if protocol != "chat":
@@ -155,7 +160,7 @@ def test_a_value_equals_itself_and_not_its_text(value):
 def test_two_tasks_of_one_id_are_refused():
     other = tasks.tasks(1, rng=np.random.default_rng(8), split="heldout")
     with pytest.raises(FlanError, match="two tasks of that id"):
-        steps.measure([TASKS[0], *other], "react", lambda prompts: [""] * len(prompts))
+        steps.measure([asked()[0], *other], "react", lambda prompts: [""] * len(prompts))
 
 
 def test_the_measure_of_reasoning_accepts_references_and_little_else():
@@ -167,7 +172,7 @@ def test_the_measure_of_reasoning_accepts_references_and_little_else():
 
 
 def test_a_thought_must_name_its_values_and_the_right_move():
-    call = TASKS[next(i for i, t in enumerate(TASKS) if t.shape == "difference")]
+    call = asked()[next(i for i, t in enumerate(asked()) if t.shape == "difference")]
     step = call.trajectory.steps[1]
     right = lab_intention().right
     assert right(step.thought, call, 1)
@@ -198,7 +203,7 @@ def test_intentions_are_learnt_from_the_trajectories_at_hand():
 def test_prompts_are_the_beginning_of_what_training_reads(protocol):
     tokenizer = load_tokenizer(LAB_BASE)
     template = get_template("agent_flan", tokenizer)
-    for item in (*TASKS[:12], ODD):
+    for item in (*asked()[:12], ODD):
         trajectory = getattr(item, "trajectory", item)
         trained = encode(render(trajectory, protocol), tokenizer, template, max_tokens=10_000).ids.tolist()
         for probe in steps.probes(item, protocol, lab_intention()):

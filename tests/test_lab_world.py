@@ -1,5 +1,6 @@
 """The lab's world and tasks: tools that run, a clean split, answers that follow from the tables."""
 
+import functools
 import json
 import os
 import re
@@ -28,10 +29,22 @@ from flanlib.records import FlanError, to_json
 ROOT = Path(__file__).resolve().parents[1]
 WORLD = world()
 SIZES = {"train": 2000, "heldout": 700}
-MADE = {split: tasks(n, rng=np.random.default_rng(11), split=split) for split, n in SIZES.items()}
-UNSERVED = {split: tasks(400, rng=np.random.default_rng(12), split=split, shapes=("unserved",)) for split in SPLITS}
-BARE = {split: tasks(400, rng=np.random.default_rng(13), split=split, shapes=("bare",)) for split in SPLITS}
 LABELS = ("Thought:", "Action:", "Action Input:", "Final Answer:")
+
+
+@functools.cache
+def whole(split):
+    return tasks(SIZES[split], rng=np.random.default_rng(11), split=split)
+
+
+@functools.cache
+def unserved(split):
+    return tasks(400, rng=np.random.default_rng(12), split=split, shapes=("unserved",))
+
+
+@functools.cache
+def bare(split):
+    return tasks(400, rng=np.random.default_rng(13), split=split, shapes=("bare",))
 
 
 def told(trajectory):
@@ -117,14 +130,14 @@ def test_held_out_domains_lend_their_tools_to_no_base_text_and_no_value_either()
 
 
 def test_held_out_trajectories_use_no_tool_and_no_value_of_training():
-    text = "\n".join(told(t.trajectory) for t in MADE["heldout"])
+    text = "\n".join(told(t.trajectory) for t in whole("heldout"))
     assert not [value for value in WORLD.values("train") if value in text]
-    assert all(WORLD.split(t.name) == "heldout" for task in MADE["heldout"] for t in task.trajectory.tools)
+    assert all(WORLD.split(t.name) == "heldout" for task in whole("heldout") for t in task.trajectory.tools)
 
 
 def test_every_call_names_the_values_it_was_given():
     """An argument stands in the query or in an earlier observation: nothing has to be guessed."""
-    for task in (*MADE["train"], *MADE["heldout"]):
+    for task in (*whole("train"), *whole("heldout")):
         known = task.trajectory.query.casefold()
         for step in task.trajectory.steps:
             for value in step.arguments.values():
@@ -163,7 +176,7 @@ def shown(step):
 @pytest.mark.parametrize("split", SPLITS)
 def test_observations_follow_from_the_tables(split):
     seen = Counter()
-    for task in MADE[split]:
+    for task in whole(split):
         for step in task.trajectory.steps:
             verb = WORLD.tools[step.tool].verb
             seen[verb] += 1
@@ -177,7 +190,7 @@ def test_observations_follow_from_the_tables(split):
 @pytest.mark.parametrize("split", SPLITS)
 def test_answers_hold_what_the_tables_say(split):
     shapes = Counter()
-    for task in MADE[split]:
+    for task in whole(split):
         steps, query = task.trajectory.steps, task.trajectory.query
         results = [shown(step) for step in steps]
         tool = WORLD.tools[steps[0].tool]
@@ -208,7 +221,7 @@ def tool_of_last(steps):
 
 
 def test_each_step_of_a_chain_uses_the_result_before_it():
-    for task in MADE["train"]:
+    for task in whole("train"):
         if task.shape == "chain":
             for last, step in zip(task.trajectory.steps, task.trajectory.steps[1:], strict=False):
                 assert shown(last) in list(step.arguments.values())
@@ -223,7 +236,7 @@ def near(tool, other):
 @pytest.mark.parametrize("split", SPLITS)
 def test_offers_hold_the_right_tools_and_near_misses_in_any_place(split):
     places, close, closer, wrong = Counter(), 0, 0, 0
-    for task in MADE[split]:
+    for task in whole(split):
         names = [t.name for t in task.trajectory.tools]
         right = [WORLD.tools[s.tool] for s in task.trajectory.steps]
         assert OFFERED[0] <= len(names) <= OFFERED[1]
@@ -236,12 +249,12 @@ def test_offers_hold_the_right_tools_and_near_misses_in_any_place(split):
             closer += any(t.domain is other.domain or t.verb == other.verb for t in right)
     assert close / wrong > 0.85
     assert closer / wrong > 0.75
-    assert max(places.values()) < 0.5 * len(MADE[split])
+    assert max(places.values()) < 0.5 * len(whole(split))
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_no_offered_tool_could_do_the_work_of_another(split):
-    for task in MADE[split]:
+    for task in whole(split):
         offered = [WORLD.tools[t.name] for t in task.trajectory.tools]
         for step in task.trajectory.steps:
             right = WORLD.tools[step.tool]
@@ -298,7 +311,7 @@ def test_no_two_conversions_go_between_the_same_units():
 @pytest.mark.parametrize("split", SPLITS)
 def test_unserved_requests_are_answered_without_a_call_and_without_a_value(split):
     seen, close, offered = Counter(), 0, 0
-    for task in UNSERVED[split]:
+    for task in unserved(split):
         t, missing = task.trajectory, WORLD.tools[task.missing]
         tools = [WORLD.tools[tool.name] for tool in t.tools]
         assert (task.shape, task.expected, t.steps) == ("unserved", (), ())
@@ -317,14 +330,14 @@ def test_unserved_requests_are_answered_without_a_call_and_without_a_value(split
         offered += len(tools)
     assert len(seen) == 13
     assert close / offered > 0.75
-    answers = skeletons(task.trajectory.answer for task in UNSERVED[split])
-    assert len(answers) > 0.85 * len(UNSERVED[split])
+    answers = skeletons(task.trajectory.answer for task in unserved(split))
+    assert len(answers) > 0.85 * len(unserved(split))
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_bare_requests_have_no_tools_no_steps_and_an_answer_without_a_value(split):
     seen = Counter()
-    for task in BARE[split]:
+    for task in bare(split):
         t, missing = task.trajectory, WORLD.tools[task.missing]
         assert (task.shape, task.expected, t.tools, t.steps, t.answer_thought) == ("bare", (), (), (), "")
         assert WORLD.split(task.missing) == split
@@ -334,14 +347,14 @@ def test_bare_requests_have_no_tools_no_steps_and_an_answer_without_a_value(spli
         assert not [n for n in WORLD.values(split) if n in t.answer and n.casefold() not in t.query.casefold()]
         seen[missing.verb] += 1
     assert len(seen) == 13
-    answers = skeletons(task.trajectory.answer for task in BARE[split])
+    answers = skeletons(task.trajectory.answer for task in bare(split))
     assert share_of_commonest(answers) < 0.3  # measured: 0.29 and 0.26, mostly of seven sentences without a slot
-    assert len(answers) > 0.6 * len(BARE[split])
+    assert len(answers) > 0.6 * len(bare(split))
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_trajectories_without_a_call_survive_every_dialect(dialect):
-    for task in (*UNSERVED["train"], *BARE["train"]):
+    for task in (*unserved("train"), *bare("train")):
         conversation = render(task.trajectory, dialect)
         assert parse(conversation, dialect) == task.trajectory
         thought = dialect == "chat" and task.shape == "unserved"  # a turn of its own
@@ -350,7 +363,7 @@ def test_trajectories_without_a_call_survive_every_dialect(dialect):
 
 def test_unserved_and_bare_requests_come_only_where_they_are_asked_for():
     assert not {"unserved", "bare"} & set(SHAPES)
-    assert {task.shape for task in MADE["train"]} == set(SHAPES)
+    assert {task.shape for task in whole("train")} == set(SHAPES)
     both = Counter(task.shape for task in tasks(100, rng=np.random.default_rng(1), shapes=("bare", "unserved")))
     assert min(both["bare"], both["unserved"]) > 30
     drawn = tasks(300, rng=np.random.default_rng(1), shapes=("unserved", "unserved", "compare"))
@@ -365,7 +378,7 @@ def test_unserved_and_bare_requests_come_only_where_they_are_asked_for():
 def test_texts_are_short_plain_and_free_of_format_labels():
     allowed = set(map(chr, range(32, 127))) | set(ACCENTED) | set(ACCENTED.upper())
     sizes = []
-    for task in (task for made in (MADE, UNSERVED, BARE) for split in SPLITS for task in made[split]):
+    for task in (task for some in (whole, unserved, bare) for split in SPLITS for task in some(split)):
         trajectory, text = task.trajectory, told(task.trajectory)
         assert not [label for label in LABELS if label in text]
         assert set(text) <= allowed | {"\n"}
@@ -420,8 +433,8 @@ def share_of_commonest(found, n=10):
 
 
 def test_no_template_matches_many_queries_thoughts_or_answers():
-    made, refused, bare = ([task.trajectory for task in part["train"]] for part in (MADE, UNSERVED, BARE))
-    queries = skeletons(t.query for t in (*made, *refused, *bare))
+    made, refused, empty = ([task.trajectory for task in some("train")] for some in (whole, unserved, bare))
+    queries = skeletons(t.query for t in (*made, *refused, *empty))
     requests = skeletons(s for t in made for s in re.split(r"(?<=[.?!]) ", t.query)
                          if re.search(r"\d", s) or any(v in s for v in t_values(t)))
     thoughts = skeletons(s.thought for t in made for s in t.steps)
@@ -590,7 +603,7 @@ def test_statistics_count_the_same_world_in_three_ways():
     assert len(operations) == 13
     assert shapes.of_twenty.sum() == len(SHAPES) == 20
     calls = {row.shape: {int(n) for n in re.findall(r"\d+", row.calls)} for row in shapes.itertuples(index=False)}
-    for task in (*MADE["train"], *UNSERVED["train"], *BARE["train"]):
+    for task in (*whole("train"), *unserved("train"), *bare("train")):
         assert min(calls[task.shape]) <= len(task.trajectory.steps) <= max(calls[task.shape])
     with pytest.raises(FlanError):
         statistics("colour")

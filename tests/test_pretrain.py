@@ -29,7 +29,7 @@ MARKS = Marks([2], [3], [4], [5], [6], [7])
 def draw_few(patch):
     """Draw a few texts where the recipe's fixed samples would take many."""
     whole = pretrain.draw
-    patch.setattr(pretrain, "draw", lambda recipe, n, *rest, **more: whole(recipe, min(n, 50), *rest, **more))
+    patch.setattr(pretrain, "draw", lambda recipe, n, *rest, **more: whole(recipe, min(n, 12), *rest, **more))
 
 
 @pytest.fixture(scope="module")

@@ -59,10 +59,19 @@ def test_the_same_run_in_another_folder_gives_the_same_bytes(texts, tmp_path, mo
 RESULTS = ("losses.csv", "rows.csv", "adapter_model.safetensors")
 
 
+@pytest.fixture
+def two_threads():
+    """Have as many threads as two processes need, and no more than before in the tests that follow."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_runs_side_by_side_give_the_bytes_of_runs_one_after_another(texts, tmp_path, monkeypatch):
     size = replace(SMOKE, seeds=(0, 1))
     monkeypatch.setattr(runs, "LONG", 0)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     found = []
     for name, processes in (("a", 4), ("b", 1)):
         monkeypatch.setattr(store, "RUNS", tmp_path / name)
