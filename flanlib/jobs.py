@@ -105,12 +105,14 @@ def _settled() -> Iterator[None]:
 
     accelerate makes one before every training, which takes a third of a second with all that was imported.
     """
+    already = gc.get_freeze_count()  # somebody else's choice, which stays
     gc.collect()
     gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not already:
+            gc.unfreeze()
 
 
 def _begin(done: Any) -> None:

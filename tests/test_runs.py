@@ -1,3 +1,4 @@
+import gc
 from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 
@@ -90,6 +91,23 @@ def test_finished_runs_are_found_before_any_process_starts(texts, monkeypatch):
     both = tune(texts, "chat", replace(SMOKE, seeds=(0, 1)))
     assert both[0] == folder
     assert asked == [[0], [1]]
+
+
+def test_garbage_collections_leave_out_what_was_there_before_the_jobs():
+    class Looks(jobs.Job):
+        def build(self, tell, folder):
+            (folder / "frozen").write_text(str(gc.get_freeze_count()))
+            return {}
+
+    before = gc.get_freeze_count()
+    for already in (False, True):
+        (gc.freeze if already else gc.unfreeze)()
+        job = Looks(f"looks-{already}", {}, long=False)
+        jobs.side_by_side([job], what="looks")
+        assert int((job.folder / "frozen").read_text()) > 10_000
+        assert (gc.get_freeze_count() > 0) == already
+    if not before:
+        gc.unfreeze()
 
 
 def test_an_error_crosses_from_one_process_to_another_whole():
