@@ -73,7 +73,7 @@ class _Job(jobs.Job):
         of = adapter.name.removeprefix(f"{preset.name}-") if adapter else "base"
         config = {"version": VERSIONS[trial.benchmark], **runs.reads(preset), "adapter": adapter and adapter.name,
                   "items": store.digest(*map(repr, trial.items)), "protocol": trial.protocol,
-                  "intention": trial.intention and store.digest(dict(trial.intention.weights)),
+                  "intention": trial.intention and trial.intention.learnt,
                   "decoding": repr(trial.decoding)}  # fmt: skip
         super().__init__(f"{preset.name}-{trial.benchmark}-{trial.protocol}-{of}", config,
                          long=len(trial.items) >= LONG)  # fmt: skip

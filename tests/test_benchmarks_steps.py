@@ -219,7 +219,10 @@ def test_a_first_value_ends_where_it_ends():
     assert Prompt("1", ()).stop == ()
 
 
-def test_the_order_in_which_thoughts_are_read_does_not_change_a_weight():
-    """Sums in another order end in other last digits, and results are kept under a digest of the weights."""
+def test_the_order_in_which_thoughts_are_read_changes_neither_a_weight_nor_the_name_of_what_was_learnt():
+    """Sums in another order end in other last digits."""
     learnt = tasks.trajectories(300, rng=np.random.default_rng(3))
-    assert Intention.of(learnt).weights == Intention.of(learnt[::-1]).weights
+    one, other = Intention.of(learnt), Intention.of(learnt[::-1])
+    assert one == other
+    assert Intention.of(learnt[1:]).learnt != one.learnt
+    assert Intention({"a": 1.0}).learnt != Intention({"a": 2.0}).learnt

@@ -20,6 +20,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from scipy.special import expit
 
+from flanlib import store
 from flanlib.lab import talk, tasks
 from flanlib.lab.tasks import Task
 from flanlib.records import Tool, Trajectory
@@ -31,9 +32,18 @@ _PENALTY = 0.1  # on squared weights
 
 @dataclass(frozen=True)
 class Intention:
-    """Reads intentions from words: ``weights`` are log odds of an answer, by word and by pair of words."""
+    """Reads intentions from words: ``weights`` are log odds of an answer, by word and by pair of words.
+
+    ``learnt`` names what it was learnt from; by default, the weights. Results are kept under it, and not under weights
+    that were learnt: these end in other digits where matrices are multiplied in another way.
+    """
 
     weights: Mapping[str, float]
+    learnt: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.learnt:
+            object.__setattr__(self, "learnt", store.digest(dict(self.weights)))
 
     @classmethod
     def of(cls, trajectories: Iterable[Trajectory], plain: Iterable[str] = ()) -> Intention:
@@ -64,10 +74,11 @@ class Intention:
             return held.T @ (expit(odds) * expit(-odds) * (held @ along)) + _PENALTY * along
 
         # Sums end in other last digits from run to run. Newton's method goes on to the one minimum, so that rounded
-        # weights are the same every time: results are kept under a digest of them.
+        # weights are the same every time.
         weights = minimize(loss, np.zeros(len(place)), jac=True, hessp=curved, method="trust-ncg",
                            options={"gtol": 1e-9}).x  # fmt: skip
-        return cls(dict(zip(place, (weights.round(5) + 0.0).tolist(), strict=True)))
+        return cls(dict(zip(place, (weights.round(5) + 0.0).tolist(), strict=True)),
+                   store.digest(sorted(told), [_LEAST, _PENALTY]))  # fmt: skip
 
     def answers(self, thought: str) -> bool:
         """Tell whether a thought announces the answer rather than another call."""
