@@ -66,6 +66,8 @@ class Job:
 def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
     """Do all jobs that are not done: one per core if they are long, else one after another in this process."""
     jobs = [job for job in jobs if not job.done]
+    if not jobs:
+        return
     processes = min(len(jobs), torch.get_num_threads(), MOST_PROCESSES)
     launched = "WORLD_SIZE" in os.environ  # this process is one of several already
     if processes < 2 or launched or device().type != "cpu" or not any(job.long for job in jobs):
