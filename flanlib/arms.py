@@ -19,7 +19,7 @@ from flanlib.benchmarks import general
 from flanlib.benchmarks.agent_h import build
 from flanlib.benchmarks.intention import Intention, lab_intention, lab_plans
 from flanlib.dialects import DIALECTS, render_all
-from flanlib.generate import Decoding
+from flanlib.generate import GREEDY, Decoding
 from flanlib.lab import talk, tasks
 from flanlib.lab.world import world
 from flanlib.material import Material
@@ -143,7 +143,7 @@ def agent_h(data: Material, preset: Preset, protocol: str) -> list[Trial]:
     """Return Agent-H as a trial for models of one protocol: five samples for each held-out task, all from the lab."""
     of = build.lab_pool(5 * preset.heldout, seed=SEED)
     made = build.build(of, 5 * preset.heldout, seed=SEED, tally=Tally("Agent-H"))
-    return [Trial("agent_h", protocol, "Agent-H", tuple(made), lab_plans(), _decoding(preset, protocol))]
+    return [Trial("agent_h", protocol, "Agent-H", tuple(made), lab_plans(), _decoding(preset, LONGEST[protocol]))]
 
 
 def rows_of(train: Sequence[Conversation], preset: Preset) -> int:
@@ -160,13 +160,14 @@ def trials(data: Material, preset: Preset, protocol: str, *, splits: Sequence[st
     """
     lab = data.name == "lab"
     intention = lab_intention() if lab else Intention.of(data.train)
-    decoding = _decoding(preset, protocol) if lab else Decoding()
+    decoding = _decoding(preset, LONGEST[protocol] if lab else GREEDY.max_new_tokens)
     found = [Trial(benchmark, protocol, split, data.tasks[split], intention, decoding)
              for split in splits or data.tasks for benchmark in benchmarks
              if benchmark == "steps" or (benchmark == "episodes" and lab)]  # fmt: skip
     if "general" in benchmarks:
         asked = general.questions(2 * preset.heldout, rng=np.random.default_rng([SEED, 1]))
-        found.append(Trial("general", protocol, "held-out talk", tuple(asked), decoding=_decoding(preset, "chat")))
+        decoding = _decoding(preset, LONGEST["chat"])
+        found.append(Trial("general", protocol, "held-out talk", tuple(asked), decoding=decoding))
     return found
 
 
@@ -188,8 +189,8 @@ def spent(tuned: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
                          for label, each in told.items()], columns=["model", *counted])  # fmt: skip
 
 
-def _decoding(preset: Preset, protocol: str) -> Decoding:
-    return Decoding(preset.reply_tokens or LONGEST[protocol])
+def _decoding(preset: Preset, longest: int) -> Decoding:
+    return Decoding(preset.reply_tokens or longest)
 
 
 def _chats(n: int) -> list[Conversation]:

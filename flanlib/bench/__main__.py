@@ -36,8 +36,8 @@ def main() -> None:
     torch.set_num_threads(1)
     model, (tokenizer, template) = LAB.model, runs.reader(LAB)
     data = _material(asked.rows)
-    examples = runs.examples(_chats(data), replace(LAB, row_tokens=ROW_TOKENS), Tally("bench"))
-    corpora = [_chats(data), _chats(_material(10 * asked.rows))]
+    corpora = [_chats(one) for one in (data, _material(10 * asked.rows))]
+    examples = runs.examples(corpora[0], replace(LAB, row_tokens=ROW_TOKENS), Tally("bench"))
     contests = [
         *(training.contest(model, tokenizer, examples, batch=batch, row_tokens=ROW_TOKENS) for batch in (20, 8)),
         generation.contest(model, tuned["chat"][0], tokenizer, template, _prompts(data)[: asked.rows]),
