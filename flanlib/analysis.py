@@ -40,12 +40,15 @@ def gap_per_byte(a: pd.DataFrame, b: pd.DataFrame, kinds: Iterable[str] = KINDS,
     """Return the difference a - b in nats per byte, as :func:`per_byte`.
 
     With ``paired`` the two hold the same conversations (in two forms, say): only ids in both count, and they are
-    resampled together.
+    resampled together. A model without seeds, such as one before tuning, is held against every seed of the other.
     """
     if paired:
         both = sorted(set(a["id"]) & set(b["id"]))
         a, b = (frame[frame["id"].isin(both)] for frame in (a, b))
-    return _ratio(_matrix(a, kinds), (_matrix(b, kinds), paired), resamples)
+    one, two = _matrix(a, kinds), _matrix(b, kinds)
+    if two.shape[1] == 1:
+        two = np.repeat(two, one.shape[1], 1)
+    return _ratio(one, (two, paired), resamples)
 
 
 def _matrix(rows: pd.DataFrame, kinds: Iterable[str]) -> np.ndarray:
@@ -192,14 +195,6 @@ def slower(losses: pd.DataFrame, form: str, kinds: Iterable[str], than: Iterable
     """Return how many times the trained tokens one group of kinds takes for nine tenths of its fall, by seed."""
     a, b = (tokens_to_drop(losses, form, group, split=split) for group in (kinds, than))
     return seeds([x / y for x, y in zip(a, b, strict=True)])
-
-
-def stages(losses: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate how a base was trained (its ``losses.csv``): stage, split, step over all stages, nats_per_token."""
-    ends = losses.groupby("stage")["step"].max().cumsum().shift(fill_value=0)
-    sums = losses.groupby(["stage", "split", "step"], sort=True)[["nats", "tokens"]].sum().reset_index()
-    sums = sums.assign(step=sums["step"] + sums["stage"].map(ends), nats_per_token=sums["nats"] / sums["tokens"])
-    return sums[["stage", "split", "step", "nats_per_token"]]
 
 
 def _by_tokens(run: pd.DataFrame) -> pd.Series:

@@ -56,7 +56,7 @@ def documents_attention(module: torch.nn.Module, query: torch.Tensor, key: torch
                         scaling: float | None = None, **kwargs: Any) -> tuple[torch.Tensor, None]:  # fmt: skip
     """Attend within documents: (rows, heads, tokens, width) to (rows, tokens, heads, width).
 
-    In mixed precision on a CPU the work is done in blocks: PyTorch's kernel is built for long rows.
+    On a CPU the work is done in blocks: PyTorch's kernel is built for long rows.
     """
     if not isinstance(attention_mask, Documents):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,
@@ -66,7 +66,7 @@ def documents_attention(module: torch.nn.Module, query: torch.Tensor, key: torch
     shared = heads // key.shape[1]
     one = [x.transpose(0, 1).reshape(1, heads, rows * tokens, -1)
            for x in (query, repeat_kv(key, shared), repeat_kv(value, shared))]  # fmt: skip
-    if query.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not dropout:
+    if query.device.type == "cpu" and not dropout:
         out = _Blocks.apply(*(x[0] for x in one), attention_mask, scaling)
     else:
         parts = zip(*(x.split(attention_mask, 2) for x in one), strict=True)
@@ -76,7 +76,10 @@ def documents_attention(module: torch.nn.Module, query: torch.Tensor, key: torch
 
 
 class _Blocks(torch.autograd.Function):
-    """Attention of (heads, tokens, width) in bfloat16; the backward pass computes the probabilities again."""
+    """Attention of (heads, tokens, width), in autocast's precision if there is one.
+
+    The backward pass computes the probabilities again.
+    """
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)

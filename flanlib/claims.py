@@ -18,7 +18,7 @@ from flanlib.presets import output
 from flanlib.records import FlanError
 from flanlib.store import write
 
-COLUMNS = ("notebook", "claim", "paper", "ours", "low", "high", "n", "seeds", "verdict")
+COLUMNS = ("notebook", "material", "claim", "paper", "ours", "low", "high", "n", "seeds", "verdict")
 Verdict = Literal["holds", "differs", "unclear"]
 
 
@@ -27,6 +27,8 @@ class Claim:
     """One claim checked: what the paper says, what we measured, and whether that bears it out."""
 
     notebook: str
+    material: str
+    """What it was measured on: ``lab``, or the name of some data."""
     claim: str
     paper: str
     ours: float
@@ -41,6 +43,7 @@ def check(
     notebook: str,
     claim: str,
     *,
+    material: str,
     paper: str | float,
     ours: Interval,
     seeds: int,
@@ -52,7 +55,7 @@ def check(
     ``holds`` if the whole interval satisfies it, ``differs`` if all of it fails, else ``unclear``;
     ``unclear`` too where there is no interval. ``paper`` is what the paper says, in its own words or number.
 
-    >>> check("01", "gap", paper="0.5", ours=Interval(0.4, 0.3, 0.5, 90), seeds=3, above=0).verdict
+    >>> check("01", "gap", material="lab", paper="0.5", ours=Interval(0.4, 0.3, 0.5, 90), seeds=3, above=0).verdict
     'holds'
     """
     if above is None and below is None:
@@ -70,11 +73,11 @@ def check(
         elif ours.high <= floor or ours.low >= ceiling:
             verdict = "differs"
     said = paper if isinstance(paper, str) else f"{paper:g}"
-    return Claim(notebook, claim, said, ours.mean, ours.low, ours.high, ours.n, seeds, verdict)
+    return Claim(notebook, material, claim, said, ours.mean, ours.low, ours.high, ours.n, seeds, verdict)
 
 
 def save(rows: Iterable[Claim], notebook: str) -> Path:
-    """Put a notebook's claims into ``claims.csv`` of the output folder, in place of its earlier ones.
+    """Put a notebook's claims into ``claims.csv`` of the output folder, in place of its earlier ones on that material.
 
     Other notebooks' rows stay as they are; rows are sorted by notebook. Returns the file's path.
     """
@@ -83,12 +86,13 @@ def save(rows: Iterable[Claim], notebook: str) -> Path:
     if strangers := {row.notebook for row in rows} - {notebook}:
         raise FlanError(str(path.name), found=f"claims of {', '.join(sorted(strangers))}",
                         expected=f"claims of {notebook}", remedy="Save each notebook's claims by itself.")  # fmt: skip
-    lines = [line for line in _read(path) if line[0] != notebook]
+    replaced = {(row.notebook, row.material) for row in rows}
+    lines = [line for line in _read(path) if (line[0], line[1]) not in replaced]
     lines += [[_cell(getattr(row, column)) for column in COLUMNS] for row in rows]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(sorted(lines, key=lambda line: line[0]))
+    writer.writerows(sorted(lines, key=lambda line: line[:2]))
     write(path, text.getvalue())
     return path
 

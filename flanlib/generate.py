@@ -6,7 +6,7 @@ Prompts are tokenised as training tokenises conversations: template, history and
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from peft import PeftModel
 from tqdm.auto import tqdm
-from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
-from transformers.cache_utils import DynamicLayer
+from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from flanlib.benchmarks import Prompt
+from flanlib.cache import Feeder, Line, bytes_per_token, groups, kept, padded, plan, taken
 from flanlib.model import device, load
 from flanlib.records import FlanError
 from flanlib.templates import AnyTemplate, prompt
@@ -25,6 +25,7 @@ from flanlib.templates import AnyTemplate, prompt
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+GIB = 2**30
 _SLACK = 0.75  # a batch is made smaller when no more than this share of it goes on
 
 
@@ -54,59 +55,149 @@ class Reply(NamedTuple):
     ended: str
 
 
-def dense(name: str, folder: Path | None = None, *, vocab: int | None = None) -> Any:
-    """Load a model for generation as plain dense weights: NF4 dequantised, the adapter of ``folder`` merged in.
+def dense(name: str, folder: Path | None = None, *, bits: int = 16) -> Any:
+    """Load a model for generation as plain dense weights, the adapter of ``folder`` merged in.
 
-    The weights are exactly those that training computed with, up to rounding; nothing is quantised again. They are
-    fp32 on a CPU (there, bfloat16 is a fifth faster and changed every fourth greedy reply) and bfloat16 on a GPU.
+    With 4 ``bits`` they are the base's NF4 weights, dequantised: those that training computed with; nothing is
+    quantised again. Precision: float32 on every CPU, one with bfloat16 hardware too, since in bfloat16 7 of 24 greedy
+    replies of the default model were others; bfloat16 on a GPU. An adapter's product is made in float32.
     """
-    model = load(name, vocab=vocab)
+    model = load(name, bits=bits)
     logger = logging.getLogger("transformers.integrations.bitsandbytes")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns of the dtype, which is asked for
     try:
-        model = model.dequantize(torch.float32 if device().type == "cpu" else torch.bfloat16)
+        if bits == 4:
+            model = model.dequantize(torch.float32 if device().type == "cpu" else torch.bfloat16)
     finally:
         logger.setLevel(level)
     return (PeftModel.from_pretrained(model, folder).merge_and_unload() if folder else model).eval()
 
 
 def generate(model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, prompts: Sequence[Prompt], *,
-             decoding: Decoding = GREEDY, tokens_per_batch: int = 16_384,
+             decoding: Decoding = GREEDY, tokens_per_batch: int | None = None,
              label: str | None = "generate") -> list[Reply]:  # fmt: skip
-    """Generate a reply to every prompt, in their order.
+    """Generate a reply to every prompt, in their order: a :class:`Writer` that is asked once and keeps nothing."""
+    writer = Writer(model, tokenizer, template, decoding, tokens_per_batch=tokens_per_batch, keep=0, label=label)
+    return writer.replies(prompts)
 
-    A batch holds at most about ``tokens_per_batch`` tokens, padding and replies included. Prompts that begin with the
-    same two turns stand together: what they share is read once. The model keeps its mode.
+
+class Writer:
+    """Writes replies with a model, and reads nothing twice: a ``Generate`` callable for the benchmarks.
+
+    Prompts of one call share all that they have in common, token by token. What was read for the last call is kept, in
+    up to ``keep`` bytes, together with the replies to it: a prompt that goes on from there is read from there. The
+    model must not change in between; its mode is as before after every call. Greedy replies are those of
+    ``model.generate``, prompt by prompt, up to rounding.
+
+    A batch holds at most about ``tokens_per_batch`` tokens, padding and replies included, and as many again stand
+    beside it: by default what fits into 1 GiB, up to 32,768. ``read`` counts the tokens of prompts that the model was
+    fed, ``written`` those of replies.
     """
-    where, most = next(model.parameters()).device, decoding.max_new_tokens
-    positions = model.config.get_text_config().max_position_embeddings
-    ids = [_encode(one, tokenizer, template) for one in prompts]
-    told = {i: Reply("", 0, "unfit" if row is None else "too long")
-            for i, row in enumerate(ids) if row is None or len(row) + most > positions}  # fmt: skip
-    order = [i for i in range(len(prompts)) if i not in told]
-    heads = [tuple(turn.text for turn in one.turns[:2]) for one in prompts]
-    longest: dict[tuple[str, ...], int] = {}
-    for i in order:
-        longest[heads[i]] = max(longest.get(heads[i], 0), len(ids[i]))
-    order.sort(key=lambda i: (longest[heads[i]], heads[i], i))
-    marks = [_marks(one, template) for one in prompts]
-    pick = _picker(decoding, where)
-    was_training = model.training
-    model.eval()
-    try:
-        with tqdm(total=len(order), desc=label, unit="reply", leave=False, disable=label is None) as bar:
-            while order:
-                room = max(1, tokens_per_batch // (longest[heads[order[-1]]] + most))
-                rows = [order.pop() for _ in range(min(room, len(order)))]
-                new = _batch(model, tokenizer, [ids[i] for i in rows], [heads[i] for i in rows],
-                             [list(marks[i]) for i in rows], most, pick)  # fmt: skip
-                for i, text, count in zip(rows, _decode(tokenizer, new), map(len, new), strict=True):
-                    told[i] = _reply(text, count, prompts[i], template, marks[i])
-                bar.update(len(rows))
-    finally:
-        model.train(was_training)
-    return [told[i] for i in range(len(prompts))]
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
+                 decoding: Decoding = GREEDY, *, tokens_per_batch: int | None = None, keep: int = 2 * GIB,
+                 label: str | None = None) -> None:  # fmt: skip
+        self.model, self.tokenizer, self.template, self.decoding = model, tokenizer, template, decoding
+        self.room = tokens_per_batch or max(1, min(32_768, GIB // bytes_per_token(model)))
+        self.keep, self.label = keep, label
+        self.read = self.written = 0
+        self._feeder = Feeder(model)
+        self._kept: list[Line] = []
+
+    def __call__(self, prompts: Sequence[Prompt]) -> list[str]:
+        """Return the texts of the replies."""
+        return [reply.text for reply in self.replies(prompts)]
+
+    def replies(self, prompts: Sequence[Prompt]) -> list[Reply]:
+        """Generate a reply to every prompt, in their order."""
+        most, positions = self.decoding.max_new_tokens, self.model.config.get_text_config().max_position_embeddings
+        ids = [_encode(one, self.tokenizer, self.template) for one in prompts]
+        told = {i: Reply("", 0, "unfit" if row is None else "too long")
+                for i, row in enumerate(ids) if row is None or len(row) + most > positions}  # fmt: skip
+        asked = [i for i in range(len(prompts)) if i not in told]
+        marks = [_marks(one, self.template) for one in prompts]
+        pick = _picker(self.decoding, self._feeder.where)
+        ends: dict[int, Line] = {}
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with tqdm(total=len(asked), desc=self.label, unit="reply", leave=False, disable=not self.label) as bar:
+                for rows, lines in self._batches({i: ids[i] for i in asked}):
+                    new, grown = self._write([ids[i] for i in rows], lines, [list(marks[i]) for i in rows], pick)
+                    for i, text, count in zip(rows, _decode(self.tokenizer, new), map(len, new), strict=True):
+                        told[i] = _reply(text, count, prompts[i], self.template, marks[i])
+                    # Where they don't all fit the first prompts' are kept: a next round finds those, and not none.
+                    ends = kept(ends | dict(zip(rows, grown, strict=True)), self.keep)
+                    bar.update(len(rows))
+        finally:
+            self.model.train(was_training)
+        self._kept = list(ends.values())
+        return [told[i] for i in range(len(prompts))]
+
+    def _batches(self, ids: dict[int, list[int]]) -> Iterator[tuple[list[int], list[Line | None]]]:
+        """Yield prompts of like length, with lines that hold all but their last tokens: those give the first logits."""
+        places, last = list(ids), []
+        for group in groups([ids[i][:-1] for i in places], self.room):
+            rows = [places[at] for at in group]
+            lines: dict[int, Line | None] = dict.fromkeys(rows)
+            if self._feeder.cuts:
+                planned = plan([ids[i][:-1] for i in rows], [*self._kept, *last])
+                before = self._feeder.fed
+                self._feeder.read(planned, self.room)
+                self.read += self._feeder.fed - before
+                lines, last = dict(zip(rows, planned, strict=True)), planned[-1:]
+            rows.sort(key=lambda i: (len(ids[i]), i))
+            while rows:
+                room = max(1, self.room // (len(ids[rows[-1]]) + self.decoding.max_new_tokens))
+                batch = [rows.pop() for _ in range(min(room, len(rows)))]
+                yield batch, [lines[i] for i in batch]
+
+    @torch.inference_mode()
+    def _write(self, ids: list[list[int]], lines: list[Line | None], marks: list[list[str]],
+               pick: Callable[[torch.Tensor], torch.Tensor]) -> tuple[list[list[int]], list[Line | None]]:  # fmt: skip
+        """Generate new tokens for prompts, row by row up to the one that completes a mark; finished rows are let go.
+
+        Returns the new tokens, and lines that hold all that was fed, if they are to be kept.
+        """
+        most, where = self.decoding.max_new_tokens, self._feeder.where
+        had = [len(row) - 1 if self._feeder.cuts else 0 for row in ids]
+        past, mask = self._feeder.gathered(list(zip(lines, had, strict=True)), most)
+        fed, own = padded([row[n:] for row, n in zip(ids, had, strict=True)], where, left=True)
+        first, mask = mask.shape[1], torch.cat([mask, own], 1)
+        self.read += int(own.sum())
+        # A token stands for a byte or more: a mark that has just been completed lies within so many last tokens.
+        reach = max(len(mark.encode()) for row in marks for mark in row)
+        new: list[list[int]] = [[] for _ in ids]
+        grown: list[Line | None] = [None] * len(ids)
+        rows, going = list(range(len(ids))), set(range(len(ids)))  # rows still in the batch, and not finished
+
+        def leave(gone: Iterable[int]) -> None:
+            """Keep what was fed of rows that are let go."""
+            for row in gone if self.keep and self._feeder.cuts else ():
+                states = taken(past, rows.index(row), first, first + len(new[row]))
+                grown[row] = Line(ids[row] + new[row][:-1], lines[row], had[row], states)
+
+        for _ in range(most):
+            chosen = pick(self._feeder.feed(fed, mask, past))
+            for row, token in zip(rows, chosen.tolist(), strict=True):
+                if row in going:
+                    new[row].append(token)
+            tails = _decode(self.tokenizer, [new[row][-reach:] for row in sorted(going)])
+            going -= {row for row, tail in zip(sorted(going), tails, strict=True) if any(m in tail for m in marks[row])}
+            if not going:
+                break
+            fed = chosen[:, None]
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+            if len(going) <= _SLACK * len(rows):
+                leave(row for row in rows if row not in going)
+                stay = torch.tensor([i for i, row in enumerate(rows) if row in going], device=where)
+                past.batch_select_indices(stay)
+                fed, mask = fed[stay], mask[stay]
+                rows = [row for row in rows if row in going]
+        leave(rows)
+        self.written += sum(map(len, new))
+        return new, grown
 
 
 def prompt_text(one: Prompt, template: AnyTemplate) -> str:
@@ -137,104 +228,6 @@ def _reply(text: str, tokens: int, one: Prompt, template: AnyTemplate, marks: di
     return Reply(text if one.begun else text.removeprefix(template.lead), tokens, ended)
 
 
-@torch.inference_mode()
-def _batch(model: Any, tokenizer: PreTrainedTokenizerBase, ids: list[list[int]], heads: list[tuple[str, ...]],
-           marks: list[list[str]], most: int,
-           pick: Callable[[torch.Tensor], torch.Tensor]) -> list[list[int]]:  # fmt: skip
-    """Generate new tokens for a batch of prompts, row by row up to the one that completes a mark.
-
-    Unlike ``model.generate`` it reads what prompts of one head share only once, and lets finished rows go.
-    """
-    past = DynamicCache(config=model.config)
-    past.layers = [_Roomy() if type(layer) is DynamicLayer else layer for layer in past.layers]
-
-    def read(fed: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return the next token's logits, (rows, tokens). Padding may stand anywhere: places count what is not."""
-        places = (mask.cumsum(1) - 1).clamp(min=0)[:, -fed.shape[1] :]
-        return model(input_ids=fed, attention_mask=mask, position_ids=places, past_key_values=past, use_cache=True,
-                     logits_to_keep=1).logits[:, -1].float()  # fmt: skip
-
-    where, pad = next(model.parameters()).device, tokenizer.pad_token_id
-    # The last token of a prompt is never shared: its logits give the reply's first.
-    shared = {head: _beginning([row[:-1] for row, of in zip(ids, heads, strict=True) if of == head])
-              for head in dict.fromkeys(heads)}  # fmt: skip
-    fed, mask = _padded(list(shared.values()), pad, where)
-    read(fed, mask)
-    which = torch.tensor([list(shared).index(head) for head in heads], device=where)
-    past.batch_select_indices(which)
-    fed, own = _padded([row[len(shared[head]) :] for row, head in zip(ids, heads, strict=True)], pad, where)
-    mask = torch.cat([mask[which], own], dim=1)
-    # A token stands for a byte or more: a mark that has just been completed lies within so many last tokens.
-    reach = max(len(mark.encode()) for row in marks for mark in row)
-    new: list[list[int]] = [[] for _ in ids]
-    rows, going = list(range(len(ids))), set(range(len(ids)))  # rows still in the batch, and not finished
-    for _ in range(most):
-        chosen = pick(read(fed, mask))
-        for row, token in zip(rows, chosen.tolist(), strict=True):
-            if row in going:
-                new[row].append(token)
-        tails = _decode(tokenizer, [new[row][-reach:] for row in sorted(going)])
-        going -= {row for row, tail in zip(sorted(going), tails, strict=True) if any(m in tail for m in marks[row])}
-        if not going:
-            break
-        fed = chosen[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        if len(going) <= _SLACK * len(rows):
-            kept = torch.tensor([i for i, row in enumerate(rows) if row in going], device=where)
-            past.batch_select_indices(kept)
-            fed, mask = fed[kept], mask[kept]
-            rows = [row for row in rows if row in going]
-    return new
-
-
-class _Roomy(DynamicLayer):
-    """A layer of the cache with room for more tokens: the usual one copies its whole past for every new token."""
-
-    ROOM = 64
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any,
-               **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-        """Add the new states in place and return all, (rows, heads, tokens, width) each."""
-        had = self.get_seq_length()
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self.rooms = None
-        stop = had + key_states.shape[-2]
-        if self.rooms is None or stop > self.rooms[0].shape[-2]:
-            self.rooms = tuple(new.new_empty(*new.shape[:2], stop + self.ROOM, new.shape[-1])
-                               for new in (key_states, value_states))  # fmt: skip
-            if had:
-                for room, past in zip(self.rooms, (self.keys, self.values), strict=True):
-                    room[:, :, :had] = past
-        for room, new in zip(self.rooms, (key_states, value_states), strict=True):
-            room[:, :, had:stop] = new
-        self.keys, self.values = (room[:, :, :stop] for room in self.rooms)
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep some rows; the room is made anew when the next token comes."""
-        super().batch_select_indices(indices)
-        self.rooms = None
-
-
-def _padded(rows: Sequence[list[int]], pad: int, where: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return rows of ids, padded on the left to one width, and their mask."""
-    width = max(map(len, rows))
-    return (torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=where),
-            torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=where))  # fmt: skip
-
-
-def _beginning(rows: Sequence[list[int]]) -> list[int]:
-    """Return what all rows begin with.
-
-    >>> _beginning([[1, 2, 3], [1, 2], [1, 2, 4, 5]])
-    [1, 2]
-    """
-    first, last = min(rows), max(rows)
-    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return first[:same]
-
-
 def _picker(decoding: Decoding, where: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return what chooses the next token of every row from logits, (rows, tokens) to (rows,)."""
     if not decoding.temperature:
@@ -249,5 +242,3 @@ def _decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -
     letter = tokenizer("a", add_special_tokens=False).input_ids
     decoded = tokenizer.backend_tokenizer.decode_batch([letter + list(row) for row in rows], skip_special_tokens=False)
     return [text[1:] for text in decoded]
-
-

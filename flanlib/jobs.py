@@ -38,25 +38,38 @@ class Job:
     """Work that fills a run folder of its own. It can be sent to another process, and be done again without harm.
 
     ``config`` holds everything its result depends on; ``long`` tells whether it is worth the seconds that a process
-    takes to start. The run cache is the one of the process that makes the job. Of several processes that were launched
+    takes to start; a job that may not be ``shipped`` is done here even where its measurements came with the kit. The
+    run cache is the one of the process that makes the job. Of several processes that were launched
     together all take part if it is a job for them ``together``, else one.
     """
 
     together = False
 
-    def __init__(self, name: str, config: Mapping[str, Any], *, long: bool) -> None:
-        self.name, self.config, self.long, self.runs = name, config, long, store.RUNS
-        self.folder = self.runs / f"{name}-{store.digest(config)}"
+    def __init__(self, name: str, config: Mapping[str, Any], *, long: bool, shipped: bool = True) -> None:
+        self.name, self.config, self.long, self.runs, self.shipped = name, config, long, store.RUNS, shipped
+
+    @property
+    def label(self) -> str:
+        """The name of its folder."""
+        return f"{self.name}-{store.digest(self.config)}"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its result: made here, or shipped; where it will be, if it is in neither place."""
+        return self._found() or self.runs / self.label
 
     @property
     def done(self) -> bool:
         """Whether its result is there already."""
-        return (self.folder / "manifest.json").is_file()
+        return self._found() is not None
+
+    def _found(self) -> Path | None:
+        return store.found(self.name, self.config, runs=self.runs, shipped=self.shipped)
 
     def run(self, tell: Tell | None = None) -> None:
         """Do it, or go on from what is in the folder; ``tell`` replaces its own progress bars."""
         store.cached(self.name, self.config, partial(self.build, tell), runs=self.runs,
-                     together=self.together)  # fmt: skip
+                     together=self.together, shipped=self.shipped)  # fmt: skip
 
     def build(self, tell: Tell | None, folder: Path) -> Mapping[str, Any]:
         """Write the result into the folder and return facts for its manifest."""

@@ -1,6 +1,7 @@
-"""LoRA over a 4-bit layer as one operation: bfloat16 goes in and out, nothing is copied in between.
+"""LoRA over a frozen layer as one operation, in one precision, with nothing copied in between.
 
-peft keeps the configuration, the weights, and saving; only its forward pass in mixed precision is replaced.
+peft keeps the configuration, the weights, and saving; only its forward pass is replaced. The frozen weight is dense, or
+NF4 and then dequantised anew in the forward and in the backward pass.
 """
 
 from __future__ import annotations
@@ -10,45 +11,58 @@ from typing import Any
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from peft.tuners.lora.bnb import Linear4bit
+from peft.tuners.lora.layer import Linear
 
 
 def fuse(model: Any) -> Any:
-    """Replace the forward pass of every 4-bit LoRA layer of a model and return it; weights and their names stay."""
+    """Replace the forward pass of every plain or 4-bit LoRA layer of a model and return it; weights and names stay."""
     for module in model.modules():
-        if type(module) is Linear4bit:
-            module.__class__ = FusedLinear4bit
+        if made := {Linear4bit: FusedLinear4bit, Linear: FusedLinear}.get(type(module)):
+            module.__class__ = made
     return model
 
 
-class FusedLinear4bit(Linear4bit):
-    """peft's 4-bit layer; in mixed precision with one plain adapter (no dropout, DoRA, bias) it is one operation."""
+class _Fusable:
+    """Forward pass of a LoRA layer; with one plain adapter (no dropout, DoRA, bias) it is one operation."""
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Return x W' + scale (x A') B' + bias, in autocast's precision, rounded once."""
+        """Return x W' + scale (x A') B' + bias, in autocast's precision or that of x, rounded once."""
         name = self.active_adapters[0] if len(self.active_adapters) == 1 else None
-        plain = (torch.is_autocast_enabled(x.device.type) and name in self.lora_A and not args and not kwargs
+        plain = (name in self.lora_A and not args and not kwargs
                  and not self.disable_adapters and not self.merged and not self.lora_variant
-                 and not self.lora_bias[name] and isinstance(self.lora_dropout[name], torch.nn.Identity))  # fmt: skip
+                 and not self.lora_bias[name] and isinstance(self.lora_dropout[name], torch.nn.Identity)
+                 and type(self.base_layer).__name__ in ("Linear", "Linear4bit"))  # fmt: skip
         if not plain:
             return super().forward(x, *args, **kwargs)
-        base, dtype = self.base_layer, torch.get_autocast_dtype(x.device.type)
+        mixed, base = torch.is_autocast_enabled(x.device.type), self.base_layer
+        dtype = torch.get_autocast_dtype(x.device.type) if mixed else x.dtype
         with torch.autocast(x.device.type, enabled=False):
             return _Fused.apply(x, base.weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight,
                                 self.scaling[name], dtype)  # fmt: skip
 
 
+class FusedLinear4bit(_Fusable, Linear4bit):
+    """peft's 4-bit layer, as one operation."""
+
+
+class FusedLinear(_Fusable, Linear):
+    """peft's dense layer, as one operation."""
+
+
+def _dense(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    state = getattr(weight, "quant_state", None)
+    return (weight if state is None else dequantize_4bit(weight, state)).to(dtype)
+
+
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, a, b, scale, dtype):
-        # One product over both inner dimensions: a small LoRA term added to a rounded sum would be rounded away.
+        # The small product first and the large one added to it: added to a rounded sum it would be rounded away.
         a, b = a.to(dtype), (b * scale).to(dtype)
-        width = x.shape[-1]
-        both = torch.empty(x.numel() // width, width + len(a), dtype=dtype, device=x.device)
-        both[:, :width] = x.reshape(-1, width)
-        inner = both[:, :width] @ a.T
-        both[:, width:] = inner
-        whole = torch.cat([dequantize_4bit(weight, weight.quant_state).to(dtype), b], 1)
-        out = torch.nn.functional.linear(both, whole, None if bias is None else bias.to(dtype))
+        flat = x.reshape(-1, x.shape[-1]).to(dtype)
+        inner = flat @ a.T
+        out = inner @ b.T if bias is None else torch.addmm(bias.to(dtype), inner, b.T)
+        out.addmm_(flat, _dense(weight, dtype).T)
         ctx.save_for_backward(x, inner, a, b)
         ctx.weight, ctx.scale = weight, scale
         return out.view(*x.shape[:-1], -1)
@@ -57,7 +71,7 @@ class _Fused(torch.autograd.Function):
     def backward(ctx, grad):
         x, inner, a, b = ctx.saved_tensors
         grad = grad.reshape(-1, grad.shape[-1])
-        weight = dequantize_4bit(ctx.weight, ctx.weight.quant_state).to(grad.dtype)
+        weight = _dense(ctx.weight, grad.dtype)
         lower = grad @ b
         dx = (grad @ weight).addmm_(lower, a).view(x.shape) if ctx.needs_input_grad[0] else None
         da = lower.T @ x.reshape(-1, x.shape[-1]).to(grad.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from flanlib.model import sharded
+from flanlib.model import autocast, sharded
 from flanlib.packing import Row, pack
 from flanlib.records import KINDS
 from flanlib.tokens import CONTEXT, Example
@@ -53,27 +53,41 @@ def token_losses(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> t
     Only what comes before a trained token is projected to the vocabulary: many of them slice by slice, where the
     model's head is a matrix and nothing else. The backward pass then projects again instead of keeping the logits.
     """
+    return _of_trained(model, batch, _nats)
+
+
+def token_judgements(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what :func:`token_losses` does, and whether each of these tokens is the model's first choice."""
+    nats, right = _of_trained(model, batch, _judged).unbind(-1)
+    return nats, right.bool()
+
+
+def _of_trained(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], judge: Callable) -> torch.Tensor:
     read = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
     where = batch["trained"][0]
     target = batch["labels"][0, 1:][where]
-    parts = _body_and_head(model) if len(where) > SLICE else None
+    parts = body_and_head(model) if len(where) > SLICE else None
     if parts is None:
-        return _nats(model(**read, logits_to_keep=where[None]).logits[0], target)
+        return judge(model(**read, logits_to_keep=where[None]).logits[0], target)
     body, head = parts
     hidden = body(**read).last_hidden_state[0][where]
-    return torch.cat([checkpoint(_projected, head, *part, use_reentrant=False)
+    return torch.cat([checkpoint(_projected, head, *part, judge, use_reentrant=False)
                       for part in zip(hidden.split(SLICE), target.split(SLICE), strict=True)])  # fmt: skip
 
 
-def _projected(head: torch.nn.Module, hidden: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return _nats(head(hidden), target)
+def _projected(head: torch.nn.Module, hidden: torch.Tensor, target: torch.Tensor, judge: Callable) -> torch.Tensor:
+    return judge(head(hidden), target)
 
 
 def _nats(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return cross_entropy(logits.float(), target, reduction="none")
 
 
-def _body_and_head(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module] | None:
+def _judged(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return torch.stack([_nats(logits, target), (logits.argmax(-1) == target).float()], -1)
+
+
+def body_and_head(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module] | None:
     """Return a model's body and head if the logits are head(body), without a cap or a scale; looked at once a model.
 
     A model that something wraps (several processes) is left whole.
@@ -118,7 +132,7 @@ def measure(model: torch.nn.Module, examples: Sequence[Example], *, tokens_per_p
             chosen = [order.pop() for _ in range(min(len(order), max(1, tokens_per_pass // len(examples[order[-1]]))))]
             rows = [pack([examples[i]], row_tokens=len(examples[i]), pad_id=0)[0] for i in chosen]
             batch = {k: v.to(where) for k, v in collate(rows).items()}
-            with torch.autocast(where.type, torch.bfloat16):
+            with autocast(where):
                 nats = token_losses(model, batch)
             ends = torch.tensor([len(examples[i]) for i in chosen], device=where).cumsum(0)
             whose = torch.searchsorted(ends, batch["trained"][0] + 1, right=True)

@@ -1,7 +1,7 @@
 """What a training run will take: memory by part, told before it starts.
 
-The parts are those of QLoRA (2305.14314): 4-bit weights that stay, LoRA weights with their gradients and moments, and
-what the backward pass needs. They are counted from the model's configuration, without loading a weight.
+The parts are those of QLoRA (2305.14314): weights that stay, in four bits or not, LoRA weights with their gradients and
+moments, and what the backward pass needs. They are counted from the model's configuration, without loading a weight.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from dataclasses import replace
 
 import pandas as pd
 import torch
-from transformers import AutoModelForCausalLM
 
 from flanlib.loss import SLICE
-from flanlib.model import RANDOM, configuration
-from flanlib.presets import Preset
+from flanlib.model import compute_dtype, linear_layers, outline, weight_bytes
+from flanlib.presets import RANDOM, Preset
 from flanlib.records import FlanError
 
-# Bits of a 4-bit weight: 4, a byte for each 64 of them, and four bytes for each 256 of those (double quantisation).
-NF4 = 4 + 8 / 64 + 32 / (64 * 256)
 WORKSPACE = 600_000_000
 """Bytes of a CUDA context with its libraries' workspaces."""
 MOMENTS = {"adamw_8bit": 2.04, "paged_adamw_8bit": 2.04}
@@ -30,31 +27,33 @@ HEADROOM = 0.95
 def plan(preset: Preset, *, cuda: bool = True) -> pd.Series:
     """Return the bytes that tuning a preset's model takes at the busiest moment of a step, by part.
 
-    Of a decoder like Llama's; ``cuda`` also means bfloat16 for what is not quantised, which is fp32 on a CPU.
-    Raises FlanError where there is no model of that name.
+    Of a decoder like Llama's. With ``cuda`` plain weights are bfloat16 and so is the arithmetic; on a CPU weights are
+    fp32, and the arithmetic is what this machine computes in. Raises FlanError where there is no model of that name.
     """
-    config = configuration(preset.model)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    text, head = config.get_text_config(), model.get_output_embeddings()
-    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
-    quantised, largest = sum(m.weight.numel() for m in linear), max(m.weight.numel() for m in linear)
+    model = outline(preset.model)
+    text, linear = model.config.get_text_config(), linear_layers(model)
+    wide = 2 if cuda else 4  # bytes of a plain weight, and of what runs from layer to layer
+    work = 2 if cuda or compute_dtype() is torch.bfloat16 else 4  # bytes of what is computed
+    largest, inner = max(m.weight.numel() for m in linear), max(max(m.in_features, m.out_features) for m in linear)
     lora = sum(preset.lora_rank * (m.in_features + m.out_features) for m in linear)
-    wide, inner = (2 if cuda else 4), max(max(m.in_features, m.out_features) for m in linear)
+    linear_bytes, other_bytes = weight_bytes(model, bits=preset.bits, wide=wide)
     tokens, layers = preset.rows_per_pass * preset.row_tokens, text.num_hidden_layers
     stream = tokens * text.hidden_size * wide
-    # Counted by hooks on what a layer saves (flanlib.lora, flanlib.attention); a test counts again.
-    layer = tokens * ((16 + 2 * wide) * text.hidden_size + 8 * inner + 2 * preset.lora_rank * len(linear) // layers)
+    # Counted by hooks on what a layer saves (flanlib.lora, flanlib.attention); a test counts again. Two norms: input in
+    # fp32 and output; attention: queries, keys, values, output; four of the inner width; LoRA's inner products.
+    layer = tokens * (2 * (4 + wide) * text.hidden_size + work * (
+        4 * text.hidden_size + 4 * inner + preset.lora_rank * len(linear) // layers))  # fmt: skip
     kept = stream * layers + layer if preset.checkpointing else layer * layers
+    dense = largest * (wide * (preset.bits == 4) + work * (work != wide))  # a weight dequantised, and cast
     parts = {
-        "4-bit weights": quantised * NF4 / 8,
-        "other weights": (sum(p.numel() for p in model.parameters()) - quantised) * wide,
+        "linear weights": linear_bytes,
+        "other weights": other_bytes,
         "LoRA weights": lora * 4,
         "LoRA gradients": lora * 4,
         "optimizer": lora * MOMENTS.get(preset.optimizer, 8),
         "activations": kept,
-        "one layer's work": 2 * 2 * largest + 3 * 2 * tokens * inner,  # a weight dequantised and joined; gradients
-        "logits": 10 * min(SLICE, tokens) * text.vocab_size + 2 * stream,
+        "one layer's work": 2 * dense + 3 * work * tokens * inner,  # of two layers at a time; gradients
+        "logits": (10 if work == 2 else 12) * min(SLICE, tokens) * text.vocab_size + 2 * stream,
         "context and workspaces": WORKSPACE if cuda else 0,
     }
     return pd.Series({part: round(size) for part, size in parts.items()}, name="bytes")
@@ -76,7 +75,8 @@ def check(preset: Preset, room: float, *, cuda: bool = True) -> pd.Series:
     parts = plan(replace(preset, rows_per_pass=1), cuda=cuda)
     if parts.sum() <= HEADROOM * room:
         return parts
-    knobs = ["checkpointing"] * (not preset.checkpointing) + ["paged_adamw_8bit"] * (preset.optimizer not in MOMENTS)
+    knobs = [knob for knob, idle in [("4 bits", preset.bits != 4), ("checkpointing", not preset.checkpointing),
+                                     ("paged_adamw_8bit", preset.optimizer not in MOMENTS)] if idle]  # fmt: skip
     most = longest(preset, HEADROOM * room, cuda=cuda)
     advice = f"row_tokens of at most {most:,}" if most else "a smaller model, or several GPUs"
     raise FlanError(f"memory for {preset.model}", found=f"{room / 1e9:.1f} GB free",

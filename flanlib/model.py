@@ -1,4 +1,4 @@
-"""Load a causal language model as QLoRA wants it: NF4 weights that stay, LoRA weights that learn."""
+"""Load a causal language model as (Q)LoRA wants it: weights that stay, in four bits or as they come, and LoRA's own."""
 
 from __future__ import annotations
 
@@ -20,21 +20,15 @@ warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", categor
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    BitsAndBytesConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedConfig,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
-from flanlib import lora, store
+from flanlib import lora, models
 from flanlib.attention import by_document
 from flanlib.records import FlanError
 
-RANDOM = "random"
 CPU = torch.device("cpu")
+NF4 = 4 + 8 / 64 + 32 / (64 * 256)
+"""Bits of a 4-bit weight: 4, a byte for each 64 of them, and four bytes for each 256 of those."""
 OPEN = "Qwen/Qwen3-8B"
 """A model that anybody may load, for those who have no access to the default."""
 
@@ -49,30 +43,29 @@ def sharded() -> bool:
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
-def llama(vocab: int, *, width: int = 256, layers: int = 4, head: int = 64, positions: int = 4096, theta: float = 1e4,
-          bias: bool = False, eos: int | None = None, pad: int | None = None,
-          seed: int = 0) -> LlamaForCausalLM:  # fmt: skip
-    """Make an untrained Llama of the lab's shape; ``width`` is a multiple of ``head``, tied embeddings, fp32.
+def compute_dtype() -> torch.dtype:
+    """Return the precision that this machine computes in: bfloat16 where its hardware has it, else float32.
 
-    ``theta`` is the base of the rotary angles; ``bias`` gives attention projections one.
+    A CPU without it (no AVX512-BF16, no AMX) emulates it at a tenth of the speed of float32.
     """
-    config = LlamaConfig(vocab_size=vocab, hidden_size=width, intermediate_size=width * 8 // 3 // 64 * 64,
-                         num_hidden_layers=layers, num_attention_heads=width // head,
-                         max_position_embeddings=positions, tie_word_embeddings=True,
-                         attention_bias=bias, rope_parameters={"rope_type": "default", "rope_theta": theta},
-                         eos_token_id=eos, pad_token_id=pad)  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return by_document(LlamaForCausalLM(config))
+    if device().type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+def autocast(where: torch.device | None = None) -> torch.autocast:
+    """Return mixed precision where this machine has a faster one than float32, else a context that changes nothing."""
+    kind = (where or device()).type
+    return torch.autocast(kind, torch.bfloat16, enabled=compute_dtype() is torch.bfloat16)
 
 
 def nf4() -> BitsAndBytesConfig:
-    """Return how weights are kept: NF4 with double quantisation, computing in bfloat16 (QLoRA, 2305.14314).
+    """Return how weights are kept: NF4 with double quantisation (QLoRA, 2305.14314).
 
     FSDP shards floating-point numbers only, so there the four-bit codes are stored as if they were some.
     """
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                              bnb_4bit_compute_dtype=torch.bfloat16,
+                              bnb_4bit_compute_dtype=compute_dtype(),
                               bnb_4bit_quant_storage=torch.bfloat16 if sharded() else torch.uint8)  # fmt: skip
 
 
@@ -82,36 +75,56 @@ def lora_config(rank: int) -> LoraConfig:
                       task_type="CAUSAL_LM")  # fmt: skip
 
 
-def load(name: str, *, vocab: int | None = None) -> Any:
-    """Load a causal LM in NF4 with double quantisation (QLoRA, 2305.14314), computing in bfloat16.
+def load(name: str, *, bits: int = 4) -> Any:
+    """Load a causal LM whose weights stay: in NF4 with double quantisation (QLoRA, 2305.14314), or with 16 ``bits``.
 
-    ``name`` is a folder, a hub name, or ``random``: a tiny untrained Llama over ``vocab`` tokens.
-    Raises FlanError where nothing can be loaded under that name.
+    ``name`` is what :func:`flanlib.models.folder` knows. With 16 bits the weights are as precise as they come on a CPU,
+    and bfloat16 on a GPU. Raises FlanError where nothing can be loaded under that name, for other bits, and on a CPU
+    for a model that is larger than the machine's memory.
     """
-    if name == RANDOM:
-        made = store.cached("random", {"vocab": vocab}, lambda folder: _tiny(vocab or 512).save_pretrained(folder))
-        return load(str(made))
+    if bits not in (4, 16):
+        raise FlanError(f"model {name}", found=f"{bits} bits", expected="4 or 16", remedy="Set bits in the preset.")
     where = device()
+    if where == CPU and (size := sum(weight_bytes(outline(name), bits=bits, wide=4))) > (most := _memory()):
+        raise FlanError(f"model {name}", found=f"{size / 1e9:.1f} GB of weights", expected=f"at most {most / 1e9:.1f} "
+                        "GB, this machine's memory", remedy="Name a smaller model, or use a machine with a GPU.")
     model = _found(name, partial(
-        AutoModelForCausalLM.from_pretrained, quantization_config=nf4(), device_map={"": where},
-        dtype=torch.float32 if where == CPU else torch.bfloat16))  # fmt: skip
+        AutoModelForCausalLM.from_pretrained, quantization_config=nf4() if bits == 4 else None,
+        device_map={"": where}, dtype=torch.float32 if where == CPU else torch.bfloat16))  # fmt: skip
     return by_document(keep_layout(model))
 
 
-def _tiny(vocab: int) -> LlamaForCausalLM:
-    return llama(vocab, width=64, layers=2, head=32)
+def outline(name: str) -> Any:
+    """Return a model as shapes without a weight, from its configuration. Raises FlanError as :func:`load` does."""
+    config = _found(name, AutoConfig.from_pretrained)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
-def configuration(name: str) -> PreTrainedConfig:
-    """Return the configuration of a model. Raises FlanError as :func:`load` does."""
-    if name == RANDOM:
-        return _tiny(512).config
-    return _found(name, AutoConfig.from_pretrained)
+def linear_layers(model: Any) -> list[torch.nn.Linear]:
+    """Return the layers that four bits are for, and LoRA: all linear ones but the head."""
+    head = model.get_output_embeddings()
+    return [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+
+
+def weight_bytes(model: Any, *, bits: int, wide: int) -> tuple[float, float]:
+    """Return the bytes of a model's linear layers and of all its other weights, ``wide`` bytes for a plain one."""
+    linear = sum(m.weight.numel() for m in linear_layers(model))
+    other = sum(p.numel() for p in model.parameters()) - linear
+    return linear * (NF4 / 8 if bits == 4 else wide), other * wide
+
+
+def _memory() -> float:
+    """Return the bytes of memory of this machine, infinity where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
 
 
 def _found(name: str, get: Callable[[str], Any]) -> Any:
     try:
-        return get(name)
+        return get(models.folder(name))
     except (OSError, ValueError) as error:
         gated = "gated" in str(error) or "401" in str(error) or "403" in str(error)
         remedy = "Give a local folder, or the hub name of a model you have access to."
@@ -144,9 +157,9 @@ def add_lora(model: torch.nn.Module, *, rank: int, seed: int) -> PeftModel:
         return _fused(get_peft_model(model, lora_config(rank))).train()
 
 
-def load_adapter(name: str, folder: Path, *, vocab: int | None = None) -> PeftModel:
+def load_adapter(name: str, folder: Path, *, bits: int = 4) -> PeftModel:
     """Load a base model with a trained adapter on it, for measuring."""
-    return _fused(keep_layout(PeftModel.from_pretrained(load(name, vocab=vocab), folder))).eval()
+    return _fused(keep_layout(PeftModel.from_pretrained(load(name, bits=bits), folder))).eval()
 
 
 def _fused(model: PeftModel) -> PeftModel:

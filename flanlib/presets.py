@@ -1,20 +1,30 @@
-"""Where things are, and the four sizes at which the kit runs.
+"""Where things are, the sizes at which the kit runs, and the settings that change them from outside.
 
-``FLAN_PRESET`` picks the size and ``FLAN_DATA`` points at real trajectories; both are read here and nowhere else.
+A setting has one name everywhere: ``make figures SEEDS=0``, ``FLAN_SEEDS=0`` in the environment, and ``SEEDS = "0"`` in
+a notebook's first cell. The environment is read here and nowhere else.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from flanlib.records import FlanError
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data"
 FIGURES = ROOT / "figures"
-LAB_BASE = DATA / "lab" / "base"
+SMOLLM2, RANDOM = "smollm2", "random"
+"""The default model, and a tiny untrained one; see :mod:`flanlib.models`."""
+AUTO = "auto"
+"""The template that a model brings, or ``agent_flan`` where it brings none."""
+RATE = 2e-4
+"""Peak learning rate for a model that no preset was tuned for: QLoRA's own for 7B (2305.14314, table 9)."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +33,23 @@ class Preset:
 
     name: str
     model: str
-    """Folder or hub name of the base model; ``random`` is a tiny untrained model."""
+    """A name that :func:`flanlib.models.folder` knows: ``smollm2``, ``random``, a folder, or a name on the hub."""
     template: str
-    """Name in ``flanlib.templates.TEMPLATES``, or ``own`` for the model's chat template."""
+    """Name in ``flanlib.templates.TEMPLATES``, ``own`` for the model's chat template, or ``auto``."""
     seeds: tuple[int, ...]
     """One run per seed: LoRA initialisation and order of the rows. Never used while tuning."""
     trajectories: int
     """Trajectories drawn for training (of real data: the most that are used)."""
     heldout: int
-    """Trajectories, and plain conversations, that are only measured."""
+    """Tasks of each split that a model is judged on, and held-out trajectories that are only measured."""
+    free: int
+    """Of these, the tasks on which a model also writes freely (generation costs ten times what reading does)."""
+    watched: int
+    """Of these, the tasks that are measured again and again while a model trains."""
     trained_tokens: int
     """Budget of one tuning run, in trained tokens; forms are compared at equal budgets."""
+    measure_at: tuple[int, ...]
+    """Trained tokens after which a run stops to measure, beside its start and its end."""
     row_tokens: int
     """Length of a packed row, in tokens."""
     rows_per_step: int
@@ -43,8 +59,10 @@ class Preset:
     learning_rate: float
     """Peak of the cosine schedule."""
     lora_rank: int
-    measures: int
-    """How often a run stops to measure held-out loss, its start and end included."""
+    own_tokens: int
+    """Budget of one run on data of one's own (notebook 05), in trained tokens."""
+    bits: int = 4
+    """Bits of a base weight while training: 4 is NF4 with double quantisation, 16 leaves weights as they come."""
     reply_tokens: int | None = None
     """The most tokens of a reply, where it is not what the longest right one needs."""
     optimizer: str = "adamw_torch_fused"
@@ -53,53 +71,162 @@ class Preset:
     """Whether the backward pass computes activations again, for far less memory."""
 
 
-LAB = Preset(
-    name="lab", model=str(LAB_BASE), template="agent_flan", seeds=(0, 1, 2), trajectories=400, heldout=48,
-    trained_tokens=30_000, row_tokens=1024, rows_per_step=1, rows_per_pass=1, learning_rate=3.5e-3, lora_rank=16,
-    measures=8,
+LAPTOP = Preset(
+    name="laptop", model=SMOLLM2, template="own", seeds=(0,), trajectories=1200, heldout=100, free=24, watched=16,
+    trained_tokens=8_000, measure_at=(500, 1000, 2000, 4000), row_tokens=704, rows_per_step=1, rows_per_pass=1,
+    learning_rate=2e-3, lora_rank=32, own_tokens=4_000, bits=16,
 )  # fmt: skip
 PRESETS = {
-    "smoke": replace(LAB, name="smoke", model="random", seeds=(0, 1), trajectories=12, heldout=3, trained_tokens=800,
-                     rows_per_step=2, rows_per_pass=2, lora_rank=4, measures=2, reply_tokens=16),
-    "lab": LAB,
+    "smoke": replace(LAPTOP, name="smoke", model=RANDOM, seeds=(0, 1), trajectories=12, heldout=3, free=3, watched=2,
+                     trained_tokens=800, measure_at=(400,), rows_per_step=2, rows_per_pass=2, lora_rank=4, own_tokens=800,
+                     reply_tokens=16),
+    "laptop": LAPTOP,
     # 24 GB: NF4, LoRA on all linear layers, a paged 8-bit optimizer; the paper's peak rate is for full fine-tuning.
     "consumer": Preset(name="consumer", model="meta-llama/Llama-2-7b-chat-hf", template="llama2_chat", seeds=(0,),
-                       trajectories=24_703, heldout=500, trained_tokens=18_100_000, row_tokens=4096, rows_per_step=32,
-                       rows_per_pass=2, learning_rate=2e-4, lora_rank=64, measures=10,
-                       optimizer="paged_adamw_8bit", checkpointing=True),
+                       trajectories=24_703, heldout=500, free=200, watched=100, trained_tokens=18_100_000,
+                       measure_at=(100_000, 1_000_000, 4_000_000), row_tokens=4096, rows_per_step=32, rows_per_pass=2,
+                       learning_rate=2e-4, lora_rank=64, own_tokens=18_100_000, optimizer="paged_adamw_8bit", checkpointing=True),
     # Appendix A and B: 8,192 tokens, batches of 32, 2e-5.
     "paper": Preset(name="paper", model="meta-llama/Llama-2-7b-hf", template="agent_flan", seeds=(0,),
-                    trajectories=24_703, heldout=500, trained_tokens=18_100_000, row_tokens=8192, rows_per_step=32,
-                    rows_per_pass=1, learning_rate=2e-5, lora_rank=64, measures=10, checkpointing=True),
+                    trajectories=24_703, heldout=500, free=200, watched=100, trained_tokens=18_100_000,
+                    measure_at=(100_000, 1_000_000, 4_000_000), row_tokens=8192, rows_per_step=32, rows_per_pass=1,
+                    learning_rate=2e-5, lora_rank=64, own_tokens=18_100_000, checkpointing=True),
 }  # fmt: skip
+
+SETTINGS: dict[str, str] = {
+    "PRESET": f"one of {', '.join(PRESETS)}",
+    "MODEL": "smollm2, a folder, or a name on the hub",
+    "TEMPLATE": "own, agent_flan, llama2_chat or auto",
+    "DATA": "trajectories: a path, a glob, a folder or a name on the hub",
+    "SEEDS": "whole numbers with commas, such as 0,1,2",
+    "TOKENS": "trained tokens of a run, a whole number of 1 or more",
+    "RATE": "the peak learning rate, such as 2e-4",
+    "HELDOUT": "tasks to judge a model on, a whole number of 1 or more",
+    "FRESH": "1 to look at no shipped result, 0 to use them",
+}
+"""What may be set from outside, and what is expected of it. ``ONLY``, which notebooks to run, belongs to the runner."""
+ELSEWHERE = ("FLAN_REAL_DATA", "FLAN_ONLY", "FLAN_READ_LOG")
+"""Names in the environment that begin alike and are no setting of an experiment."""
+
+
+def setting(name: str) -> str:
+    """Return what the environment says of a setting, empty for nothing. Raises FlanError where it says a strange name.
+
+    >>> setting("TEMPLATE") in ("", "own", "auto", "agent_flan", "llama2_chat")
+    True
+    """
+    strange = sorted(key for key in os.environ if key.startswith("FLAN_") and key not in ELSEWHERE
+                     and key.removeprefix("FLAN_") not in SETTINGS)  # fmt: skip
+    if strange:
+        raise FlanError("settings", found=f"{strange[0]} in the environment",
+                        expected=", ".join(f"FLAN_{known}" for known in SETTINGS), remedy="Correct or unset it.")
+    return os.environ.get(f"FLAN_{name}", "").strip()
+
+
+def choose(given: Mapping[str, Any]) -> Preset:
+    """Take the settings of a notebook's first cell and return the preset that follows from them.
+
+    ``given`` are a notebook's variables; those in capitals are settings, and an empty one leaves what the environment
+    says. From here on they stand in the environment, so that processes that are started see the same. Raises FlanError
+    for a name in capitals that is no setting, and as :func:`preset` does.
+    """
+    for name, value in given.items():
+        if not re.fullmatch(r"[A-Z]+", name):
+            continue
+        if name not in SETTINGS:
+            raise FlanError("first cell", found=f"{name} = {value!r}", expected=f"settings: {', '.join(SETTINGS)}",
+                            remedy="Correct the name.")  # fmt: skip
+        text = ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+        if text.strip():
+            os.environ[f"FLAN_{name}"] = text.strip()
+    return preset()
 
 
 def preset() -> Preset:
-    """Return the preset that ``FLAN_PRESET`` names (default ``lab``). Raises FlanError for any other name."""
-    name = os.environ.get("FLAN_PRESET") or "lab"
+    """Return the preset that ``PRESET`` names (default ``laptop``), with what other settings change of it.
+
+    A model that is not the preset's own takes its own template and the rate of QLoRA, unless they are set. Raises
+    FlanError for a setting that is unknown or cannot be read.
+    """
+    name = setting("PRESET") or "laptop"
     if name not in PRESETS:
-        raise FlanError("FLAN_PRESET", found=repr(name), expected=f"one of {', '.join(PRESETS)}",
-                        remedy="Set it to one of them, or unset it for lab.")
-    return PRESETS[name]
+        raise _unreadable("PRESET", name)
+    made = PRESETS[name]
+    if (model := setting("MODEL")) and model != made.model:
+        made = replace(made, model=model, template=AUTO, learning_rate=RATE)
+    if template := setting("TEMPLATE"):
+        made = replace(made, template=template)
+    if text := setting("SEEDS"):
+        made = replace(made, seeds=tuple(_number("SEEDS", part, int, least=0) for part in text.split(",")))
+    if text := setting("TOKENS"):
+        made = replace(made, trained_tokens=_number("TOKENS", text, int))
+    if text := setting("RATE"):
+        made = replace(made, learning_rate=_number("RATE", text, float))
+    if text := setting("HELDOUT"):
+        made = replace(made, heldout=(most := _number("HELDOUT", text, int)), free=min(made.free, most),
+                       watched=min(made.watched, most))  # fmt: skip
+    return made
+
+
+def own(made: Preset) -> Preset:
+    """Fit a preset to a single run on data of one's own: its budget, and one seed, unless these are set."""
+    return replace(made, trained_tokens=made.trained_tokens if setting("TOKENS") else made.own_tokens,
+                   seeds=made.seeds if setting("SEEDS") else made.seeds[:1])  # fmt: skip
+
+
+def example() -> str:
+    """Return what ``DATA`` names, or the example file that ships with the kit."""
+    return data_source() or str(DATA / "example" / "trajectories.jsonl")
 
 
 def data_source() -> str | None:
-    """Return the real trajectories that ``FLAN_DATA`` names (path, glob, folder, hub name), or None for the lab's."""
-    return os.environ.get("FLAN_DATA") or None
+    """Return the real trajectories that ``DATA`` names (path, glob, folder, hub name), or None for the lab's."""
+    return setting("DATA") or None
+
+
+def fresh() -> bool:
+    """Tell whether shipped results are to be left alone. Raises FlanError for anything but 0 and 1."""
+    text = setting("FRESH") or "0"
+    if text not in ("0", "1"):
+        raise _unreadable("FRESH", text)
+    return text == "1"
 
 
 def output() -> Path:
-    """Return the folder for figures: ``figures/``, one beside it for real data, or a scratch folder under smoke."""
-    folder = FIGURES / "smoke" if preset().name == "smoke" else FIGURES
-    data = data_source()
-    return folder / source_name(data) if data else folder
+    """Return the folder for figures: ``figures/`` for the untouched default, else one beside it, named by what is set.
+
+    So nothing but the default ever writes over what is committed.
+    """
+    said = {name: setting(name) for name in SETTINGS}
+    named = {"FRESH": "fresh", "PRESET": said["PRESET"], "MODEL": source_name(said["MODEL"]),
+             "DATA": source_name(said["DATA"])}  # fmt: skip
+    kept = PRESETS.get(said["PRESET"] or "laptop", LAPTOP)
+    idle = {"FRESH": ("", "0"), "PRESET": ("", "laptop"), "MODEL": ("", kept.model)}
+    parts = [named.get(name, f"{name.lower()}-{re.sub('[^0-9A-Za-z.-]+', '-', text)}")
+             for name, text in said.items() if text not in idle.get(name, ("",))]  # fmt: skip
+    return FIGURES / "-".join(parts) if parts else FIGURES
 
 
 def source_name(data: str) -> str:
-    """Name a data source for people: the last part of its path without suffixes or wildcards.
+    """Name a data source or a model for people: the last part of its path without suffixes or wildcards.
 
     >>> source_name("fireact/gpt_format/multitask.jsonl"), source_name("toolbench/answer/*/*.json")
     ('multitask', 'answer')
     """
     parts = [part for part in Path(data).parts if not set(part) & set("*?[")]
-    return (parts[-1].split(".")[0] if parts else "") or "data"
+    return (parts[-1].split(".json")[0].split(".parquet")[0] if parts else "") or "data"
+
+
+def _number(name: str, text: str, kind: type, *, least: int | None = None) -> Any:
+    try:
+        value = kind(text.strip().replace("_", ""))
+    except ValueError:
+        raise _unreadable(name, text) from None
+    if not math.isfinite(value) or (value <= 0 if least is None else value < least):
+        raise _unreadable(name, text)
+    return value
+
+
+def _unreadable(name: str, text: str) -> FlanError:
+    return FlanError(f"setting {name}", found=repr(text), expected=SETTINGS[name],
+                     remedy=f"Correct it, or leave it out: make figures {name}=..., or FLAN_{name} in the environment.")

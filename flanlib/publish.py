@@ -5,6 +5,8 @@ Nothing of this library is needed to use what is written: ``AutoModelForCausalLM
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -16,22 +18,25 @@ import pandas as pd
 from flanlib import store
 from flanlib.export import export
 from flanlib.generate import dense
+from flanlib.presets import DATA, SMOLLM2
 from flanlib.records import Conversation, FlanError
 from flanlib.templates import AnyTemplate, Template, jinja
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+HUB, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"
+"""The default model's name on the hub, and its licence there."""
 CARD = """---
 base_model: {base}
-library_name: transformers
-tags: [agent, tool-use, qlora]
+{metadata}library_name: transformers
+tags: [agent, tool-use, lora]
 ---
 
 # {name}
 
-`{base}`, tuned with QLoRA on {rows:,} conversations (`corpus.jsonl`) by the recipe of Agent-FLAN (arXiv 2403.12881).
-The weights here are merged and plain; the LoRA adapter alone is in `adapter/`.
+`{base}`, tuned with LoRA on {rows:,} conversations (`corpus.jsonl`) by the recipe of Agent-FLAN (arXiv 2403.12881).
+{licence} The weights here are merged and plain; the LoRA adapter alone is in `adapter/`.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -51,12 +56,12 @@ print(tokenizer.decode(reply[0, ids["input_ids"].shape[1]:]))
 
 
 def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
-            corpus: Sequence[Conversation], scores: pd.DataFrame) -> Path:  # fmt: skip
+            corpus: Sequence[Conversation], scores: pd.DataFrame, bits: int = 16) -> Path:  # fmt: skip
     """Write a tuned model into a new folder and return it.
 
-    ``base`` and ``adapter`` are what :func:`flanlib.generate.dense` takes; ``scores`` becomes the card's table, one
-    row a line. The folder appears whole or not at all; of several processes the first writes it. Raises FlanError if
-    it exists.
+    ``base``, ``adapter`` and ``bits`` are what :func:`flanlib.generate.dense` takes; ``scores`` becomes the card's
+    table, one row a line. The folder appears whole or not at all; of several processes the first writes it. Raises
+    FlanError if it exists.
     """
     folder = Path(folder)
     if store.rank():
@@ -67,7 +72,7 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         made = Path(scratch) / folder.name
-        model, end = dense(base, adapter, vocab=len(tokenizer)), template.end.strip()
+        model, end = dense(base, adapter, bits=bits), template.end.strip()
         # One token that ends a turn ends a reply; several have to be looked for as text.
         last = tokenizer.encode(end, add_special_tokens=False) if end else []
         if len(last) == 1:
@@ -78,13 +83,38 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
         tokenizer.save_pretrained(made)
         if isinstance(template, Template):
             (made / "chat_template.jinja").write_text(jinja(template), encoding="utf-8")
-        shutil.copytree(adapter, made / "adapter", ignore=shutil.ignore_patterns("checkpoint-*", "*.csv"))
+        shown, licence = _origin(base)
+        _copy(adapter, made / "adapter", shown)
         export(corpus, made / "corpus.jsonl", "messages")
-        shown = Path(base).name if Path(base).is_dir() else base  # a folder's path says nothing on another machine
-        card = CARD.format(base=shown, name=folder.name, rows=len(corpus), scores=_table(scores))
+        card = CARD.format(base=shown, name=folder.name, rows=len(corpus), scores=_table(scores),
+                           metadata=f"license: {licence}\n" if licence else "",
+                           licence=f"The licence of the base model, {licence}, holds for this one too." if licence else
+                           "What the base model's licence asks for holds for this one too.")  # fmt: skip
         store.write(made / "README.md", card)
         made.rename(folder)
     return folder
+
+
+def place(run: Path) -> Path:
+    """Return the folder that a run is handed on in."""
+    return DATA / "exports" / run.name
+
+
+def _origin(base: str) -> tuple[str, str]:
+    """Return what a model is called on any machine, and its licence, empty where nothing is known of it."""
+    if base == SMOLLM2:
+        return HUB, LICENCE
+    card = Path(base) / "README.md"
+    head = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL) if card.is_file() else None
+    told = re.search(r"^license: *([\w.-]+)", head[1], re.MULTILINE) if head else None
+    return Path(base).name if Path(base).is_dir() else base, told[1] if told else ""
+
+
+def _copy(adapter: Path, made: Path, base: str) -> None:
+    """Copy an adapter; the base that it names is one that other machines know."""
+    shutil.copytree(adapter, made, ignore=shutil.ignore_patterns("checkpoint-*", "*.csv", "README.md", store.MANIFEST))
+    path = made / "adapter_config.json"
+    store.write(path, json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": base}, indent=2))
 
 
 def _table(scores: pd.DataFrame) -> str:

@@ -105,7 +105,7 @@ def run(path: Path) -> Path:
     if len(text.encode()) > MOST_BYTES:
         raise FlanError(path.name, found=f"{len(text.encode()):,} bytes after running",
                         expected=f"at most {MOST_BYTES:,}", remedy="Show less in its cells.")  # fmt: skip
-    in_place = preset().name == "lab" and output() == FIGURES
+    in_place = output() == FIGURES
     place = path if in_place else output() / "executed" / path.name
     if not rank():  # of several processes, each has run the notebook
         write(place, text)

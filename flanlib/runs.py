@@ -6,7 +6,8 @@ Runs go side by side where that is faster (:mod:`flanlib.jobs`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,12 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flanlib import jobs, memory, store
+from flanlib import jobs, memory, models, skill, store
+from flanlib.benchmarks import reading
+from flanlib.dialects import render
 from flanlib.loss import measure
-from flanlib.model import RANDOM, add_lora, load, load_adapter, sharded
+from flanlib.model import add_lora, compute_dtype, load, load_adapter
+from flanlib.offsets import place
 from flanlib.packing import fill, pack
-from flanlib.presets import LAB_BASE, Preset
-from flanlib.records import Conversation
+from flanlib.presets import AUTO, Preset
+from flanlib.records import Conversation, Trajectory
+from flanlib.skill import Passage
 from flanlib.stream import encode_stored
 from flanlib.tally import Tally
 from flanlib.templates import get_template
@@ -28,21 +33,24 @@ from flanlib.tokens import CONTEXT, Example, encode_all, load_tokenizer
 from flanlib.train import Schedule, draw, fit
 
 # Raise it when training or measuring changes what comes out; a reworded comment costs nobody a rerun.
-VERSION = 2
+VERSION = 3
 # A process takes seconds to start: runs with fewer trained tokens stay in this one.
-LONG = 20_000
+LONG = 2_000
+WEIGHTS = "adapter_model.safetensors"
 MANY = 5_000
 """Conversations that are worth the seconds until worker processes have begun."""
 
 
 def reader(preset: Preset) -> tuple[Any, Any]:
-    """Return the preset's tokenizer and template. The random model borrows the lab's tokenizer."""
-    return _reader(str(LAB_BASE) if preset.model == RANDOM else preset.model, preset.template)
+    """Return the preset's tokenizer and template; ``auto`` is the model's own where it brings one."""
+    return _reader(models.folder(preset.model), preset.template)
 
 
 @lru_cache(maxsize=4)
 def _reader(name: str, template: str) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(name)
+    if template == AUTO:
+        template = "own" if tokenizer.chat_template else "agent_flan"
     return tokenizer, get_template(template, tokenizer)
 
 
@@ -73,56 +81,76 @@ def fitted(preset: Preset, *corpora: Sequence[Conversation], longest: int = 4096
                    trained_tokens=min(preset.trained_tokens, passes * least))  # fmt: skip
 
 
-def untuned(label: str, conversations: Sequence[Conversation], preset: Preset, tally: Tally) -> Path:
-    """Measure conversations under the preset's model before any tuning; ``rows.csv`` has a row per id and kind."""
-    rows = examples(conversations, preset, tally)
-    config = {"version": VERSION, "data": _digest(rows), **reads(preset)}
+def measured(texts: Mapping[str, Sequence[Conversation]], models: Mapping[str, Sequence[Path | None]], preset: Preset,
+             tally: Tally) -> pd.DataFrame:  # fmt: skip
+    """Measure how surprised models are by some texts: a row per text, model, seed, conversation and kind.
 
-    def build(folder: Path) -> dict:
-        with jobs.one_thread():
-            frame = measure(load(preset.model, vocab=_vocab(preset)), rows, label=label)
+    ``models`` gives each model's run folders, one per seed; None is the model before any tuning. Columns: text, model,
+    seed, id, kind, nats, tokens, bytes (sums over the conversation's trained tokens of that kind).
+    """
+    rows = {text: examples(conversations, preset, tally) for text, conversations in texts.items()}
+    made = [(text, model, seed, _Measure(text, rows[text], folder, preset))
+            for text in texts for model, folders in models.items() for seed, folder in enumerate(folders)]
+    with_weights([job.tuned for *_, job in made if job.tuned and not job.done])
+    jobs.side_by_side([job for *_, job in made], what="measurements")
+    return pd.concat([pd.read_csv(job.folder / "rows.csv").assign(text=text, model=model, seed=seed)
+                      for text, model, seed, job in made], ignore_index=True)  # fmt: skip
+
+
+class _Measure(jobs.Job):
+    """The loss of one model on some texts."""
+
+    def __init__(self, label: str, rows: Sequence[Example], tuned: Path | None, preset: Preset) -> None:
+        self.rows, self.tuned, self.preset = rows, tuned, preset
+        config = {"version": VERSION, "data": _digest(rows), **reads(preset), "tuned": tuned and tuned.name}
+        of = tuned.name.removeprefix(f"{preset.name}-") if tuned else "base"
+        super().__init__(f"{preset.name}-nats-{label.replace(' ', '-')}-{of}", config,
+                         long=sum(map(len, rows)) > LONG)  # fmt: skip
+
+    def build(self, tell: jobs.Tell | None, folder: Path) -> dict:
+        preset = self.preset
+        model = adapter(self.tuned, preset) if self.tuned else load(preset.model, bits=preset.bits)
+        frame = measure(model, self.rows, label=None if tell else self.name)
         store.write_table(folder / "rows.csv", frame, digits=7)
-        return {"examples": len(rows)}
-
-    return store.cached(f"{preset.name}-untuned-{label}", config, build)
+        return {"examples": len(self.rows), "device": str(model.device),
+                "computed_in": str(compute_dtype()).removeprefix("torch.")}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A corpus to tune on, and how much of it: a budget of trained tokens, or a number of rows (conversations)."""
+    """A corpus to tune on, and how much of it."""
 
     train: Sequence[Conversation]
     heldout: Sequence[Conversation] = ()
-    """Measured during the run and, row by row, at its end."""
+    """Read again and again while a run goes on: their losses, and the names and values in them."""
     tokens: int | None = None
     """Trained tokens; by default the preset's budget."""
-    rows: int | None = None
-    """Rows instead of tokens: then arms with fewer trained tokens in a row get fewer."""
 
 
 def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
-          watch: Callable[[pd.DataFrame], None] | None = None) -> dict[str, list[Path]]:  # fmt: skip
+          watch: Callable[[pd.DataFrame], None] | None = None,
+          shipped: bool = True) -> dict[str, list[Path]]:  # fmt: skip
     """Tune the preset's model on every arm, once per seed, and return the run folders of each.
 
-    A run draws examples in shuffled passes up to its budget and goes over them once. A folder holds the adapter,
-    ``losses.csv`` (by step, split and kind) and, of held-out texts, ``rows.csv`` (by id and kind, at the end).
-    ``watch`` is shown the losses of every run while it goes on (:func:`flanlib.train.fit`).
-    On a GPU it first prints what memory a run will take; raises FlanError if that is more than there is.
+    A run draws examples in shuffled passes up to its budget and goes over them once. A folder holds the adapter (where
+    it did not ship), ``losses.csv`` (by step, split and kind) and ``firsts.csv`` (right tokens of held-out texts).
+    ``watch`` is shown the losses of every run while it goes on (:func:`flanlib.train.fit`); runs that may not be
+    ``shipped`` are made here. On a GPU it first prints what memory a run will take; raises FlanError if that is more
+    than there is.
     """
     found: dict[str, list[_Job]] = {}
     memory.tell(preset)
     for label, arm in arms.items():
         rows, held = examples(arm.train, preset, tally), examples(arm.heldout, preset, Tally("held out"))
-        if arm.rows:  # a conversation with nothing trained counts as a row all the same
-            encoded = {row.id: row for row in rows}
-            rows = [encoded.get(conversation.id) or _nothing(conversation.id) for conversation in arm.train]
-        found[label] = [_Job(label, arm, rows, held, preset, seed) for seed in preset.seeds]
+        found[label] = [_Job(label, arm, rows, held, preset, seed, shipped=shipped) for seed in preset.seeds]
+    made = [job for each in found.values() for job in each]
     if watch:  # one run after another, in this process
-        for job in (job for made in found.values() for job in made if not job.done):
+        for job in made:
             job.watch = watch
             jobs.side_by_side([job], what="tuning runs")
-    jobs.side_by_side([job for made in found.values() for job in made], what="tuning runs")
-    return {label: [job.folder for job in made] for label, made in found.items()}
+    jobs.side_by_side(made, what="tuning runs")
+    _MADE.update({job.label: job for job in made})
+    return {label: [job.folder for job in each] for label, each in found.items()}
 
 
 class _Job(jobs.Job):
@@ -131,49 +159,82 @@ class _Job(jobs.Job):
     together = True
 
     def __init__(self, label: str, arm: Arm, rows: Sequence[Example], held: Sequence[Example], preset: Preset,
-                 seed: int) -> None:  # fmt: skip
-        self.label, self.preset, self.seed = label, preset, seed
+                 seed: int, *, shipped: bool) -> None:  # fmt: skip
+        self.arm, self.preset, self.seed = arm, preset, seed
         self.rows, self.held = rows, held
         self.watch: Callable[[pd.DataFrame], None] | None = None
-        self.budget = {"rows": arm.rows} if arm.rows else {"trained_tokens": arm.tokens or preset.trained_tokens}
+        self.tokens = arm.tokens or preset.trained_tokens
         self.schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
-                                 rate=preset.learning_rate, seed=seed,
-                                 measures=preset.measures if held else 0,
+                                 rate=preset.learning_rate, seed=seed, measure_at=preset.measure_at if held else (),
                                  optimizer=preset.optimizer, checkpointing=preset.checkpointing)  # fmt: skip
         config = {"version": VERSION, "data": _digest(rows), "heldout": _digest(held), **reads(preset),
-                  "schedule": asdict(self.schedule), **self.budget,
+                  "schedule": asdict(self.schedule), "trained_tokens": self.tokens,
                   "row_tokens": preset.row_tokens, "lora_rank": preset.lora_rank}  # fmt: skip
-        super().__init__(f"{preset.name}-{label.replace(' ', '-')}-{seed}", config,
-                         long=preset.trained_tokens >= LONG)  # fmt: skip
+        super().__init__(f"{preset.name}-{label.replace(' ', '-')}-{seed}", config, shipped=shipped,
+                         long=self.tokens >= LONG)  # fmt: skip
+
+    def whole(self) -> _Job:
+        """Return the same run, as one that must have its weights."""
+        job = copy(self)
+        job.shipped = False
+        return job
 
     def build(self, tell: jobs.Tell | None, folder: Path) -> dict:
-        preset, bar = self.preset, f"{self.label}, seed {self.seed}"
-        pad = reader(preset)[0].pad_token_id
-        drawn = draw(self.rows, seed=self.seed, **self.budget)
-        full = [row for row in drawn if row.trained]
-        packed, held = (pack(rows, row_tokens=preset.row_tokens, pad_id=pad) for rows in (full, self.held))
-        model = add_lora(load(preset.model, vocab=_vocab(preset)), rank=preset.lora_rank, seed=self.seed)
-        losses = fit(model, packed, self.schedule, folder, label=bar, heldout={"heldout": held}, tell=tell,
-                     watch=self.watch)  # fmt: skip
-        store.write_table(folder / "losses.csv", losses, digits=7)
-        if sharded():  # no process has the whole of it: from here on each reads what was written
-            model = adapter(folder, preset)
-        if self.held:
-            frame = measure(model, self.held, label=None if tell else f"{bar}: held out")
-            store.write_table(folder / "rows.csv", frame, digits=7)
+        preset, pad = self.preset, reader(self.preset)[0].pad_token_id
+        drawn = draw(self.rows, self.tokens, seed=self.seed)
+        packed = pack(drawn, row_tokens=preset.row_tokens, pad_id=pad)
+        held = [pack([row], row_tokens=len(row), pad_id=pad)[0] for row in self.held]
+        model = add_lora(load(preset.model, bits=preset.bits), rank=preset.lora_rank, seed=self.seed)
+        told = fit(model, packed, self.schedule, folder, label=self.name, heldout=held,
+                   tell=tell, watch=self.watch)  # fmt: skip
+        store.write_table(folder / "losses.csv", told.losses, digits=7)
+        store.write_table(folder / "firsts.csv", told.firsts)
         return {"steps": math.ceil(len(packed) / self.schedule.rows_per_step), "fill": round(fill(packed), 4),
-                "rows": len(drawn), "tokens": sum(map(len, full)),
-                "trained_tokens": sum(row.trained for row in drawn), "device": str(model.device)}  # fmt: skip
+                "rows": len(drawn), "tokens": sum(map(len, drawn)),
+                "trained_tokens": sum(row.trained for row in drawn), "device": str(model.device),
+                "computed_in": str(compute_dtype()).removeprefix("torch.")}  # fmt: skip
 
 
-def _nothing(id: str) -> Example:
-    """Stand in for a conversation of which nothing is trained: it is drawn, and then left out."""
-    return Example(id, np.zeros(1), np.full(1, CONTEXT), np.zeros(1))
+_MADE: dict[str, _Job] = {}
+"""Runs that this process has asked for, by the names of their folders."""
+
+
+def passages(trajectories: Sequence[Trajectory], form: str, preset: Preset) -> list[Passage]:
+    """List the names and values of held-out trajectories that a run in one form has measured (``firsts.csv``).
+
+    What was left out of the run's texts, for want of room say, is left out here.
+    """
+    tokenizer, template = reader(preset)
+    texts = [render(one, form) for one in trajectories]
+    kept, found, before = {row.id: row for row in examples(texts, preset, Tally("held out"))}, [], 0
+    for trajectory, text in zip(trajectories, texts, strict=True):
+        if (row := kept.get(text.id)) is None:
+            continue
+        listed = [one for one in reading.passages(trajectory, text, form) if one.score in skill.READ]
+        [placed] = place([template.layout(text.turns, text.id)[0]], tokenizer)
+        counted = np.cumsum(row.kinds != CONTEXT) - 1 + before
+        for one, where in zip(listed, reading.ranges(text, listed, template), strict=True):
+            tokens = [i for i in reading.tokens(placed, *where) if i < len(row) and row.kinds[i] != CONTEXT]
+            if tokens and reading.tokens(placed, *where)[-1] < len(row):
+                found.append(Passage(trajectory.id, one.score, tuple(int(counted[i]) for i in tokens)))
+        before += row.trained
+    return found
+
+
+def with_weights(folders: Iterable[Path]) -> None:
+    """Tune again where only the results of a run are here: of what :func:`tuned` returned in this process."""
+    lacking = [folder for folder in dict.fromkeys(folders) if not (weights(folder) / WEIGHTS).is_file()]
+    jobs.side_by_side([_MADE[folder.name].whole() for folder in lacking], what="tuning runs")
+
+
+def weights(folder: Path) -> Path:
+    """Return the folder that holds a run's adapter: itself, or the one that was made here in place of a shipped one."""
+    return folder if (folder / WEIGHTS).is_file() else store.RUNS / folder.name
 
 
 def adapter(folder: Path, preset: Preset) -> Any:
     """Load a tuned model from its run folder."""
-    return load_adapter(preset.model, folder, vocab=_vocab(preset))
+    return load_adapter(preset.model, weights(folder), bits=preset.bits)
 
 
 def table(folders: Mapping[str, Path | Sequence[Path]], name: str) -> pd.DataFrame:
@@ -181,23 +242,13 @@ def table(folders: Mapping[str, Path | Sequence[Path]], name: str) -> pd.DataFra
     frames = []
     for form, paths in folders.items():
         for seed, path in enumerate([paths] if isinstance(paths, Path) else paths):
-            frames.append(pd.read_csv(Path(path) / f"{name}.csv").assign(form=form, seed=seed))
+            frames.append(pd.read_csv(Path(path) / f"{name}.csv", dtype={"firsts": str}).assign(form=form, seed=seed))
     return pd.concat(frames, ignore_index=True)
 
 
-def reads(preset: Preset) -> dict[str, str]:
-    """Name what a model reads: the weights (by bytes, for a folder) and the template."""
-    return {"model": _weights(preset.model), "template": reader(preset)[1].digest}
-
-
-@lru_cache(maxsize=4)
-def _weights(model: str) -> str:
-    """Name a model; the bytes of a large folder are read once a process, not once a run."""
-    return store.folder_digest(Path(model)) if Path(model).is_dir() else model
-
-
-def _vocab(preset: Preset) -> int:
-    return len(reader(preset)[0])
+def reads(preset: Preset) -> dict[str, Any]:
+    """Name what a model reads: its weights, in how many bits, and the template."""
+    return {"model": models.identity(preset.model), "bits": preset.bits, "template": reader(preset)[1].digest}
 
 
 def _digest(rows: Sequence[Example]) -> str:

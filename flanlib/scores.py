@@ -8,7 +8,7 @@ given the same tasks are drawn together.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -60,25 +60,6 @@ def interval(row: pd.Series) -> Interval:
 def points(told: Interval) -> Interval:
     """Turn rates into points of 100, the paper's unit."""
     return Interval(100 * told.mean, 100 * told.low, 100 * told.high, told.n)
-
-
-def worth(rows: Mapping[str, pd.DataFrame], tokens: Mapping[str, float], whole: str,
-          halved: Mapping[str, str]) -> pd.DataFrame:  # fmt: skip
-    """Tabulate what a capability's data is worth: points of the mean score lost per 1,000 trained tokens left out.
-
-    ``rows`` and ``tokens`` (trained tokens of a run) are by arm, ``whole`` is the arm with all data, and ``halved``
-    names each capability's arm with half of it. Returns kind, worth, low, high, n (tasks), tokens (left out).
-    """
-    found = []
-    for kind, arm in halved.items():
-        left_out = tokens[whole] - tokens[arm]
-        if left_out <= 0:
-            raise FlanError(f"arm {arm}", found=f"{left_out:+.0f} tokens left out", expected="some",
-                            remedy="Compare arms that hold the same rows.")  # fmt: skip
-        told = gap(rows[whole], rows[arm])
-        scale = 100 * 1000 / left_out
-        found.append((kind, told.mean * scale, told.low * scale, told.high * scale, told.n, left_out))
-    return pd.DataFrame(found, columns=["kind", "worth", "low", "high", "n", "tokens"])
 
 
 def _interval(rows: pd.DataFrame, less: pd.DataFrame | None, scores: Sequence[str]) -> Interval:

@@ -15,9 +15,10 @@ from typing import Any
 import pandas as pd
 from IPython.display import clear_output, display
 
+from flanlib import store
 from flanlib.claims import Claim
 from flanlib.figures import BANNER, STYLE
-from flanlib.presets import preset
+from flanlib.presets import fresh, preset
 from flanlib.records import KINDS, Conversation, FlanError, Kind, Span, Turn
 from flanlib.tally import Tally
 
@@ -45,6 +46,21 @@ def conversation(conv: Conversation, title: str | None = None, *, limit: int = 8
         lines.append(f"[{head}] " + "".join(f"<{span.kind}>{span.text}" for span in shown) + rest)
     legend = " ".join(_mark(kind, kind) for kind in kinds)
     _display(f"<div><b>{html.escape(title)}</b> <span>{legend}</span>{''.join(cards)}</div>", "\n".join(lines))
+
+
+def origin() -> None:
+    """Say where the results that follow come from: which shipped with the kit, made where and with what, or none."""
+    made = [store.manifest(path.parent) for path in sorted(store.RESULTS.glob(f"*/{store.MANIFEST}"))]
+    if fresh() or not made:
+        reading("No shipped result is used (FRESH=1): everything is made here, or was made here before." if made else
+                "No results ship for this: everything is made here, or was made here before.")  # fmt: skip
+        return
+    told = {key: sorted({str(one.get(key, "?")) for one in made}) for key in ("machine", "date", "computed_in")}
+    versions = sorted({f"{name} {one['versions'][name]}" for one in made for name in ("torch", "transformers", "peft")})
+    reading("{n} results ship with the kit, made from {first} to {last} on {machines} in {precision}, with {versions}. "
+            "They are used where they belong to just these inputs; everything else is made here.", n=len(made),
+            first=told["date"][0], last=told["date"][-1], machines=" and ".join(told["machine"]),
+            precision=" and ".join(p for p in told["computed_in"] if p != "?"), versions=", ".join(versions))  # fmt: skip
 
 
 def tally(counts: Tally) -> None:

@@ -1,11 +1,13 @@
 """The run cache: one folder per cached training or measurement, found again by its content.
 
 ``data/runs/<name>-<digest>/`` holds what a build wrote, and a ``manifest.json`` that is written last:
-a folder without one is unfinished, and its build goes on from what is there.
+a folder without one is unfinished, and its build goes on from what is there. ``data/results/`` holds the small part of
+finished runs as it ships with the kit; it is looked at second, and not at all where ``FRESH`` is set.
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
@@ -21,10 +23,14 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from flanlib.presets import DATA
+from flanlib.presets import DATA, fresh
 from flanlib.records import FlanError
 
 RUNS = DATA / "runs"
+RESULTS = DATA / "results"
+SMALL = ("manifest.json", "*.csv")
+"""What ships of a finished run: what it was, and what it measured. Weights do not."""
+MANIFEST = "manifest.json"
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "numpy")
 
 
@@ -61,18 +67,36 @@ def wait_for(path: Path) -> Path:
     return path
 
 
+def found(name: str, config: Mapping[str, Any], *, runs: Path | None = None, shipped: bool = True) -> Path | None:
+    """Return the folder of a finished run, made here or shipped; None if there is none.
+
+    What is found is noted in the file that ``FLAN_READ_LOG`` names, so that a batch run can tell which notebook read
+    which result.
+    """
+    label = f"{name}-{digest(dict(config))}"
+    for place in [runs or RUNS, *([RESULTS] if shipped and not fresh() else [])]:
+        if (place / label / MANIFEST).is_file():
+            if log := os.environ.get("FLAN_READ_LOG"):
+                with open(log, "a") as file:
+                    file.write(f"{label}\n")
+            return place / label
+    return None
+
+
 def cached(name: str, config: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any] | None],
-           *, runs: Path | None = None, together: bool = False) -> Path:  # fmt: skip
+           *, runs: Path | None = None, together: bool = False, shipped: bool = True) -> Path:  # fmt: skip
     """Return the folder of a run, building it if its manifest is not there yet.
+
+    Where the whole of it is needed, and not only what ships, say that it may not be a ``shipped`` one.
 
     ``config`` must hold everything the result depends on. ``build(folder)`` writes into the folder, may find
     there what an interrupted build left, and returns extra facts for the manifest. Where several processes want the
     same folder, one builds it and the others wait, unless they were launched to build it ``together``.
     """
+    if there := found(name, config, runs=runs, shipped=shipped):
+        return there
     folder = (runs or RUNS) / f"{name}-{digest(dict(config))}"
-    finished = folder / "manifest.json"
-    if finished.is_file():
-        return folder
+    finished = folder / MANIFEST
     folder.mkdir(parents=True, exist_ok=True)
     # Not in the folder, which may be copied; a process that is killed lets go of it.
     lock = FileLock(Path(tempfile.gettempdir()) / f"flanlib-{digest(str(folder.absolute()))}.lock")
@@ -84,15 +108,24 @@ def cached(name: str, config: Mapping[str, Any], build: Callable[[Path], Mapping
         if together and rank():
             return wait_for(finished).parent
         manifest = {"name": name, "config": dict(config), **facts, "wall_seconds": round(time.monotonic() - began, 1),
-                    "python": platform.python_version(), "machine": platform.machine(),
-                    "versions": {library: version(library) for library in LIBRARIES}}  # fmt: skip
+                    "date": datetime.date.today().isoformat(), "python": platform.python_version(),
+                    "machine": machine(), "versions": {library: version(library) for library in LIBRARIES}}  # fmt: skip
         write(finished, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return folder
 
 
+def machine() -> str:
+    """Name this machine's processor, as its operating system does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
 def manifest(folder: Path) -> dict[str, Any]:
     """Read a run's manifest. Raises FlanError for a run that never finished."""
-    path = Path(folder) / "manifest.json"
+    path = Path(folder) / MANIFEST
     if not path.is_file():
         raise FlanError(str(folder), found="no manifest.json", expected="a finished run",
                         remedy="Run its notebook again: it goes on where it stopped.")

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from flanlib import sources, store
+from flanlib import models, sources, store
 from flanlib.dialects import DIALECTS, render
-from flanlib.presets import LAB_BASE, preset, source_name
+from flanlib.presets import preset, source_name
 from flanlib.records import KINDS, Conversation, FlanError, Span, Trajectory, Turn
 from flanlib.sources.files import files
 from flanlib.tally import Tally
@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-tokens", type=int, default=preset().row_tokens, help="the longest conversation")
     asked = parser.parse_args(arguments)
     try:
-        tokenizer = load_tokenizer(LAB_BASE if asked.model == "random" else asked.model)
+        tokenizer = load_tokenizer(models.folder(asked.model))
         rows, read, labelled = prepare(asked.data, tokenizer, get_template(asked.template, tokenizer),
                                        dialect=asked.dialect, max_tokens=asked.max_tokens)  # fmt: skip
     except FlanError as error:

@@ -11,10 +11,10 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,14 +24,22 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from flanlib.attention import by_document
-from flanlib.loss import by_kind, collate, token_losses
-from flanlib.model import device
+from flanlib.loss import by_kind, collate, token_judgements, token_losses
+from flanlib.model import compute_dtype, device
 from flanlib.packing import Row
 from flanlib.records import KINDS, FlanError
-from flanlib.tokens import Example
+from flanlib.tokens import CONTEXT, Example
 
-Beside: TypeAlias = Callable[[Mapping[str, torch.Tensor]], torch.Tensor]
-"""One more loss, of a batch that the model has just read."""
+
+class Fitted(NamedTuple):
+    """What a training run logged: losses by kind, and which held-out tokens were first choices (see :func:`fit`)."""
+
+    losses: pd.DataFrame
+    firsts: pd.DataFrame
+
+
+SAVES = 4
+"""Checkpoints of a run, beside those where it measures: what an interrupted one goes on from."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +50,10 @@ class Schedule:
     rows_per_pass: int
     rate: float
     seed: int
+    measure_at: tuple[int, ...] = ()
+    """Trained tokens after which the held-out texts are measured, beside the start and the end of the run."""
     logs: int = 40
     """Logged points over the run."""
-    measures: int = 2
-    """Held-out measurements over the run, its start and end included; 0 for none."""
     warmup: float = 0.05
     """Share of the steps that warm up."""
     optimizer: str = "adamw_torch_fused"
@@ -54,23 +62,19 @@ class Schedule:
     """Whether activations are computed again in the backward pass: a third more work, far less memory."""
 
 
-def draw(examples: Sequence[Example], trained_tokens: int | None = None, *, rows: int | None = None,
-         seed: int) -> list[Example]:  # fmt: skip
-    """Take examples in shuffled passes until there are so many trained tokens (within one example), or rows.
+def draw(examples: Sequence[Example], trained_tokens: int, *, seed: int) -> list[Example]:
+    """Take examples in shuffled passes until there are so many trained tokens (within one example).
 
-    Raises FlanError if there is nothing to train on, or not one of the two budgets.
+    Raises FlanError if there is nothing to train on.
     """
-    if (trained_tokens is None) == (rows is None):
-        raise FlanError("training budget", found=f"{trained_tokens} trained tokens and {rows} rows",
-                        expected="one of the two", remedy="Give trained tokens or rows.")  # fmt: skip
     if not any(example.trained for example in examples):
         raise FlanError("training examples", found=f"no trained token in {len(examples)} examples",
                         expected="at least one", remedy="Look at the tally: the rows may all have been rejected.")
-    rng, drawn, left = np.random.default_rng(seed), [], rows or trained_tokens
+    rng, drawn, left = np.random.default_rng(seed), [], trained_tokens
     while left > 0:
         for i in rng.permutation(len(examples)):
             drawn.append(examples[i])
-            left -= 1 if rows else examples[i].trained
+            left -= examples[i].trained
             if left <= 0:
                 break
     return drawn
@@ -79,10 +83,9 @@ def draw(examples: Sequence[Example], trained_tokens: int | None = None, *, rows
 class KindTrainer(Trainer):
     """A Trainer that sums nats, tokens and bytes of the trained tokens by kind."""
 
-    def __init__(self, *args: Any, heldout: Mapping[str, Sequence[Row]], speak: float = 1.0,
-                 beside: Beside | None = None, **kwargs: Any) -> None:  # fmt: skip
+    def __init__(self, *args: Any, heldout: Sequence[Row], **kwargs: Any) -> None:
         super().__init__(*args, data_collator=collate, **kwargs)
-        self.heldout, self.speak, self.beside = heldout, speak, beside
+        self.heldout = heldout
         self.model_accepts_loss_kwargs = True  # count the trained tokens of the whole step, not of one pass
         self._sums = torch.zeros(len(KINDS), 3, dtype=torch.float64)
 
@@ -94,8 +97,6 @@ class KindTrainer(Trainer):
         loss = nats.sum() / (num_items_in_batch if num_items_in_batch is not None else max(len(nats), 1))
         # Gradients are averaged over processes, and the count is already over all of them.
         loss = loss * self.accelerator.num_processes
-        if self.beside:
-            loss = self.speak * loss + self.beside(inputs) / self.args.gradient_accumulation_steps
         return (loss, {}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -108,22 +109,33 @@ class KindTrainer(Trainer):
 
     @torch.no_grad()
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """Sum the held-out losses by kind, and log them beside the training's, once a step."""
-        if _last_measured(self.state.log_history) == self.state.global_step:
+        """Read the held-out texts and log their losses by kind, and which tokens are first choices; once a step."""
+        if not self.heldout or _last_measured(self.state.log_history) == self.state.global_step:
             return {}
         self.model.eval()
-        logs = {}
-        for name, rows in self.heldout.items():
-            sums = torch.zeros(len(KINDS), 3, dtype=torch.float64)
-            for i in range(0, len(rows), self.args.per_device_eval_batch_size):
-                batch = self._prepare_inputs(collate(rows[i : i + self.args.per_device_eval_batch_size]))
-                with self.accelerator.autocast():
-                    nats = token_losses(self.model, batch)
-                sums += by_kind(nats, batch).cpu()
-            logs[name] = _listed(sums)
+        sums, firsts = torch.zeros(len(KINDS), 3, dtype=torch.float64), []
+        for i in range(0, len(self.heldout), rows := self.args.per_device_eval_batch_size):
+            batch = self._prepare_inputs(collate(self.heldout[i : i + rows]))
+            with self.accelerator.autocast():
+                nats, first = token_judgements(self.model, batch)
+            sums += by_kind(nats, batch).cpu()
+            firsts.append(first.cpu().numpy())
         self.model.train()
-        self.log(logs)
+        self.log({"heldout": _listed(sums), "firsts": "".join("01"[bit] for bit in np.concatenate(firsts).astype(int))})
         return {}
+
+
+class MeasureAt(TrainerCallback):
+    """Stop to measure, and to save, at some steps."""
+
+    def __init__(self, steps: Collection[int]) -> None:
+        self.steps = frozenset(steps)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Ask for both where it is time."""
+        if state.global_step in self.steps:
+            control.should_log = control.should_evaluate = control.should_save = True
+        return control
 
 
 class Progress(TrainerCallback):
@@ -179,57 +191,66 @@ class Watch(TrainerCallback):
 
 
 def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder: Path, *, label: str = "train",
-        heldout: Mapping[str, Sequence[Row]] | None = None, optimizer: torch.optim.Optimizer | None = None,
-        tell: Callable[[float], None] | None = None, watch: Callable[[pd.DataFrame], None] | None = None,
-        speak: float = 1.0, beside: Beside | None = None) -> pd.DataFrame:  # fmt: skip
-    """Train for one pass over packed rows and return the losses by kind.
+        heldout: Sequence[Row] = (), tell: Callable[[float], None] | None = None,
+        watch: Callable[[pd.DataFrame], None] | None = None) -> Fitted:  # fmt: skip
+    """Train for one pass over packed rows and return the losses by kind, and what is right of held-out texts.
 
-    ``optimizer`` replaces AdamW; the schedule then scales the rates of its groups. ``tell`` replaces the progress bar;
-    ``watch`` is given the losses so far whenever some are logged.
-    Where there is one more loss ``beside`` the usual one, that one weighs ``speak``.
-
+    ``tell`` replaces the progress bar; ``watch`` is given the losses so far whenever some are logged.
     Interrupted at any point, the next call with the same arguments goes on from the last whole checkpoint
     in ``folder`` to the same losses. Where the device's memory is too small for the rows of a pass, a pass gets half
     of them, with as many rows in a step, and a warning says so. Raises FlanError if one row does not fit.
     The trained weights go into ``folder`` (those of the adapter, where there is one).
-    Returns a tidy frame: step, trained_tokens (so far), split (``train`` or a name of ``heldout``), kind, nats,
-    tokens, bytes (sums over what the row covers).
+
+    Losses are a tidy frame: step, trained_tokens (so far), split (``train`` or ``heldout``), kind, nats, tokens, bytes
+    (sums over what the row covers). Firsts: step, trained_tokens, firsts: for each trained token of the held-out rows,
+    in their order, 1 where it is the model's first choice given the text before it, else 0.
     """
     by_document(model)
     fresh = {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
     while True:
-        trainer = KindTrainer(model=model, args=_arguments(schedule, len(rows), folder), train_dataset=list(rows),
-                              heldout=heldout or {}, eval_dataset=[], optimizers=(optimizer, None),
-                              callbacks=[Share(tell) if tell else Progress(label)], speak=speak,
-                              beside=beside)  # fmt: skip
+        already = _last_whole(folder)
+        trainer = KindTrainer(model=model, args=_arguments(schedule, rows, folder, already), train_dataset=list(rows),
+                              heldout=heldout, eval_dataset=[],
+                              callbacks=[Share(tell) if tell else Progress(label),
+                                         MeasureAt(_steps(schedule, rows))])  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         if watch:
             trainer.add_callback(Watch(watch))
         try:
-            trainer.train(resume_from_checkpoint=_last_whole(folder))
+            trainer.train(resume_from_checkpoint=already)
             break
         except torch.OutOfMemoryError as error:
-            if optimizer:  # it has moved on, and can't be wound back
-                raise
             schedule = _smaller(schedule, len(rows[0].ids), error)
         del trainer  # what the failed pass held goes with it, now that the error is over
         _wind_back(model, fresh)
-    if schedule.measures:
-        trainer.evaluate()
     _save(trainer, model, folder)
-    return losses(trainer.state.log_history)
+    history = trainer.state.log_history
+    return Fitted(losses(history), firsts(history))
 
 
-def _arguments(schedule: Schedule, rows: int, folder: Path) -> TrainingArguments:
+def _steps(schedule: Schedule, rows: Sequence[Row]) -> set[int]:
+    """Return the steps after which a run measures: where about so many tokens are trained, rows being drawn evenly.
+
+    The last step is among them: what it trained is logged too.
+    """
+    steps = math.ceil(len(rows) / schedule.rows_per_step)
+    per_step = sum(int((row.kinds != CONTEXT).sum()) for row in rows) / steps
+    asked = {max(1, round(tokens / per_step)) for tokens in schedule.measure_at if tokens < per_step * (steps - 0.5)}
+    return asked | {steps}
+
+
+def _arguments(schedule: Schedule, rows: Sequence[Row], folder: Path, already: str | None) -> TrainingArguments:
     processes = int(os.environ.get("WORLD_SIZE", 1))  # set by accelerate launch and torchrun
     share, rest = divmod(schedule.rows_per_step, processes)
     if rest:
         raise FlanError("training", found=f"{schedule.rows_per_step} rows in a step for {processes} processes",
                         expected="as many for each", remedy="Make rows_per_step a multiple, or start fewer processes.")
     per_pass = min(schedule.rows_per_pass, share)
-    steps = math.ceil(rows / schedule.rows_per_step)
+    steps = math.ceil(len(rows) / schedule.rows_per_step)
     per_log = max(1, round(steps / schedule.logs))
-    per_measure = per_log * max(1, round(steps / max(schedule.measures - 1, 1) / per_log))
+    # Saved where it has just been logged, so that nothing summed by kind is lost; measured at the start of a run only,
+    # not where an interrupted one goes on.
+    per_save = per_log * max(1, round(steps / SAVES / per_log))
     return TrainingArguments(
         output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=per_pass,
         per_device_eval_batch_size=schedule.rows_per_pass,
@@ -237,11 +258,10 @@ def _arguments(schedule: Schedule, rows: int, folder: Path) -> TrainingArguments
         learning_rate=schedule.rate, lr_scheduler_type="cosine", warmup_steps=schedule.warmup,
         optim=schedule.optimizer, activation_checkpointing=schedule.checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if schedule.checkpointing else None,
-        max_grad_norm=1.0, bf16=True, use_cpu=device().type == "cpu",
-        logging_steps=per_log, save_steps=per_measure, save_total_limit=2, seed=schedule.seed,
-        eval_strategy="steps" if schedule.measures else "no", eval_steps=per_measure,
-        eval_on_start=schedule.measures > 0, remove_unused_columns=False, disable_tqdm=True, report_to="none",
-        dataloader_pin_memory=device().type == "cuda", log_level="error",
+        max_grad_norm=1.0, bf16=compute_dtype() is torch.bfloat16, use_cpu=device().type == "cpu",
+        logging_steps=per_log, save_steps=per_save, save_total_limit=2,
+        seed=schedule.seed, eval_strategy="no", eval_on_start=not already, remove_unused_columns=False,
+        disable_tqdm=True, report_to="none", dataloader_pin_memory=device().type == "cuda", log_level="error",
     )  # fmt: skip
 
 
@@ -277,6 +297,16 @@ def _smaller(schedule: Schedule, row_tokens: int, error: Exception) -> Schedule:
     return half
 
 
+def firsts(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Turn a Trainer's log into a frame of first choices (see :func:`fit`)."""
+    found, trained = [], 0
+    for entry in history:
+        trained += int(sum(n for _, n, _ in entry.get("train", [])))
+        if "firsts" in entry:
+            found.append((entry["step"], trained, entry["firsts"]))
+    return pd.DataFrame(found, columns=["step", "trained_tokens", "firsts"])
+
+
 def losses(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Turn a Trainer's log into a tidy frame (see :func:`fit`)."""
     found, trained = [], 0
@@ -295,8 +325,7 @@ def _listed(sums: torch.Tensor) -> list[list[float]]:
 
 def _last_measured(history: Sequence[Mapping[str, Any]]) -> int:
     """Return the step of the last held-out measurement, -1 for none."""
-    return max((entry["step"] for entry in history
-                if "train" not in entry and any(isinstance(v, list) for v in entry.values())), default=-1)  # fmt: skip
+    return max((entry["step"] for entry in history if "heldout" in entry), default=-1)
 
 
 def _last_whole(folder: Path) -> str | None:

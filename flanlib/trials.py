@@ -1,7 +1,13 @@
-"""Cached judgements: models put to the benchmarks, each reply judged in a row of its own, found again by content."""
+"""Cached judgements: models put to the benchmarks, each reply judged in a row of its own, found again by content.
+
+A judgement that is missing needs the model's weights. They do not ship: where a tuning is known by its shipped results
+only, it is done here first.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,18 +16,22 @@ from pathlib import Path
 import pandas as pd
 
 from flanlib import jobs, runs, store
-from flanlib.benchmarks import Prompt, episodes, general, steps
+from flanlib.benchmarks import Generate, Prompt, ask, episodes, general, steps
 from flanlib.benchmarks.agent_h import ask as agent_h
+from flanlib.benchmarks.agent_h.replies import degenerate
 from flanlib.benchmarks.agent_h.samples import Sample
 from flanlib.benchmarks.general import Question
 from flanlib.benchmarks.intention import Intention
-from flanlib.generate import GREEDY, Decoding, dense, generate
+from flanlib.benchmarks.plans import Plans
+from flanlib.benchmarks.reading import Read
+from flanlib.generate import GREEDY, Decoding, Writer, dense
 from flanlib.lab.tasks import Task
 from flanlib.presets import Preset
-from flanlib.records import FlanError, Trajectory
+from flanlib.reader import Reader
+from flanlib.records import FlanError, Trajectory, say
 
 # By benchmark; raise one when what it asks, or how it judges, changes.
-VERSIONS = {"steps": 1, "episodes": 1, "general": 1, "agent_h": 2}
+VERSIONS = {"steps": 2, "episodes": 2, "general": 2, "agent_h": 3, "replies": 1}
 # A process takes seconds to start: trials of fewer items stay in this one.
 LONG = 16
 BENCHMARKS = tuple(VERSIONS)
@@ -38,9 +48,11 @@ class Trial:
     split: str
     """What the items are to a reader, such as ``held-out tools``."""
     items: tuple[Task | Trajectory | Question | Sample, ...]
-    intention: Intention | None = None
+    intention: Intention | Plans | None = None
     """Reads intentions from thoughts, the lab's by default; of Agent-H, plans from replies, by default none."""
     decoding: Decoding = GREEDY
+    free: int | None = None
+    """Of steps: on how many tasks, from the first, a model also writes freely; None for all."""
 
 
 def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[Path | None]],
@@ -54,12 +66,36 @@ def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[P
     """
     asked = [(name, seed, _Job(trial, folder, preset))
              for name, folders in models.items() for trial in trials[name] for seed, folder in enumerate(folders)]
+    runs.with_weights([job.adapter for _, _, job in asked if job.adapter and not job.done])
     jobs.side_by_side([job for _, _, job in asked], what="trials")
     found = [_rows(job.folder).assign(model=name, seed=seed, split=job.trial.split, protocol=job.trial.protocol)
              for name, seed, job in asked]  # fmt: skip
     columns = ["model", "seed", "split", "protocol", "score", "id", "type", "value", "reply"]
     told = pd.concat(found, ignore_index=True)
     return told[columns + [c for c in agent_h.COLUMNS if c in told and c not in columns and "kind" in told]]
+
+
+def replies(requests: Sequence[Trajectory], preset: Preset, *, longest: int = 120) -> dict[str, str]:
+    """Return what the model says to some requests before any tuning and without tools, by id; greedy.
+
+    A reply that ran to its ``longest`` (tokens) ends with its last whole sentence; requests on which the model went
+    round in a loop have none.
+    """
+    trial = Trial("replies", "chat", "requests", tuple(requests), decoding=Decoding(preset.reply_tokens or longest))
+    job = _Job(trial, None, preset)
+    jobs.side_by_side([job], what="trials")
+    said = {row["id"]: whole_sentences(row["reply"]) for row in _rows(job.folder)[["id", "reply"]].to_dict("records")}
+    return {id: text for id, text in said.items() if not degenerate(text)}
+
+
+def whole_sentences(text: str) -> str:
+    """Leave out what follows the last end of a sentence, if there is one.
+
+    >>> whole_sentences("It is far. You could take a")
+    'It is far.'
+    """
+    ends = [found.end() for found in re.finditer(r"[.!?][\"')\]]*(?=\s|$)", text)]
+    return text[: ends[-1]] if ends else text
 
 
 class _Job(jobs.Job):
@@ -73,33 +109,35 @@ class _Job(jobs.Job):
         of = adapter.name.removeprefix(f"{preset.name}-") if adapter else "base"
         config = {"version": VERSIONS[trial.benchmark], **runs.reads(preset), "adapter": adapter and adapter.name,
                   "items": store.digest(*map(repr, trial.items)), "protocol": trial.protocol,
-                  "intention": trial.intention and trial.intention.learnt,
+                  "intention": trial.intention and trial.intention.learnt, "free": trial.free,
                   "decoding": repr(trial.decoding)}  # fmt: skip
         super().__init__(f"{preset.name}-{trial.benchmark}-{trial.protocol}-{of}", config,
                          long=len(trial.items) >= LONG)  # fmt: skip
 
     def build(self, tell: jobs.Tell | None, folder: Path) -> dict:
         tokenizer, template = runs.reader(self.preset)
-        model = dense(self.preset.model, self.adapter, vocab=len(tokenizer))
-        ended: dict[str, int] = {}
+        model = dense(self.preset.model, self.adapter and runs.weights(self.adapter),
+                      bits=self.preset.bits)
+        label = None if tell else self.name
+        writer = Writer(model, tokenizer, template, decoding=self.trial.decoding, label=label)
+        ended: Counter[str] = Counter()
 
         def write(prompts: Sequence[Prompt]) -> list[str]:
-            replies = generate(model, tokenizer, template, prompts, decoding=self.trial.decoding,
-                               label=None if tell else self.name)  # fmt: skip
-            for reply in replies:
-                ended[reply.ended] = ended.get(reply.ended, 0) + 1
-            return [reply.text for reply in replies]
+            told = writer.replies(prompts)
+            ended.update(reply.ended for reply in told)
+            return [reply.text for reply in told]
 
-        frame = self._judged(write)
+        frame = self._judged(write, Reader(model, tokenizer, template, label=label))
         if tell:
             tell(1.0)
         store.write_table(folder / "rows.csv", frame)
-        return {"items": len(self.trial.items), "replies": sum(ended.values()), "ended": dict(sorted(ended.items()))}
+        return {"items": len(self.trial.items), "replies": sum(ended.values()), "ended": dict(sorted(ended.items())),
+                "device": str(model.device), "computed_in": str(model.dtype).removeprefix("torch.")}  # fmt: skip
 
-    def _judged(self, write) -> pd.DataFrame:
+    def _judged(self, write: Generate, read: Read) -> pd.DataFrame:
         trial = self.trial
         if trial.benchmark == "steps":
-            return steps.measure(trial.items, trial.protocol, write, intention=trial.intention)
+            return steps.measure(trial.items, trial.protocol, write, read, intention=trial.intention, free=trial.free)
         if trial.benchmark == "episodes":
             played = episodes.table(episodes.play(trial.items, trial.protocol, write, intention=trial.intention))
             return played.assign(score="episodes", type=played["shape"], value=played["solved"],
@@ -108,6 +146,12 @@ class _Job(jobs.Job):
             plans = trial.intention.plans if trial.intention else None
             asked = agent_h.measure(trial.items, trial.protocol, write, plans=plans)
             return asked.assign(score="agent_h", type=asked["cell"])
+        if trial.benchmark == "replies":
+            own = [(say("system", one.instructions),) if one.instructions else () for one in trial.items]
+            said = ask(write, [Prompt(one.id, (*first, say("user", one.query)))
+                               for first, one in zip(own, trial.items, strict=True)])  # fmt: skip
+            return pd.DataFrame({"id": [one.id for one in trial.items], "score": "replies", "type": "reply",
+                                 "value": 1, "reply": said}).astype({"value": int})
         asked = general.measure(trial.items, write)
         return asked.assign(score="general", type=asked["family"])
 

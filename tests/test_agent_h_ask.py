@@ -3,7 +3,7 @@
 import pytest
 
 from flanlib.benchmarks.agent_h.ask import COLUMNS, measure, prompt
-from flanlib.benchmarks.agent_h.replies import ANNOUNCED, INVENTED, MALFORMED, OFFERED, PLAIN
+from flanlib.benchmarks.agent_h.replies import ANNOUNCED, DEGENERATE, INVENTED, MALFORMED, OFFERED, PLAIN
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, FORMAT, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import PLAIN as IN_WORDS
 from flanlib.dialects import DIALECTS, elicit, render
@@ -66,13 +66,14 @@ def test_every_sample_is_asked_once_and_is_a_row(protocol):
 @pytest.mark.parametrize(
     ("name", "kind", "tool", "value"),
     [("get_fare", OFFERED, "get_fare", 1), (" get_fare\n", OFFERED, "get_fare", 1),
-     ("find_fare", INVENTED, "find_fare", 0), ("", MALFORMED, "", 0), ("The second one.", MALFORMED, "", 0),
+     ("find_fare", INVENTED, "find_fare", 0), ("", DEGENERATE, "", 0), ("get_fa_fa_fa_fa_fa_fa_fa", DEGENERATE, "", 0),
+     ("The second one.", MALFORMED, "", 0),
      ("None", PLAIN, "", 0), ("None of them can do that.", PLAIN, "", 0)],
 )  # fmt: skip
 def test_in_chat_form_a_plan_is_followed_up(name, kind, tool, value):
     model = Model("I should look up the fare.", name)
     row = measure([NEEDED], "chat", model, plans=plans).iloc[0]
-    form = "" if kind == PLAIN else "chat"
+    form = "" if kind in (PLAIN, DEGENERATE) else "chat"
     assert (row["kind"], row["tool"], row["form"], row["value"]) == (kind, tool, form, value)
     assert (row["reply"], row["followed"]) == ("I should look up the fare.", name)
     first, second = model.asked
@@ -135,6 +136,14 @@ def test_a_format_is_right_where_it_was_asked_for_and_is_no_agents_turn(reply, v
 
 
 def test_a_reply_that_cannot_be_written_down_is_still_a_row():
-    frame = measure(SAMPLES, "chat", Model("I look \ud800 up.", "\ud800"), plans=plans)
+    frame = measure(SAMPLES, "chat", Model("I look \ud800 up.", "So \ud800"), plans=plans)
     assert set(frame["reply"]) == {"I look ? up."}
     assert set(frame["kind"]) == {MALFORMED}
+
+
+def test_a_loop_is_right_nowhere_and_not_followed_up():
+    model = Model("- I look up the fare.\n" * 9, "get_fare")
+    bullets = Sample("f3", "own", FORMAT, "bullets", "bullets", "Which is red? Answer as a bullet list.")
+    frame = measure([*SAMPLES, bullets], "chat", model, plans=plans)
+    assert set(zip(frame["kind"], frame["form"], frame["value"], strict=True)) == {(DEGENERATE, "", 0)}
+    assert len(model.asked) == 5

@@ -1,7 +1,8 @@
-"""The structural reading against replies that lab models wrote and a person labelled, one class for each.
+"""The structural reading against replies that small, weak models wrote and a person labelled, one class for each.
 
-The 78 replies were drawn evenly over the classes that the reader had given, so rare ones are there; labels were given
-from the text alone. The one disagreement is known: an "Action Input" whose "Action" label is missing.
+The 78 replies were drawn evenly over the classes that an earlier reader had given, so rare ones are there; labels were
+given from the text alone, loops last, when they became a class. The one disagreement is known: an "Action Input" whose
+"Action" label is missing. What real models reply is in test_plans.py.
 """
 
 import json
@@ -24,4 +25,4 @@ def test_the_reader_agrees_with_a_person():
 def test_every_class_that_a_single_reply_can_be_is_among_them():
     counts = Counter(row["label"] for row in ROWS)
     assert set(counts) == set(KINDS) - {"announced call"}  # which takes a tool's user, or the kit's own plans, to tell
-    assert min(counts.values()) >= 12
+    assert min(counts.values()) >= 4

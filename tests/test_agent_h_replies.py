@@ -11,6 +11,7 @@ from strategies import arguments, text
 from flanlib.benchmarks.agent_h.replies import (
     ANNOUNCED,
     CALLS,
+    DEGENERATE,
     ENDS,
     FORMAT,
     INVENTED,
@@ -20,6 +21,7 @@ from flanlib.benchmarks.agent_h.replies import (
     OFFERED,
     PLAIN,
     Reading,
+    degenerate,
     read,
 )
 from flanlib.dialects import json as json_form
@@ -153,7 +155,7 @@ KNOWN = {
     ],
 }  # fmt: skip
 WORDS = [
-    "", "  \n", "The fare is 3 euros.", '{"name": "Bob", "age": 3}', '{"people": [{"name": "Bob", "age": 3}]}',
+    "The fare is 3 euros.", '{"name": "Bob", "age": 3}', '{"people": [{"name": "Bob", "age": 3}]}',
     '{"answer": "the name is Bob"}', '[1, 2, {"a": 3}]', '{"tool_calls": []}', "- one\n- two",
     "answer: 3\naction: wait",
     "snake_case is a naming style.", "The weather is fine, and so is the search.", "Use the sorted function of Python.",
@@ -168,7 +170,37 @@ WORDS = [
     "I cannot use get_fare for that.", "Unfortunately none of my tools can do this.", "I will not use get_fare.",
     "I will never call the book_flight tool.", "You could call get_fare yourself.",
 ]  # fmt: skip
-TEXTS = [*chain(*KNOWN.values()), *WORDS]
+LOOPS = [
+    "", "  \n", "...", "- - - -", "{" * 300, "\ufffd" * 9, "ZZZZ", "zzzzzzzzzzzzzzzzzz", "The fare, " * 9,
+    "up up up up up up up up up up", "So it is " + "the lake of " * 20, "The total is 1" + "0" * 90, "x" * 9000,
+    "Thought: The record, " + "and I must find the record, " * 8, "To begin, I look at the list of all the fares." * 5,
+    "Thought: So.\nAction: get_sk" + "k" * 30, "Action: find" + "_lake" * 12, '{"name": "get_fare", "arguments": {"a": '
+    + '"Ulm, ' * 20, "<tool_call>" * 40, "- red\n" * 12, "湖と川、" * 20, "ха-ха " * 20,
+    "\n".join(f"{i}. Look at the sea and the sun." for i in range(1, 9)),
+    "The sea is deep and the sea is blue. The sea is deep and the sun is blue. The sea is deep and the sea is blue. "
+    "The sun is deep and the sea is blue. The sea is deep and the sea is blue. The sea is deep and the sun is deep.",
+]  # fmt: skip
+NO_LOOPS = [
+    "No.", "42", "0.3333333333", "1" + "0" * 24, "Zzz", "Ha ha ha!", "No, no, no, no!", "www", "1111", "\U0001f44d",
+    "Hmmmmmm", "Yes, yes. Aaaaaaaaaaaah!", "東京です。", "Да, да.", "-----\nSo it is.\n-----",
+    "Wait for it ............",
+    "- red\n- green\n- blue\n- dark red\n- dark green\n- dark blue",
+    "1. Peel the apples.\n2. Cut the apples.\n3. Boil the apples.\n4. Mash the apples.\n5. Eat the apples.",
+    "| town | lift | pool | sauna |\n| --- | --- | --- | --- |\n| Ulm | yes | no | yes |\n| Bonn | yes | no | yes |\n"
+    "| Kiel | no | no | yes |\n| Trier | yes | yes | yes |\n| Jena | no | no | no |",
+    "\n".join(f"{i} x 7 = {7 * i}" for i in range(1, 11)), "\n".join(f"{i} times 7 is {7 * i}." for i in range(1, 11)),
+    "1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1", "town,fare,zone\nUlm,3,A\nBonn,3,A\nKiel,3,A\nTrier,3,A\nJena,3,A",
+    '[{"name": "Ulm", "type": "town", "fare": 3}, {"name": "Bonn", "type": "town", "fare": 4}, {"name": "Kiel", '
+    '"type": "town", "fare": 3}, {"name": "Rhine", "type": "river", "fare": 0}]',
+    "def add(a, b):\n    return a + b\n\n\ndef sub(a, b):\n    return a - b\n\n\ndef mul(a, b):\n    return a * b\n\n\n"
+    "def div(a, b):\n    return a / b\n",
+    "<ul>\n<li>red</li>\n<li>green</li>\n<li>blue</li>\n<li>black</li>\n</ul>",
+    "Row, row, row your boat,\nGently down the stream.\nMerrily, merrily, merrily, merrily,\nLife is but a dream.",
+    "The sea is wide, the night is long,\nthe keeper hums his evening song.\nO turn, my light, O turn for me,\n"
+    "and bring them safely from the sea.\n\nThe wind is up, the rain is cold,\nthe lamp is burning as of old.\n"
+    "O turn, my light, O turn for me,\nand bring them safely from the sea.",
+]  # fmt: skip
+TEXTS = [*LOOPS, *NO_LOOPS, *chain(*KNOWN.values()), *WORDS]
 
 
 @pytest.mark.parametrize(("kind", "tool", "form"), KNOWN, ids=" ".join)
@@ -185,11 +217,34 @@ def test_ordinary_answers_are_plain_even_beside_tools(reply):
     assert not read(reply).agent
 
 
+@pytest.mark.parametrize("reply", LOOPS, ids=lambda reply: reply[:12].encode("ascii", "replace").decode())
+def test_loops_and_silence_are_degenerate_whatever_they_begin_as(reply):
+    assert degenerate(reply)
+    assert read(reply, TOOLS) == read(reply) == Reading(DEGENERATE)
+    assert not read(reply).agent
+
+
+@pytest.mark.parametrize("reply", NO_LOOPS, ids=lambda reply: reply[:12].encode("ascii", "replace").decode())
+def test_lists_poems_tables_and_code_are_not_degenerate(reply):
+    assert not degenerate(reply)
+    assert read(reply, TOOLS) == Reading(PLAIN)
+
+
+def test_no_known_reply_is_degenerate():
+    assert [reply for reply in [*chain(*KNOWN.values()), *WORDS] if degenerate(reply)] == []
+
+
+def test_a_call_that_can_be_read_counts_although_a_loop_follows():
+    call = 'Action: get_fare\nAction Input: {"town": "Ulm"}'
+    assert read(call + "\nThe fare is" * 30, TOOLS).kind == OFFERED
+    assert read("So be it.\n" * 30 + call, TOOLS).kind == OFFERED
+
+
 def test_every_kind_is_known_in_every_form():
     found, written = {(kind, form) for kind, _, form in KNOWN}, ("react", "json", "tag", "code")
     assert found >= {(kind, form) for kind in (OFFERED, INVENTED, MALFORMED, FORMAT) for form in written}
     assert found >= {(kind, "words") for kind in (OFFERED, INVENTED, ANNOUNCED)}
-    assert {kind for kind, _ in found} == {*CALLS, FORMAT} == {*KINDS} - {PLAIN}
+    assert {kind for kind, _ in found} == {*CALLS, FORMAT} == {*KINDS} - {PLAIN, DEGENERATE}
 
 
 @pytest.mark.parametrize("end", sorted(ENDS))
@@ -217,8 +272,9 @@ def test_a_name_that_stands_in_the_query_is_not_invented_in_words():
 
 def test_only_the_beginning_of_a_long_reply_is_read():
     call = "\nAction: get_fare\nAction Input: {}"
-    assert read("x" * (LONGEST - len(call)) + call, TOOLS).kind == OFFERED
-    assert read("x" * LONGEST + call, TOOLS).kind == PLAIN
+    said = " ".join(str(n) for n in range(LONGEST))
+    assert read(said[: LONGEST - len(call)] + call, TOOLS).kind == OFFERED
+    assert read(said[:LONGEST] + call, TOOLS).kind == PLAIN
 
 
 HOSTILE = [
@@ -251,8 +307,8 @@ def test_whatever_is_replied_is_one_of_the_kinds(reply, beside):
     assert told.kind in KINDS
     assert (told.kind == OFFERED) == (told.tool in names and told.kind != MALFORMED)
     assert told.tool or told.kind != INVENTED
-    assert (told.form == "") == (told.kind == PLAIN) == (not told.agent)
-    if told.kind in (PLAIN, ANNOUNCED, FORMAT):
+    assert (told.form == "") == (told.kind in (PLAIN, DEGENERATE)) == (not told.agent)
+    if told.kind in (PLAIN, ANNOUNCED, FORMAT, DEGENERATE):
         assert told.tool == ""
 
 
@@ -283,9 +339,9 @@ def test_a_call_cut_short_is_never_taken_for_a_call_nor_for_words(dialect, name,
     told = read(cut, [Tool(name)])
     assert told.kind not in (OFFERED, INVENTED)
     if len(cut) >= len("Thought:" if dialect == "react" else '{"thought":'):
-        assert told.kind in (MALFORMED, FORMAT)
+        assert told.kind in (MALFORMED, FORMAT, DEGENERATE)
     if len(cut) > call.rindex("Action Input:" if dialect == "react" else '", "arguments": ') + 16 and not given_:
-        assert told == Reading(MALFORMED, name, dialect)
+        assert told == (Reading(DEGENERATE) if degenerate(cut) else Reading(MALFORMED, name, dialect))
 
 
 @pytest.mark.parametrize("dialect", WRITERS)

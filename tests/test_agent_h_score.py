@@ -87,9 +87,12 @@ def test_scores_are_those_counted_by_hand():
 
 
 def test_neither_silence_nor_calling_always_wins():
-    mute = values(table(judge(SAMPLES, {s.id: "" for s in SAMPLES})))
-    assert (mute["kept to words"], mute["made the call"], mute["balanced"]) == (1, 0, 0.5)
-    assert mute["HScore"] == 1, "by keywords alone a mute model is perfect"
+    plain = values(table(judge(SAMPLES, {s.id: "I would rather not say." for s in SAMPLES})))
+    assert (plain["kept to words"], plain["made the call"], plain["balanced"]) == (1, 0, 0.5)
+    for nothing in ("", "The lake, " * 20):
+        mute = values(table(judge(SAMPLES, {s.id: nothing for s in SAMPLES})))
+        assert (mute["kept to words"], mute["made the call"], mute["balanced"]) == (0, 0, 0)
+        assert mute["HScore"] == 1, "by keywords alone a mute model is perfect"
     calls = {s.id: f"Action: {(*s.wanted, 'get_fare')[0]}\nAction Input: {{}}" for s in SAMPLES}
     eager = values(table(judge(SAMPLES, calls)))
     assert (eager["kept to words"], eager["made the call"], eager["balanced"]) == (0, 1, 0.5)
@@ -171,9 +174,9 @@ def test_the_same_replies_give_the_same_intervals():
 
 def test_a_malformed_call_is_neither_a_call_nor_abstaining():
     samples = [Sample(str(i), "bfcl", "action", "tools, none needed", "plain", "Is it late?", (Tool("get_time"),),
-                      variety="bfcl irrelevance") for i in range(4)]  # fmt: skip
+                      variety="bfcl irrelevance") for i in range(5)]  # fmt: skip
     replies = {"0": '{"name": "get_time", "arguments": {}}', "1": '<tool_call>{"name": "get_time"', "2": "No idea.",
-               "3": '<tool_call>{"name": '}  # fmt: skip
+               "3": '<tool_call>{"name": ', "4": "It is, it is, it is, it is, it is, it is"}  # fmt: skip
     told = outcomes(judge(samples, replies)).to_dict("records")
-    assert told == [{"variety": "bfcl irrelevance", "truth": "plain", "call": 0.25, "malformed": 0.5, "abstain": 0.25,
-                     "n": 4}]  # fmt: skip
+    assert told == [{"variety": "bfcl irrelevance", "truth": "plain", "call": 0.2, "malformed": 0.4, "degenerate": 0.2,
+                     "abstain": 0.2, "n": 5}]  # fmt: skip

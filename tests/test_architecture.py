@@ -19,7 +19,7 @@ LAYERS = {
     "tokens": ("templates", "offsets", "tokens", "packing", "stream"),
     "lab": ("lab", "material"),
     "benchmarks": ("benchmarks", "scores"),
-    "torch": ("attention", "lora", "model", "loss", "memory", "train", "generate", "pretrain", "jobs", "runs",
+    "torch": ("attention", "lora", "model", "loss", "memory", "train", "cache", "generate", "pretrain", "jobs", "runs",
               "trials", "arms", "publish"),
     "output": ("claims", "analysis", "figures", "show"),
     "run": ("run",),

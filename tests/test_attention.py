@@ -1,5 +1,7 @@
 """Attention by documents computes what PyTorch's attention under a dense mask computes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,26 @@ def test_in_mixed_precision_it_is_as_exact_as_the_dense_mask(models, rows):
         errors.append((abs(loss - exact), float((grad - exactly).norm() / exactly.norm())))
     assert errors[1][0] < errors[0][0] + 5e-3
     assert errors[1][1] < 1.5 * errors[0][1] < 0.1
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from([1, 2, 31, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 7]), min_size=1, max_size=4),
+       st.sampled_from([(4, 4), (4, 2), (3, 1)]), st.sampled_from([None, 0.3]))  # fmt: skip
+def test_blocks_are_pytorchs_attention_document_by_document_in_float32(lengths, heads, scaling):
+    random, tokens = torch.Generator().manual_seed(0), sum(lengths)
+    parts = [torch.randn(1, n, tokens, 16, generator=random, requires_grad=True) for n in (*heads, heads[1])]
+    weights = torch.randn(1, tokens, heads[0], 16, generator=random)
+    shared = [x if n == heads[0] else x.repeat_interleave(heads[0] // n, 1)
+              for x, n in zip(parts, (*heads, heads[1]), strict=True)]  # fmt: skip
+    alone = [torch.nn.functional.scaled_dot_product_attention(*one, is_causal=True, scale=scaling)
+             for one in zip(*(x.split(lengths, 2) for x in shared), strict=True)]  # fmt: skip
+    exact = torch.cat(alone, 2).transpose(1, 2)
+    module = SimpleNamespace(is_causal=True)
+    told, _ = attention.documents_attention(module, *parts, Documents(lengths), scaling=scaling)
+    assert torch.allclose(told, exact, atol=1e-5)
+    for mine, theirs in zip(*(torch.autograd.grad((x * weights).sum(), parts) for x in (told, exact)), strict=True):
+        assert mine.dtype == torch.float32
+        assert torch.allclose(mine, theirs, atol=1e-5 * max(1, float(theirs.abs().max())))
 
 
 def test_no_mask_over_the_rows_is_made(models, monkeypatch):

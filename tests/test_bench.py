@@ -2,11 +2,15 @@
 
 import time
 
-import numpy as np
 import pytest
+import torch
 
 from flanlib import figures
-from flanlib.bench import COLUMNS, Contest, hold
+from flanlib.bench import COLUMNS, Contest, hold, matrix_rate
+from flanlib.models import folder
+from flanlib.records import Conversation, FlanError, say
+from flanlib.templates import get_template
+from flanlib.tokens import load_tokenizer
 
 
 def busy(seconds, told, name):
@@ -42,6 +46,17 @@ def test_every_round_runs_all_sides_in_turning_order_and_ratios_are_of_cpu_secon
     assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == ["slow", "same"]
 
 
+def test_the_share_is_of_what_the_machine_does_with_matrices():
+    one = torch.randn(512, 512)
+    work = Contest("products", "products / s", 40, lambda folder: lambda: [one @ one for _ in range(40)],
+                   {"itself": lambda folder: lambda: [one @ one for _ in range(40)]},
+                   operations=40 * 2 * 512**3)  # fmt: skip
+    assert 0.3 < hold(work, 2)["share"][0] < 1.5
+    assert matrix_rate(torch.float32, size=256) > 1e8
+    waits = Contest("waiting", "turns / s", 1, busy(0.01, [], "a"), {"b": busy(0.01, [], "b")})
+    assert hold(waits, 1)["share"].isna().all()
+
+
 NO_TRL = "the benchmark's peer is not installed: pip install -e '.[bench]'"
 
 
@@ -60,7 +75,6 @@ def test_the_longest_row_is_the_last_that_fits_though_training_refuses_the_other
     pytest.importorskip("trl", reason=NO_TRL)
     from flanlib.bench import gpu
     from flanlib.presets import PRESETS
-    from flanlib.records import FlanError
 
     def train(runner, room):
         rows = runner.args[1]
@@ -81,21 +95,56 @@ def test_made_up_conversations_fill_their_rows():
     assert (len(rows), fill(rows)) == (5, 1)
 
 
-def test_the_contests_run_on_a_toy_corpus(tmp_path):
+def test_the_whole_benchmark_runs_at_toy_size(tmp_path):
     pytest.importorskip("trl", reason=NO_TRL)
-    from flanlib.bench import corpus, training
-    from flanlib.lab import talk
-    from flanlib.presets import LAB_BASE
-    from flanlib.pretrain import TEMPLATE
-    from flanlib.tally import Tally
-    from flanlib.tokens import encode_all, load_tokenizer
+    from flanlib.bench import __main__ as bench
+    from flanlib.bench import training
 
-    tokenizer = load_tokenizer(LAB_BASE)
-    chats = talk.conversations(6, rng=np.random.default_rng(1))
-    examples = encode_all(chats, tokenizer, TEMPLATE, max_tokens=512, tally=Tally("toy"))
-    held = [training.contest(str(LAB_BASE), tokenizer, examples, batch=2, row_tokens=512),
-            corpus.contest(str(LAB_BASE), tokenizer, TEMPLATE, chats, row_tokens=512)]  # fmt: skip
-    for contest in held:
-        table = hold(contest, 1)
-        assert (table["ratio"] > 0).all()
-        assert len(table) == len(contest.peers)
+    sizes = ["--rows=4", "--prompts=3", "--corpus=3", "--rounds=1"]
+    table = bench.main(["--model=random", *sizes, f"--out={tmp_path}"])
+    assert (table["ratio"] > 0).all()
+    assert list(table) == COLUMNS
+    trained = table["name"].str.startswith("training")
+    assert trained.sum() == len(training.TRL) + 1
+    assert table["name"].nunique() == 4
+    assert (table["share"].notna() == trained).all()
+    assert table["share"].dropna().between(0, 1, inclusive="neither").all()
+    assert {path.name for path in tmp_path.iterdir()} == {"bench.csv", "bench.png", "bench.svg"}
+
+
+def test_peers_compute_in_our_precision_and_train_the_same_weights(tmp_path, monkeypatch):
+    pytest.importorskip("trl", reason=NO_TRL)
+    from peft.tuners.lora.bnb import Linear4bit
+    from peft.tuners.lora.layer import Linear
+
+    from flanlib.bench import training
+
+    for precision in (torch.bfloat16, torch.float32):
+        monkeypatch.setattr(training, "compute_dtype", lambda precision=precision: precision)
+        assert training._common(tmp_path)["bf16"] == (precision is torch.bfloat16)
+    for bits, kind in ((4, Linear4bit), (16, Linear)):
+        layers = [m for m in training.peer_model("random", bits=bits).modules() if isinstance(m, (Linear, Linear4bit))]
+        assert {type(layer) for layer in layers} == {kind}  # and peft's own: nothing of ours is in them
+
+
+def test_what_training_needs_is_counted_by_hand():
+    pytest.importorskip("trl", reason=NO_TRL)
+    from flanlib.bench.training import operations
+
+    # Two layers: queries and output 64 x 64, keys and values 64 x 32, three of 64 x 192; a head of 64 x the vocabulary.
+    layers, head = 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 192), 64 * len(load_tokenizer(folder("random")))
+    assert operations("random", 10, 3) == 4 * (10 * layers + 3 * head)
+
+
+def test_trl_is_told_a_template_of_the_same_texts_or_the_benchmark_says_no():
+    pytest.importorskip("trl", reason=NO_TRL)
+    from flanlib.bench.corpus import CHATML, _marked
+
+    chat = [Conversation("c", "made", (say("user", "Hi"), say("assistant", "Yes?", "general", trained=True)))]
+    tokenizer = load_tokenizer(folder("random"))
+    own = get_template("own", tokenizer)
+    assert _marked(own, chat) is CHATML
+    assert _marked(CHATML, chat) is CHATML
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>\n", "<|im_end|>")
+    with pytest.raises(FlanError, match="not ChatML"):
+        _marked(get_template("own", tokenizer), chat)

@@ -166,7 +166,8 @@ def test_any_row_of_replies_ends(protocol, texts, which):
 
     (episode,) = play([HELD[which]], protocol, generate)
     assert episode.ended in ENDS
-    assert not episode.solved or (episode.ended == "answered" and HELD[which] not in SERVED)
+    guessed = HELD[which] not in SERVED or solves(episode.answer, HELD[which])  # "3" is the answer to some request
+    assert not episode.solved or (episode.ended == "answered" and guessed)
 
 
 def test_a_call_with_wrong_arguments_gets_an_error_and_the_episode_goes_on():

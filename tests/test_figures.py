@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flanlib import analysis, figures
+from flanlib import figures
 from flanlib.figures import STYLE
 from flanlib.presets import output
 from flanlib.records import CAPABILITIES, CONTENT, FlanError
@@ -67,26 +67,18 @@ def pace():
 
 ARMS = ("ReAct", "aligned", "reasoning halved", "retrieval halved", "understanding halved", "instruction halved",
         "weighted 1 : 0.25 : 0.75")  # fmt: skip
-MATCHES = ("equal rows", "equal trained tokens")
 SCORES = ("overall", "instruction", "retrieval", "understanding", "reasoning")
 
 
 def arms():
     rng = np.random.default_rng(3)
-    rows = [(arm, match, score, *around(rng.uniform(0.55, 0.9), rng.uniform(0.01, 0.06)), 3,
-             118_000 if match == "equal trained tokens" else 60_000 + 15_500 * i)
-            for (i, arm), match, score in itertools.product(enumerate(ARMS), MATCHES, SCORES)]  # fmt: skip
-    return pd.DataFrame(rows, columns=["arm", "match", "score", "value", "low", "high", "n", "trained_tokens"])
+    rows = [(arm, score, *around(rng.uniform(0.55, 0.9), rng.uniform(0.01, 0.06)), 3, 60_000 + 15_500 * i)
+            for (i, arm), score in itertools.product(enumerate(ARMS), SCORES)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["arm", "score", "value", "low", "high", "n", "trained_tokens"])
 
 
 def printed():
     return pd.DataFrame({"arm": ARMS, "value": [61.8, 64.9, 63.8, np.nan, 64.6, 65.9, 66.3]})
-
-
-def worths():
-    rows = [(kind, match, *around(value + shift, 0.4), 3) for shift, match in ((0.2, MATCHES[0]), (-0.1, MATCHES[1]))
-            for kind, value in zip(CAPABILITIES, (0.12, 0.61, -0.33, 1.42), strict=True)]  # fmt: skip
-    return pd.DataFrame(rows, columns=["kind", "match", "worth", "low", "high", "n"])
 
 
 def cards():
@@ -100,16 +92,23 @@ def cards():
 
 def aligned():
     rng = np.random.default_rng(6)
-    rows = [(score, form, match, *around(rng.uniform(0.5, 0.95), 0.04), 3) for score, form, match in
-            itertools.product((*SCORES, "episodes"), ("react", "chat"), MATCHES)]  # fmt: skip
-    return pd.DataFrame(rows, columns=["score", "form", "match", "value", "low", "high", "n"])
+    rows = [(score, form, *around(rng.uniform(0.5, 0.95), 0.04), 3)
+            for score, form in itertools.product((*SCORES, "episodes"), ("react", "chat"))]
+    return pd.DataFrame(rows, columns=["score", "form", "value", "low", "high", "n"])
+
+
+def rising():
+    rows = [(form, score, tokens, *np.clip(around(value, 0.05), 0, 1), 24)
+            for form, late in (("react", 0.1), ("chat", 0.0)) for score in ("retrieval", "understanding")
+            for tokens, value in ((0, 0.05), (510.5, 0.2 - late), (2011, 0.5 - late), (20_050, 0.9))]  # fmt: skip
+    return pd.DataFrame(rows, columns=["form", "score", "trained_tokens", "value", "low", "high", "n"])
 
 
 PICTURES = {
     "learning_speeds": (figures.learning_speeds, learning),
     "speeds": (figures.speeds, pace),
     "table2": (lambda frame: figures.table2(frame, printed()), lambda: arms().iloc[:30]),
-    "worth": (figures.worth, worths),
+    "skill_by_tokens": (figures.skill_by_tokens, rising),
     "report_card": (lambda frame: figures.report_card(frame, {"instruction": 0.9, "episodes": 0.5}), cards),
     "scores_by_form": (figures.scores_by_form, aligned),
     "kind_shares": (figures.kind_shares, shares),
@@ -256,16 +255,16 @@ def labels(axes):
     return [label.get_text() for label in axes.get_yticklabels()]
 
 
-@pytest.mark.parametrize("name", ["learning_speeds", "speeds", "table2", "worth", "report_card", "scores_by_form"])
+@pytest.mark.parametrize("name", ["learning_speeds", "speeds", "table2", "report_card", "scores_by_form"])
 def test_poor_tables_are_drawn_too(name):
     draw, data = PICTURES[name]
     frame = data().assign(n=1)
     bounds = [column for column in frame if "low" in column or "high" in column]
     frame[bounds] = np.nan  # one seed has no interval
-    for column in {"form", "split", "match"} & set(frame):
+    for column in {"form", "split"} & set(frame):
         frame = frame[frame[column] == frame[column].iloc[-1]]
     frame = frame.iloc[1:].reset_index(drop=True)  # something is missing
-    value = next(c for c in ("nats_per_token", "tokens", "worth", "value") if c in frame)
+    value = next(c for c in ("nats_per_token", "tokens", "value") if c in frame)
     frame.loc[0, value] = np.nan  # and something has no value
     figure = draw(frame)
     figure._repr_png_()
@@ -275,7 +274,7 @@ def test_poor_tables_are_drawn_too(name):
 
 
 @pytest.mark.parametrize(("name", "column", "scale", "write"), [
-    ("speeds", "tokens", 1, lambda x: f"{x / 1000:.3g}k"), ("worth", "worth", 1, "{:+.2f}".format),
+    ("speeds", "tokens", 1, lambda x: f"{x / 1000:.3g}k"),
     ("report_card", "value", 100, "{:.1f}".format), ("scores_by_form", "value", 100, "{:.1f}".format),
 ])  # fmt: skip
 def test_dots_stand_at_their_values_with_the_numbers_beside_them(name, column, scale, write):
@@ -326,19 +325,25 @@ def test_speeds_stand_in_the_order_of_the_paper():
 def test_table2_keeps_the_arms_in_order_beside_the_paper():
     frame = arms()
     figure = figures.table2(frame, printed())
-    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
-    assert list(panels) == ["the lab, overall", "the paper", *SCORES[1:]]
-    assert labels(panels["the lab, overall"]) == labels(panels["instruction"]) == list(ARMS)
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_title(loc="left")}
+    assert list(panels) == [*SCORES, "the paper"]
+    assert labels(panels["overall"]) == list(ARMS)
     points = zip(*panels["the paper"].containers[0].lines[0].get_data(), strict=True)
     assert [point for point in points if point[0] > 0] == [(value, y) for y, value in enumerate(printed()["value"])
                                                            if value > 0]  # fmt: skip
     assert "not reported" in words(figure)
-    rows, tokens = panels["the lab, overall"].containers
-    for dots, match in ((rows, "equal rows"), (tokens, "equal trained tokens")):
-        own = frame[(frame["match"] == match) & (frame["score"] == "overall")]
-        assert list(dots.lines[0].get_xdata()) == pytest.approx(list(100 * own["value"]))
-    assert rows.lines[0].get_markerfacecolor() == "white" != tokens.lines[0].get_markerfacecolor()
-    assert f"{100 * frame['value'][0]:.1f},  60k tokens" in words(figure)
+    own = frame[frame["score"] == "overall"]
+    assert list(panels["overall"].containers[0].lines[0].get_xdata()) == pytest.approx(list(100 * own["value"]))
+
+
+def test_skill_begins_at_the_left_edge_and_shares_its_scale():
+    figure = figures.skill_by_tokens(rising())
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["retrieval", "understanding"]
+    for axes in figure.axes:
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1k", "2k", "4k", "8k", "16k"]
+        for line in axes.get_lines():
+            assert line.get_xdata()[0] == pytest.approx(510.5 / 2)
+            assert line.get_ydata()[-1] == pytest.approx(90)
 
 
 def test_a_report_card_marks_aims_and_asks_every_model_in_one_form():
@@ -349,17 +354,3 @@ def test_a_report_card_marks_aims_and_asks_every_model_in_one_form():
     both = pd.concat([cards(), cards().assign(protocol="json")])
     with pytest.raises(FlanError, match="several values for one score and model"):
         figures.report_card(both)
-
-
-def test_the_training_of_the_base_is_one_curve_over_its_stages():
-    rows = [(stage, step, 0, split, "general", 10 * nats, 10, 30) for stage, start in ((0, 7.0), (1, 3.0))
-            for step in (100, 200)
-            for split, nats in (("train", start - step / 100), ("heldout", start - 0.5))]  # fmt: skip
-    columns = ["stage", "step", "trained_tokens", "split", "kind", "nats", "tokens", "bytes"]
-    told = analysis.stages(pd.DataFrame(rows, columns=columns))
-    assert told[told.split == "train"][["step", "nats_per_token"]].to_numpy().tolist() == [
-        [100, 6], [200, 5], [300, 2], [400, 1]]  # fmt: skip
-    axes = figures.base_training(told).axes[0]
-    assert "steps" in axes.get_xlabel()
-    assert [text.get_text().split(",")[0] for text in axes.get_legend().get_texts()] == [
-        "what the stage trains on", "unseen conversation"]  # fmt: skip

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from made import llama
 from transformers import LlamaConfig
 
 from flanlib import memory, model
 from flanlib.memory import check, longest, plan
-from flanlib.model import add_lora, llama, load
+from flanlib.model import add_lora, autocast, load
 from flanlib.presets import PRESETS
 from flanlib.records import FlanError
 
@@ -30,13 +31,43 @@ def llama_2(tmp_path):
 def test_llama_2_7b_has_the_parts_that_were_worked_out_by_hand(llama_2):
     parts = plan(llama_2) / 1e9
     # 6.476e9 weights in linear layers at 4.127 bits; 159.9e6 LoRA weights; 262.4e6 others, in bfloat16.
-    assert parts["4-bit weights"] == pytest.approx(3.341, abs=0.002)
+    assert parts["linear weights"] == pytest.approx(3.341, abs=0.002)
     assert parts["LoRA weights"] == pytest.approx(0.640, abs=0.001)
     assert parts["optimizer"] == pytest.approx(0.326, abs=0.001)
     assert parts["other weights"] == pytest.approx(0.525, abs=0.001)
     # 32 layers' inputs of 4,096 tokens x 4,096 x 2 bytes are 1.074 GB; one live layer is 0.7 GB.
     assert parts["activations"] == pytest.approx(1.774, abs=0.01)
     assert 8 < parts.sum() < 9.5
+
+
+def test_sixteen_bits_are_two_bytes_on_a_card_and_four_on_a_cpu(llama_2, monkeypatch):
+    plain = replace(llama_2, bits=16, checkpointing=False)
+    assert plan(plain)["linear weights"] == pytest.approx(12.952e9, rel=1e-3)
+    assert plan(plain, cuda=False)["linear weights"] == pytest.approx(25.904e9, rel=1e-3)
+    assert plan(llama_2, cuda=False)["linear weights"] == plan(llama_2)["linear weights"]
+    with pytest.raises(FlanError, match="Try 4 bits, "):
+        check(plain, 16e9)
+    sizes = []
+    for precision in (torch.bfloat16, torch.float32):
+        monkeypatch.setattr(memory, "compute_dtype", lambda precision=precision: precision)
+        sizes.append(plan(plain, cuda=False)["activations"])
+        assert plan(plain)["activations"] == pytest.approx(22.398e9, rel=1e-3)  # a card has bfloat16
+    assert sizes[1] > 1.5 * sizes[0]
+
+
+@pytest.mark.parametrize(("bits", "most"), [(4, 10e9), (16, 28e9)])
+def test_a_model_that_is_larger_than_memory_is_refused_before_it_is_loaded(llama_2, monkeypatch, bits, most):
+    monkeypatch.setattr(model.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(model.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: None)
+    monkeypatch.setattr(model, "_memory", lambda: 4e9)
+    with pytest.raises(FlanError, match=r"GB of weights; expected at most 4\.0 GB, this machine's memory") as error:
+        load(llama_2.model, bits=bits)
+    assert "smaller model" in error.value.remedy
+    monkeypatch.setattr(model, "_memory", lambda: most)
+    with pytest.raises(AttributeError):  # on to the weights, of which there are none
+        load(llama_2.model, bits=bits)
+    monkeypatch.undo()
+    assert model._memory() > 1e8
 
 
 def test_a_run_that_does_not_fit_is_refused_with_the_knobs_to_turn(llama_2):
@@ -65,7 +96,7 @@ def test_a_gpu_is_told_what_a_run_takes_and_refuses_one_too_large(llama_2, monke
                 memory.tell(llama_2)
         else:
             memory.tell(llama_2)
-            assert "GB: 4-bit weights 3.3, other weights 0.5" in capsys.readouterr().out
+            assert "GB: linear weights 3.3, other weights 0.5" in capsys.readouterr().out
 
 
 def test_a_gated_model_is_refused_with_the_way_in(monkeypatch):
@@ -77,23 +108,27 @@ def test_a_gated_model_is_refused_with_the_way_in(monkeypatch):
         plan(CONSUMER)
 
 
-@pytest.mark.parametrize(("width", "layers", "rank"), [(64, 2, 4), (128, 3, 16)])
-def test_the_planned_activations_are_the_bytes_that_a_model_saves(tmp_path, width, layers, rank):
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32], ids=["mixed", "float32"])
+@pytest.mark.parametrize(("width", "layers", "rank", "bits"), [(64, 2, 4, 4), (128, 3, 16, 16)])
+def test_the_planned_activations_are_the_bytes_that_a_model_saves(tmp_path, monkeypatch, width, layers, rank, bits,
+                                                                  precision):  # fmt: skip
+    for module in (memory, model):
+        monkeypatch.setattr(module, "compute_dtype", lambda: precision)
     llama(96, width=width, layers=layers, head=32).save_pretrained(tmp_path)
-    preset = replace(SMALL, model=str(tmp_path), lora_rank=rank, checkpointing=False)
-    model = add_lora(load(preset.model), rank=rank, seed=0)
+    preset = replace(SMALL, model=str(tmp_path), lora_rank=rank, checkpointing=False, bits=bits)
+    tuned = add_lora(load(preset.model, bits=bits), rank=rank, seed=0)
 
     def saved(tokens):
-        own, found = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
+        own, found = {p.untyped_storage().data_ptr() for p in tuned.parameters()}, {}
 
         def keep(x):
             found[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes(), x
             return x
 
         ids = torch.randint(0, 96, (1, tokens))
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.autocast("cpu", torch.bfloat16):
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), autocast(torch.device("cpu")):
             read = {"position_ids": torch.arange(tokens)[None], "use_cache": False}
-            model(input_ids=ids, logits_to_keep=1, **read)
+            tuned(input_ids=ids, logits_to_keep=1, **read)
         return sum(size for at, (size, _) in found.items() if at not in own)
 
     planned = (plan(replace(preset, row_tokens=t), cuda=False)["activations"] for t in (320, 64))
@@ -105,17 +140,17 @@ MEASURE = """
 import sys, torch
 from pathlib import Path
 from flanlib.loss import token_losses
-from flanlib.model import add_lora, load
-torch.set_num_threads(2)
-model = add_lora(load(sys.argv[1]), rank=8, seed=0)
+from flanlib.model import add_lora, autocast, load
+torch.set_num_threads(1)
 tokens = int(sys.argv[2])
+model = add_lora(load(sys.argv[1]), rank=8, seed=0)
 ids = torch.randint(0, 512, (1, tokens))
 batch = {"input_ids": ids, "position_ids": torch.arange(tokens)[None], "labels": ids,
          "trained": torch.arange(tokens - 1)[None]}
 def step(n):
     cut = {"input_ids": ids[:, :n], "position_ids": batch["position_ids"][:, :n], "labels": ids[:, :n],
            "trained": batch["trained"][:, : n - 1]}
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         token_losses(model, cut).sum().backward()
 def peak():  # of this process alone: getrusage counts what its parent had at the fork
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -129,8 +164,8 @@ print(peak() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from Linux's /proc")
 def test_a_step_takes_the_memory_that_was_planned_within_a_tenth(tmp_path):
-    llama(512, width=512, layers=4, head=64).save_pretrained(tmp_path)
-    tokens = 3072
+    llama(512, width=512, layers=3, head=64).save_pretrained(tmp_path)
+    tokens = 1536
     told = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path), str(tokens)], capture_output=True, text=True,
                           env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"})  # fmt: skip
     assert told.returncode == 0, told.stderr[-2000:]

@@ -2,38 +2,40 @@
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from flanlib import publish as publishing
 from flanlib.benchmarks import Prompt
 from flanlib.generate import Decoding, dense, generate
-from flanlib.lab import talk
 from flanlib.model import add_lora, load
-from flanlib.presets import LAB_BASE
+from flanlib.models import folder as model_folder
 from flanlib.publish import publish
-from flanlib.records import FlanError, say
+from flanlib.records import Conversation, FlanError, say
 from flanlib.templates import get_template
 from flanlib.tokens import load_tokenizer
 
 SCORES = pd.DataFrame({"score": ["retrieval"], "value": [0.5], "n": [48]})
-CHATS = talk.conversations(12, rng=np.random.default_rng(2))
+CHATS = [Conversation(f"c{i}", "made", (say("user", f"What is {i} and {i}?"),
+                                        say("assistant", f"It is {2 * i}.", "general", trained=True)))
+         for i in range(12)]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    tokenizer = load_tokenizer(LAB_BASE)
+    tokenizer = load_tokenizer(model_folder("random"))
     template = get_template("agent_flan", tokenizer)
-    model = add_lora(load(str(LAB_BASE)), rank=4, seed=0)
+    model = add_lora(load("random", bits=16), rank=4, seed=0)
     with torch.no_grad():
         for name, p in model.named_parameters():
             if "lora_B" in name:
-                p.normal_(std=0.01, generator=torch.Generator().manual_seed(len(name)))
+                p.normal_(std=0.3, generator=torch.Generator().manual_seed(len(name)))
     model.save_pretrained(folder / "adapter")
-    told = {"base": str(LAB_BASE), "adapter": folder / "adapter", "tokenizer": tokenizer, "template": template}
+    told = {"base": "random", "adapter": folder / "adapter", "tokenizer": tokenizer, "template": template}
     return publish(folder / "mine", corpus=CHATS, scores=SCORES, **told), told
 
 
@@ -59,6 +61,32 @@ def test_the_card_tells_the_scores_and_the_corpus_is_beside_it(published):
     rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == [chat.id for chat in CHATS]
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert "base_model: random\nlibrary_name" in card
+
+
+def test_the_adapter_alone_goes_onto_its_base_and_names_no_folder_of_this_machine(published):
+    folder, told = published
+    adapted = PeftModel.from_pretrained(load("random", bits=16), folder / "adapter").eval()
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        alone, merged = (model(input_ids=ids.to(model.device), use_cache=False).logits
+                         for model in (adapted, dense(told["base"], told["adapter"])))  # fmt: skip
+    assert torch.allclose(alone, merged, atol=1e-4)
+    here = model_folder("random")
+    for path in folder.rglob("*"):
+        assert path.is_dir() or here.encode() not in path.read_bytes(), path
+
+
+def test_the_base_and_its_licence_are_named_as_far_as_they_are_known(tmp_path):
+    assert publishing._origin("smollm2") == ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")
+    assert publishing._origin("owner/model") == ("owner/model", "")
+    base = tmp_path / "mine"
+    base.mkdir()
+    assert publishing._origin(str(base)) == ("mine", "")
+    (base / "README.md").write_text("---\ntags: [a]\nlicense: mit\n---\n\nlicense: gpl\n")
+    assert publishing._origin(str(base)) == ("mine", "mit")
+    (base / "README.md").write_text("license: gpl\n")
+    assert publishing._origin(str(base)) == ("mine", "")
 
 
 def test_nothing_is_written_over(published):

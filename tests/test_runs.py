@@ -1,4 +1,5 @@
 import gc
+import shutil
 from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 
@@ -6,35 +7,50 @@ import numpy as np
 import pytest
 import torch
 
-from flanlib import jobs, runs, store
+from flanlib import jobs, presets, runs, store
 from flanlib.dialects import render_all
-from flanlib.material import material
+from flanlib.lab import tasks
 from flanlib.presets import PRESETS
 from flanlib.records import FlanError
 from flanlib.tally import Tally
 from flanlib.tokens import CONTEXT
 
-SMOKE = replace(PRESETS["smoke"], trained_tokens=600, trajectories=6, heldout=3, seeds=(0,))
+SMOKE = replace(PRESETS["smoke"], trained_tokens=1500, measure_at=(700,), row_tokens=2048, rows_per_step=1,
+                rows_per_pass=1, seeds=(0,))  # fmt: skip
+RESULTS = ("losses.csv", "firsts.csv", "adapter_model.safetensors")
 
 
 @pytest.fixture(scope="module")
 def texts():
-    found = material(SMOKE)
-    return {form: (render_all(found.train, form), render_all(found.heldout, form)) for form in ("react", "chat")}
+    train = tasks.trajectories(6, rng=np.random.default_rng(1))
+    held = tasks.trajectories(3, rng=np.random.default_rng(2), split="heldout")
+    return {form: (render_all(train, form), render_all(held, form)) for form in ("react", "chat")}
 
 
-def tune(texts, form, size=SMOKE, **budget):
-    return runs.tuned({form: runs.Arm(*texts[form], **budget)}, size, Tally("t"))[form]
+def tune(texts, form, size=SMOKE, **kwargs):
+    return runs.tuned({form: runs.Arm(*texts[form])}, size, Tally("t"), **kwargs)[form]
 
 
 @pytest.fixture(autouse=True)
 def fresh(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "RUNS", tmp_path)
+    monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(store, "RESULTS", tmp_path / "results")
 
 
-def test_a_tuned_run_leaves_its_adapter_losses_rows_and_manifest(texts):
+def ship(folder):
+    """Ship what a run measured, and forget the rest of it."""
+    there = store.RESULTS / folder.name
+    there.mkdir(parents=True)
+    for pattern in store.SMALL:
+        for path in folder.glob(pattern):
+            shutil.copy(path, there)
+    shutil.rmtree(folder)
+    return there
+
+
+def test_a_tuned_run_leaves_its_adapter_losses_first_choices_and_manifest(texts):
     (folder,) = tune(texts, "react")
-    assert {"manifest.json", "losses.csv", "rows.csv", "adapter_config.json", "adapter_model.safetensors"} <= {
+    assert {"manifest.json", "losses.csv", "firsts.csv", "adapter_config.json", "adapter_model.safetensors"} <= {
         p.name for p in folder.iterdir()
     }
     before = (folder / "losses.csv").read_bytes()
@@ -42,10 +58,12 @@ def test_a_tuned_run_leaves_its_adapter_losses_rows_and_manifest(texts):
     assert (folder / "losses.csv").read_bytes() == before
     told = store.manifest(folder)
     assert told["config"]["schedule"]["seed"] == 0
-    assert told["fill"] > 0.5
-    losses, rows = (runs.table({"react": [folder]}, name) for name in ("losses", "rows"))
-    assert 600 <= losses["trained_tokens"].max() < 1000
-    assert set(rows["id"]) == {row.id for row in texts["react"][1]}
+    assert told["fill"] > 0.3
+    losses, firsts = (runs.table({"react": [folder]}, name) for name in ("losses", "firsts"))
+    assert 1500 <= losses["trained_tokens"].max() == told["trained_tokens"] < 2100
+    held = sum(row.trained for row in runs.examples(texts["react"][1], SMOKE, Tally("t")))
+    assert firsts["firsts"].str.len().tolist() == [held] * len(firsts)
+    assert firsts["trained_tokens"].iloc[[0, -1]].tolist() == [0, told["trained_tokens"]]
 
 
 def test_the_same_run_in_another_folder_gives_the_same_bytes(texts, tmp_path, monkeypatch):
@@ -55,9 +73,6 @@ def test_the_same_run_in_another_folder_gives_the_same_bytes(texts, tmp_path, mo
         (folder,) = tune(texts, "chat")
         found.append([(folder / f).read_bytes() for f in RESULTS])
     assert found[0] == found[1]
-
-
-RESULTS = ("losses.csv", "rows.csv", "adapter_model.safetensors")
 
 
 @pytest.fixture
@@ -117,49 +132,72 @@ def test_an_error_crosses_from_one_process_to_another_whole():
 
 
 def test_records_cross_from_one_process_to_another_whole():
-    found = material(SMOKE)
-    assert ForkingPickler.loads(ForkingPickler.dumps(found.tasks)) == found.tasks
+    found = tasks.tasks(6, rng=np.random.default_rng(0))
+    assert ForkingPickler.loads(ForkingPickler.dumps(found)) == found
 
 
-@pytest.mark.parametrize(
-    "change", [{"lora_rank": 8}, {"learning_rate": 1e-3}, {"trained_tokens": 700}, {"seeds": (1,)}]
-)
+@pytest.mark.parametrize("change", [
+    {"lora_rank": 8}, {"learning_rate": 1e-3}, {"trained_tokens": 700}, {"seeds": (1,)}, {"bits": 4},
+    {"measure_at": (200,)}, {"template": "agent_flan"},
+])  # fmt: skip
 def test_whatever_changes_the_result_changes_the_folder(texts, change, monkeypatch):
     monkeypatch.setattr(jobs, "side_by_side", lambda made, what: None)
     a, b = (tune(texts, "react", size) for size in (SMOKE, replace(SMOKE, **change)))
     assert a != b
 
 
-def test_arms_of_equal_rows_draw_the_same_trajectories_whatever_is_trained_of_them(texts):
-    bare = [replace(c, turns=tuple(replace(t, trained=t.trained and i % 4 == 2) for i, t in enumerate(c.turns)))
-            for c in texts["chat"][0]]  # fmt: skip
-    arms = {"all": runs.Arm(texts["chat"][0], rows=4), "some": runs.Arm(bare, rows=4)}
-    (a,), (b,) = runs.tuned(arms, SMOKE, Tally("t")).values()
-    a, b = store.manifest(a), store.manifest(b)
-    assert (a["rows"], a["tokens"]) == (b["rows"], b["tokens"]) == (4, a["tokens"])
-    assert a["trained_tokens"] > b["trained_tokens"] > 0
-
-
 def test_an_arm_without_held_out_texts_measures_none(texts):
     (folder,) = tune({"chat": (texts["chat"][0],)}, "chat")
     assert set(runs.table({"chat": folder}, "losses")["split"]) == {"train"}
-    assert not (folder / "rows.csv").exists()
+    assert runs.table({"chat": folder}, "firsts").empty
 
 
-def test_a_saved_adapter_measures_as_it_did_when_it_was_trained(texts):
-    (folder,) = tune(texts, "chat")
-    held = runs.examples(texts["chat"][1], SMOKE, Tally("t"))
-    again = runs.measure(runs.adapter(folder, SMOKE), held)
-    told = runs.table({"chat": folder}, "rows")
-    assert again["nats"].to_numpy() == pytest.approx(told["nats"].to_numpy(), rel=1e-3)
+def measured(texts, models, size=SMOKE):
+    return runs.measured({"held out": texts["chat"][1]}, models, size, Tally("t"))
+
+
+@pytest.mark.parametrize("bits", [4, 16])
+def test_a_saved_adapter_measures_as_it_did_when_it_was_trained(texts, bits):
+    size = replace(SMOKE, bits=bits)
+    told = measured(texts, {"before": [None], "after": (folders := tune(texts, "chat", size))}, size)
+    losses = runs.table({"chat": folders}, "losses")
+    while_training = losses[losses["split"] == "heldout"].groupby("step")["nats"].sum()
+    alone = told.groupby("model")["nats"].sum()
+    assert alone["before"] == pytest.approx(while_training.iloc[0], rel=1e-3)
+    assert alone["after"] == pytest.approx(while_training.iloc[-1], rel=1e-3)
+    assert set(told["id"]) == {row.id for row in texts["chat"][1]}
 
 
 def test_tuning_moves_the_model(texts):
     size = replace(SMOKE, trained_tokens=6000, learning_rate=1e-2)
-    untuned = runs.table({"x": runs.untuned("react", texts["react"][1], size, Tally("t"))}, "rows")
-    tuned = runs.table({"x": tune(texts, "react", size)}, "rows")
-    assert untuned["id"].tolist() == tuned["id"].tolist()
-    assert tuned["nats"].sum() < 0.99 * untuned["nats"].sum()
+    models = {"before": [None], "after": tune(texts, "chat", size)}
+    told = runs.measured({"what it was tuned on": texts["chat"][0]}, models, size, Tally("t"))
+    nats = told.groupby("model")["nats"].sum()
+    assert nats["after"] < 0.99 * nats["before"]
+
+
+def test_shipped_results_are_read_and_weights_are_made_when_they_are_needed(texts, monkeypatch):
+    (made,) = tune(texts, "chat")
+    adapter = (made / runs.WEIGHTS).read_bytes()
+    there = ship(made)
+    (folder,) = tune(texts, "chat")
+    assert folder == there
+    assert not made.exists()
+    told = measured(texts, {"tuned": [folder]})  # not measured before: that takes the adapter
+    assert runs.weights(folder) == made
+    assert (made / runs.WEIGHTS).read_bytes() == adapter
+    assert told["nats"].sum() > 0
+    assert tune(texts, "chat") == [made]  # what was made here is looked at first
+
+
+def test_shipped_results_are_left_alone_where_all_is_to_be_fresh(texts, monkeypatch):
+    (made,) = tune(texts, "chat")
+    there = ship(made)
+    monkeypatch.setattr(store, "fresh", lambda: True)
+    assert tune(texts, "chat") == [made] != [there]
+    monkeypatch.setattr(store, "fresh", presets.fresh)
+    shutil.rmtree(made)
+    assert tune(texts, "chat", shipped=False) == [made]
 
 
 def test_a_preset_is_fitted_to_long_and_to_few_texts(texts):

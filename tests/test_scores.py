@@ -55,18 +55,3 @@ def test_only_common_tasks_are_compared_and_there_must_be_some():
     assert scores.gap(a, b).n == 4
     with pytest.raises(FlanError, match="no task in common"):
         scores.gap(a, b.assign(id="other"))
-
-
-def test_worth_is_points_lost_per_thousand_tokens_left_out():
-    whole, half = judged([[[1] * 20]] * 4), judged([[[1, 0] * 10]] * 4)
-    told = scores.worth({"all": whole, "less": half}, {"all": 9000, "less": 4500}, "all",
-                        {"reasoning": "less"}).iloc[0]  # fmt: skip
-    assert told["tokens"] == 4500
-    assert told["worth"] == pytest.approx(100 * 0.5 / 4.5)
-    assert told["low"] < told["worth"] < told["high"]
-
-
-def test_halving_that_left_nothing_out_is_an_error():
-    rows = judged([[[1, 0]]] * 4)
-    with pytest.raises(FlanError, match="left out"):
-        scores.worth({"all": rows, "less": rows}, {"all": 10, "less": 10}, "all", {"reasoning": "less"})

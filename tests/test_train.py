@@ -5,18 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from made import llama
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from flanlib import loss, train
-from flanlib.loss import collate, measure, token_losses
-from flanlib.model import add_lora, keep_layout, llama, load
+from flanlib.loss import collate, measure, token_judgements, token_losses
+from flanlib.model import add_lora, autocast, keep_layout, load
 from flanlib.packing import pack
 from flanlib.records import KINDS, FlanError
 from flanlib.tokens import CONTEXT, Example
 from flanlib.train import Schedule, draw, fit
 
 VOCAB = 96
-SCHEDULE = Schedule(rows_per_step=2, rows_per_pass=2, rate=1e-2, seed=3, logs=100, measures=3)
+SCHEDULE = Schedule(rows_per_step=2, rows_per_pass=2, rate=1e-2, seed=3, logs=100, measure_at=(60, 400))
 
 
 def examples(n, seed=0, longest=30):
@@ -35,11 +36,11 @@ def examples(n, seed=0, longest=30):
 @pytest.fixture
 def dense():
     """A tiny model in plain float32, for exact comparisons."""
-    return llama(VOCAB, width=64, layers=2, head=32).train()
+    return llama(VOCAB).train()
 
 
 def quantised(seed=0):
-    return add_lora(load("random", vocab=VOCAB), rank=4, seed=seed)
+    return add_lora(load("random"), rank=4, seed=seed)
 
 
 def gradients(model):
@@ -48,7 +49,7 @@ def gradients(model):
 
 def backward(model, rows):
     model.zero_grad()
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         nats = token_losses(model, collate(rows))
     nats.sum().backward()
     return float(nats.detach().sum()), gradients(model)
@@ -109,7 +110,7 @@ def test_evaluating_in_the_middle_leaves_the_gradients_unchanged():
 
 
 def test_every_four_bit_layer_is_kept_from_being_repacked():
-    model = load("random", vocab=VOCAB)
+    model = load("random")
     layers = [m for m in model.modules() if type(m).__name__ == "Linear4bit"]
     assert len(layers) == 14
     assert all(m.weight.quant_type == "nf4" and m.weight.quant_state.nested for m in layers)
@@ -131,14 +132,20 @@ def test_lora_learns_on_every_linear_layer_and_nothing_else_does():
     assert not any(torch.equal(p, weights[2][n]) for n, p in weights[0].items())
 
 
-def run(folder, schedule=SCHEDULE, **kwargs):
-    rows = pack(examples(90), row_tokens=64, pad_id=0)
-    held = {"heldout": pack(examples(6, seed=9), row_tokens=64, pad_id=0)}
+HELD = [pack([row], row_tokens=len(row), pad_id=0)[0] for row in examples(6, seed=9)]
+
+
+def run(folder, schedule=SCHEDULE, *, held=HELD, n=90, **kwargs):
+    rows = pack(examples(n), row_tokens=64, pad_id=0)
     return fit(quantised(), rows, schedule, folder, heldout=held, **kwargs)
 
 
+def equal(one, other):
+    return all(a.equals(b) for a, b in zip(one, other, strict=True))
+
+
 def test_every_logged_step_has_nats_tokens_and_bytes_by_kind(tmp_path):
-    told = run(tmp_path)
+    told = run(tmp_path).losses
     trained = told[told["split"] == "train"]
     assert trained["tokens"].sum() == sum(int((row.kinds != CONTEXT).sum()) for row in examples(90))
     assert trained["bytes"].sum() == sum(int(row.bytes.sum()) for row in examples(90))
@@ -153,6 +160,69 @@ def test_every_logged_step_has_nats_tokens_and_bytes_by_kind(tmp_path):
                                                           "adapter_model.safetensors"}  # fmt: skip
 
 
+def test_held_out_texts_are_measured_at_the_start_where_asked_and_at_the_end(tmp_path):
+    told, firsts = run(tmp_path)
+    held = told[told["split"] == "heldout"]
+    assert held["step"].unique().tolist() == firsts["step"].tolist()
+    assert firsts["step"].iloc[[0, -1]].tolist() == [0, told["step"].max()]
+    a_step = told["trained_tokens"].max() / told["step"].max()
+    assert firsts["trained_tokens"].tolist()[1:-1] == pytest.approx(SCHEDULE.measure_at, abs=2 * a_step)
+    assert firsts["trained_tokens"].tolist()[-1] == sum(row.trained for row in examples(90))
+    _, firsts = run(tmp_path / "short", replace(SCHEDULE, measure_at=(10**6,)), n=10)
+    assert firsts["step"].tolist() == [0, firsts["step"].max()]
+
+
+def test_first_choices_are_told_token_by_token_in_the_order_of_the_rows(tmp_path):
+    said = Example("said", np.random.default_rng(0).integers(2, VOCAB, 20), [CONTEXT] + [0] * 19, [0] + [3] * 19)
+    held = [HELD[0], pack([said], row_tokens=20, pad_id=0)[0], HELD[1]]
+    model = quantised()
+    text = pack([said] * 240, row_tokens=60, pad_id=0)  # until it knows these 19 tokens by heart
+    _, firsts = fit(model, text, SCHEDULE, tmp_path / "learnt", heldout=held)
+    sizes = [int((row.kinds != CONTEXT).sum()) for row in held]
+    assert {len(one) for one in firsts["firsts"]} == {sum(sizes)}
+    assert set("".join(firsts["firsts"])) == {"0", "1"}
+    first, last = (np.array(list(one), int)[sizes[0] : sizes[0] + 19] for one in firsts["firsts"].iloc[[0, -1]])
+    assert first.sum() < 5
+    assert last.tolist() == [1] * 19
+    # as a look at the logits of each row by itself tells
+    model.eval()
+    with torch.no_grad():
+        for row, told in zip(held, np.split(np.array(list(firsts["firsts"].iloc[-1]), int), np.cumsum(sizes)[:-1]),
+                             strict=True):  # fmt: skip
+            ids = torch.from_numpy(row.ids)[None].long()
+            best = model(input_ids=ids, use_cache=False).logits[0, :-1].argmax(-1)
+            trained = torch.from_numpy(row.kinds != CONTEXT)[1:]
+            assert (best == ids[0, 1:])[trained].int().tolist() == told.tolist()
+
+def test_judging_gives_the_losses_too_and_slices_as_they_do(dense, monkeypatch):
+    batch = collate(pack(examples(12), row_tokens=64, pad_id=0))
+    with torch.no_grad():
+        nats = token_losses(dense, batch)
+        for size in (10_000, 7):
+            monkeypatch.setattr(loss, "SLICE", size)
+            told, first = token_judgements(dense, batch)
+            assert torch.allclose(told, nats, atol=1e-5)
+            logits = dense(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits[0]
+            where = batch["trained"][0]
+            assert torch.equal(first, logits[where].argmax(-1) == batch["input_ids"][0, 1:][where])
+
+
+def test_without_held_out_rows_a_run_trains_the_same_and_measures_nothing(tmp_path):
+    with_them, (losses, firsts) = run(tmp_path / "a"), run(tmp_path / "b", held=())
+    assert not len(firsts)
+    assert list(firsts) == list(with_them.firsts)
+    trained = with_them.losses[with_them.losses["split"] == "train"].reset_index(drop=True)
+    assert losses.equals(trained)
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in "ab"]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("logs", [1, 3, 7])
+def test_whatever_is_logged_together_nothing_that_was_trained_is_left_out(tmp_path, logs):
+    told = run(tmp_path, replace(SCHEDULE, logs=logs), n=55).losses
+    assert told[told["split"] == "train"]["tokens"].sum() == sum(row.trained for row in examples(55))
+
+
 def test_a_step_that_cannot_be_shared_among_the_processes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(FlanError, match="2 rows in a step for 3 processes"):
@@ -160,8 +230,8 @@ def test_a_step_that_cannot_be_shared_among_the_processes_is_refused(tmp_path, m
 
 
 def test_accumulating_passes_gives_the_losses_of_one_pass(tmp_path):
-    whole = run(tmp_path / "a")
-    passes = run(tmp_path / "b", replace(SCHEDULE, rows_per_pass=1))
+    whole = run(tmp_path / "a").losses
+    passes = run(tmp_path / "b", replace(SCHEDULE, rows_per_pass=1)).losses
     assert passes["nats"].to_numpy() == pytest.approx(whole["nats"].to_numpy(), rel=0.02)
     assert passes["tokens"].tolist() == whole["tokens"].tolist()
 
@@ -192,13 +262,14 @@ def test_a_model_that_caps_its_logits_is_not_sliced(monkeypatch):
 
 
 def test_computing_activations_again_changes_no_loss(tmp_path):
-    kept, again = run(tmp_path / "a"), run(tmp_path / "b", replace(SCHEDULE, checkpointing=True))
+    kept, again = (run(tmp_path / str(again), replace(SCHEDULE, checkpointing=again)).losses
+                   for again in (False, True))  # fmt: skip
     assert again["nats"].to_numpy() == pytest.approx(kept["nats"].to_numpy(), rel=1e-5)
 
 
 @pytest.mark.parametrize("step", [0, 8])
 def test_out_of_memory_a_pass_gets_half_the_rows_and_a_step_as_many(tmp_path, monkeypatch, step):
-    whole, real, passes = run(tmp_path / "whole"), loss.token_losses, []
+    whole, real, passes = run(tmp_path / "whole").losses, loss.token_losses, []
 
     def small(model, batch):
         passes.extend([batch["input_ids"].shape[1]] * model.training)
@@ -208,12 +279,12 @@ def test_out_of_memory_a_pass_gets_half_the_rows_and_a_step_as_many(tmp_path, mo
 
     monkeypatch.setattr(train, "token_losses", small)
     with pytest.warns(UserWarning, match="2 rows a pass: going on with 1"):
-        told = run(tmp_path / "small")
+        told = run(tmp_path / "small").losses
     assert told["tokens"].tolist() == whole["tokens"].tolist()
     assert told["nats"].to_numpy() == pytest.approx(whole["nats"].to_numpy(), rel=0.02)
     monkeypatch.setattr(train, "token_losses", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("too many")))
     with pytest.raises(FlanError, match="row_tokens"):
-        run(tmp_path / "none", replace(SCHEDULE, rows_per_pass=1, measures=0))
+        run(tmp_path / "none", replace(SCHEDULE, rows_per_pass=1), held=())
 
 
 class Killed(Exception):
@@ -229,16 +300,20 @@ def kill_at(step):
     return Kill
 
 
-@pytest.mark.parametrize("step", [1, 5, 9])
-def test_a_killed_run_goes_on_to_the_same_losses(tmp_path, monkeypatch, step):
-    whole = run(tmp_path / "whole")
-    assert whole["step"].max() > 9
+@pytest.mark.parametrize(("step", "logs"), [(1, 100), (5, 100), (9, 100), (7, 5), (11, 5)])
+def test_a_killed_run_goes_on_to_the_same_losses_and_first_choices(tmp_path, monkeypatch, step, logs):
+    """Killed at a measurement or between two, and where checkpoints and logged steps are far apart."""
+    schedule = replace(SCHEDULE, logs=logs)
+    whole = run(tmp_path / "whole", schedule)
+    assert whole.losses["step"].max() > step
     with monkeypatch.context() as patch:
         patch.setattr(train, "Progress", kill_at(step))
         with pytest.raises(Killed):
-            run(tmp_path / "killed")
-    resumed = run(tmp_path / "killed")
-    assert resumed.equals(whole)
+            run(tmp_path / "killed", schedule)
+    resumed = run(tmp_path / "killed", schedule)
+    assert equal(resumed, whole)
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "killed")]
+    assert weights[0] == weights[1]
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path, monkeypatch):
@@ -249,7 +324,7 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path, monkeypatch):
             run(tmp_path / "killed")
     newest = max((tmp_path / "killed").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
     (newest / "trainer_state.json").write_text('{"step": ')
-    assert run(tmp_path / "killed").equals(whole)
+    assert equal(run(tmp_path / "killed"), whole)
 
 
 def test_drawing_stops_within_one_example_of_the_budget_and_repeats_evenly():

@@ -6,6 +6,7 @@ thread: other programs on the machine then hardly matter.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -15,9 +16,10 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm.auto import tqdm
 
-COLUMNS = ["name", "device", "unit", "ours", "peer", "peer_name", "ratio", "low", "high", "n"]
+COLUMNS = ["name", "device", "unit", "ours", "peer", "peer_name", "ratio", "low", "high", "n", "share"]
 
 
 Runner: TypeAlias = Callable[[Path], Callable[[], object]]
@@ -34,16 +36,23 @@ class Contest:
     ours: Runner
     peers: Mapping[str, Runner]
     device: str = "cpu, 1 thread"
+    operations: float = math.nan
+    """Additions and multiplications of matrices that the whole work needs, where they can be counted."""
+    dtype: torch.dtype = torch.float32
+    """The precision of these matrices."""
 
 
 def hold(contest: Contest, rounds: int) -> pd.DataFrame:
     """Do the work of a contest in interleaved rounds and return a row per peer.
 
     ``ours`` and ``peer`` are medians in units per CPU second; ``ratio`` is the median of the rounds' ratios, ``low``
-    and ``high`` the least and the greatest of them, ``n`` the rounds.
+    and ``high`` the least and the greatest of them, ``n`` the rounds. ``share``: of what this machine does with large
+    matrices, measured in every round, our side does so much (0 to 1; NaN where operations are not counted). Divided by
+    the ratio it is the peer's share: all are credited with what the work needs, whatever they compute.
     """
     runners = {"ours": contest.ours, **contest.peers}
     speeds: dict[str, list[float]] = {name: [] for name in runners}
+    rates: list[float] = []
     turns = [name for turn in range(rounds) for name in (runners if turn % 2 == 0 else reversed(runners))]
     for name in tqdm(turns, desc=contest.name, unit="run", leave=False):
         with tempfile.TemporaryDirectory() as folder:
@@ -51,9 +60,26 @@ def hold(contest: Contest, rounds: int) -> pd.DataFrame:
             start = time.process_time()
             work()
             speeds[name].append(contest.units / (time.process_time() - start))
+        if name == "ours" and not math.isnan(contest.operations):
+            rates.append(matrix_rate(contest.dtype))
     ours, rows = np.array(speeds["ours"]), []
+    share = contest.operations * np.median(ours) / contest.units / np.median(rates) if rates else math.nan
     for peer in contest.peers:
         ratios = ours / np.array(speeds[peer])
         rows.append((contest.name, contest.device, contest.unit, np.median(ours), np.median(speeds[peer]), peer,
-                     np.median(ratios), ratios.min(), ratios.max(), rounds))  # fmt: skip
+                     np.median(ratios), ratios.min(), ratios.max(), rounds, share))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def matrix_rate(dtype: torch.dtype, *, size: int = 1024, times: int = 8, where: str = "cpu") -> float:
+    """Measure how many operations a second a device does on large square matrices; on a CPU, a CPU second."""
+    one = torch.randn(size, size, dtype=dtype, device=where)
+    settle: Callable[[], object] = torch.cuda.synchronize if where == "cuda" else lambda: None
+    clock = time.perf_counter if where == "cuda" else time.process_time
+    for repeat in (2, times):  # the first ones warm up
+        settle()
+        start = clock()
+        for _ in range(repeat):
+            one @ one
+        settle()
+    return 2 * size**3 * times / (clock() - start)

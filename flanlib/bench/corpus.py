@@ -13,17 +13,23 @@ import datasets
 from flanlib.bench import Contest
 from flanlib.bench.training import peer_model
 from flanlib.packing import pack
-from flanlib.records import Conversation
+from flanlib.records import Conversation, FlanError
 from flanlib.tally import Tally
-from flanlib.templates import jinja
+from flanlib.templates import AnyTemplate, Template, jinja
 from flanlib.tokens import encode_all
+
+CHATML = Template("chatml", system=("<|im_start|>system\n", "<|im_end|>\n"),
+                  user=("<|im_start|>user\n", "<|im_end|>\n"), open="<|im_start|>assistant\n", lead="",
+                  end="<|im_end|>", close="\n")  # fmt: skip
+"""What many chat models bring, with what is trained told apart; TRL has to be told it."""
 
 
 def contest(model: str, tokenizer: Any, template: Any, conversations: Sequence[Conversation], *,
             row_tokens: int) -> Contest:  # fmt: skip
     """Set up a corpus. TRL's rows know only trained or not; ours also know the kind of every token.
 
-    The work is short, so each side does it once before it is timed.
+    The work is short, so each side does it once before it is timed. Raises FlanError for a model whose own template is
+    not ChatML.
     """
     side, n = (tokenizer, template, conversations, row_tokens), len(conversations)
     return Contest(f"corpus of {n}, labelled and packed", "conversations / s", n, partial(ours, *side),
@@ -47,11 +53,12 @@ def trl(model: str, tokenizer: Any, template: Any, conversations: Sequence[Conve
     """Prepare rows as SFTTrainer does: template, assistant mask, labels, packing."""
     from trl import SFTConfig, SFTTrainer  # of the bench extra only
 
+    marked = _marked(template, conversations)
     rows = [{"messages": [{"role": turn.role, "content": turn.text} for turn in one.turns]} for one in conversations]
     data, loaded, reader = datasets.Dataset.from_list(rows), peer_model(model), copy.deepcopy(tokenizer)
-    reader.chat_template = jinja(template)
+    reader.chat_template = jinja(marked)
     settings = SFTConfig(output_dir=str(folder), assistant_only_loss=True, packing=True, max_length=row_tokens,
-                         use_cpu=True, report_to="none", shuffle_dataset=False)  # fmt: skip
+                         use_cpu=True, bf16=False, report_to="none", shuffle_dataset=False)  # fmt: skip
 
     def work() -> Any:
         datasets.disable_caching()
@@ -59,3 +66,14 @@ def trl(model: str, tokenizer: Any, template: Any, conversations: Sequence[Conve
 
     work()
     return work
+
+
+def _marked(template: AnyTemplate, conversations: Sequence[Conversation]) -> Template:
+    """Return a template that tells what is trained, and writes the same texts as the one that is given."""
+    if isinstance(template, Template):
+        return template
+    for one in conversations:
+        if template.text(one.turns, one.id) != CHATML.text(one.turns, one.id):
+            raise FlanError("benchmark", found="a chat template that is not ChatML", expected="a model with ChatML",
+                            remedy="Name another model.")  # fmt: skip
+    return CHATML

@@ -11,7 +11,7 @@ import datetime
 import gc
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -23,10 +23,10 @@ import pandas as pd
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from flanlib import memory, store
-from flanlib.bench import Runner, training
+from flanlib import memory, models, store
+from flanlib.bench import Runner, matrix_rate, training
 from flanlib.packing import pack
-from flanlib.presets import FIGURES, LAB_BASE, PRESETS, Preset
+from flanlib.presets import FIGURES, PRESETS, RANDOM, Preset
 from flanlib.records import KINDS, FlanError
 from flanlib.tokens import CONTEXT, Example, load_tokenizer
 
@@ -115,7 +115,8 @@ def _runner(preset: Preset, trainer: str, examples: list[Example]) -> Runner:
                        optimizer=preset.optimizer, checkpointing=True)  # fmt: skip
     changes = {"packing": True, "per_device_train_batch_size": 1, "gradient_checkpointing": True,
                "optim": preset.optimizer}  # fmt: skip
-    return partial(training.trl, preset.model, load_tokenizer(LAB_BASE), examples, changes, 4, 4, preset.row_tokens,
+    anyone = load_tokenizer(models.folder(RANDOM))  # the rows are tokens already
+    return partial(training.trl, preset.model, anyone, examples, changes, 4, 4, preset.row_tokens,
                    rank=preset.lora_rank)  # fmt: skip
 
 
@@ -129,7 +130,7 @@ def _run(preset: Preset, trainer: str, examples: list[Example], room: float) -> 
             seconds, peak = _timed(runner, room)
     except TOO_LARGE as error:
         return told | {"note": f"did not fit: {error}"[:160]}
-    rate = 4 * _weights(preset) * tokens / seconds  # forward, and the gradients of what it reads: what QLoRA needs
+    rate = training.operations(preset.model, tokens, trained) / seconds
     return told | {"tokens_per_s": tokens / seconds, "trained_per_s": trained / seconds, "peak_gb": peak / 1e9,
                    "of_matrix_rate": rate / _matrix_rate()}  # fmt: skip
 
@@ -169,27 +170,11 @@ def _longest(preset: Preset, room: float, *, step: int = 1024) -> int:
     return low * step
 
 
-def _weights(preset: Preset) -> int:
-    """Count the weights that every token is multiplied with: of linear layers, the head among them."""
-    config = LlamaConfig.from_pretrained(preset.model)
-    with torch.device("meta"):
-        model = LlamaForCausalLM(config)
-    return sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Linear))
-
-
-def _matrix_rate(size: int = 8192, times: int = 20) -> float:
-    """Measure how many operations a second the device does on large matrices in bfloat16."""
-    cuda = torch.cuda.is_available()
-    size, times = (size, times) if cuda else (512, 4)
-    one = torch.randn(size, size, dtype=torch.bfloat16, device="cuda" if cuda else "cpu")
-    settle: Callable[[], Any] = torch.cuda.synchronize if cuda else lambda: None
-    for repeat in (2, times):
-        settle()
-        start = time.perf_counter()
-        for _ in range(repeat):
-            one @ one
-        settle()
-    return 2 * size**3 * times / (time.perf_counter() - start)
+def _matrix_rate() -> float:
+    """Measure the device's rate on large matrices in bfloat16, what such models are trained in."""
+    if torch.cuda.is_available():
+        return matrix_rate(torch.bfloat16, size=8192, times=20, where="cuda")
+    return matrix_rate(torch.bfloat16, size=512, times=4)
 
 
 def _machine() -> dict[str, str]:

@@ -14,8 +14,9 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from flanlib import models
 from flanlib.bench import Contest
-from flanlib.model import add_lora, keep_layout, load, lora_config, nf4
+from flanlib.model import add_lora, compute_dtype, keep_layout, linear_layers, load, lora_config, nf4, outline
 from flanlib.packing import Row, pack
 from flanlib.tokens import CONTEXT, Example
 from flanlib.train import Schedule, fit
@@ -31,32 +32,46 @@ TRL = {
 """Set-ups of TRL; what a set-up leaves out is the same for all, see :func:`trl`."""
 
 
-def contest(model: str, tokenizer: Any, examples: Sequence[Example], *, batch: int, row_tokens: int) -> Contest:
+def contest(model: str, tokenizer: Any, examples: Sequence[Example], *, batch: int, row_tokens: int,
+            bits: int = 16) -> Contest:  # fmt: skip
     """Set up one epoch over examples, ``batch`` conversations a step, or packed rows of as many tokens.
 
-    No side computes activations twice, and each trains the same 4-bit model with LoRA of one rank in bfloat16.
+    No side computes activations twice. Each trains the same model, whose weights have so many ``bits``, with LoRA of
+    one rank, and all compute in the precision that this machine is fastest in.
     """
     tokens = sum(map(len, examples)) / len(examples)
     rows = pack(examples, row_tokens=row_tokens, pad_id=tokenizer.pad_token_id)
     per_step = max(1, round(batch * tokens / row_tokens))
-    peers = {name: partial(trl, model, tokenizer, examples, changes, batch, per_step, row_tokens)
+    peers = {name: partial(trl, model, tokenizer, examples, changes, batch, per_step, row_tokens, bits=bits)
              for name, changes in TRL.items()}  # fmt: skip
-    peers["transformers Trainer, packed"] = partial(packed, model, rows, per_step)
+    peers["transformers Trainer, packed"] = partial(packed, model, rows, per_step, bits=bits)
     trained = sum(example.trained for example in examples)
     return Contest(f"training, {batch} conversations a step", "trained tokens / s", trained,
-                   partial(ours, model, rows, per_step), peers)  # fmt: skip
+                   partial(ours, model, rows, per_step, bits=bits), peers,
+                   operations=operations(model, sum(map(len, examples)), trained), dtype=compute_dtype())  # fmt: skip
 
 
-def ours(model: str, rows: Sequence[Row], per_step: int, folder: Path, *, rank: int = RANK,
+def operations(model: str, tokens: int, trained: int) -> float:
+    """Count what training needs of products with weights: forward, and back to what a layer reads.
+
+    Every token meets the linear layers, a trained one the head too; LoRA's own products and attention are left out.
+    """
+    shapes = outline(model)
+    layers, head = (sum(m.weight.numel() for m in found)
+                    for found in (linear_layers(shapes), [shapes.get_output_embeddings()]))  # fmt: skip
+    return 4.0 * (layers * tokens + head * trained)
+
+
+def ours(model: str, rows: Sequence[Row], per_step: int, folder: Path, *, rank: int = RANK, bits: int = 4,
          **settings: Any) -> Callable:  # fmt: skip
     """Train as the notebooks do; ``settings`` change the :class:`flanlib.train.Schedule`."""
-    schedule = Schedule(**{"rows_per_step": per_step, "rows_per_pass": per_step, "rate": RATE, "seed": 0,
-                           "measures": 0} | settings)  # fmt: skip
-    return partial(fit, add_lora(load(model), rank=rank, seed=0), rows, schedule, folder, tell=lambda share: None)
+    schedule = Schedule(**{"rows_per_step": per_step, "rows_per_pass": per_step, "rate": RATE, "seed": 0} | settings)
+    tuned = add_lora(load(model, bits=bits), rank=rank, seed=0)
+    return partial(fit, tuned, rows, schedule, folder, tell=lambda share: None)
 
 
 def trl(model: str, tokenizer: Any, examples: Sequence[Example], changes: dict[str, Any], batch: int, per_step: int,
-        row_tokens: int, folder: Path, *, rank: int = RANK) -> Callable:  # fmt: skip
+        row_tokens: int, folder: Path, *, rank: int = RANK, bits: int = 4) -> Callable:  # fmt: skip
     """Train with TRL's SFTTrainer on the same token ids and labels."""
     from trl import SFTConfig, SFTTrainer  # of the bench extra only
 
@@ -66,27 +81,31 @@ def trl(model: str, tokenizer: Any, examples: Sequence[Example], changes: dict[s
     settings |= changes  # TRL checkpoints by default: slower where memory is no question
     settings["gradient_accumulation_steps"] = size // settings["per_device_train_batch_size"]
     arguments = SFTConfig(**_common(folder), **settings, shuffle_dataset=False)
-    trainer = SFTTrainer(peer_model(model, rank), args=arguments, train_dataset=data, processing_class=tokenizer)
+    trainer = SFTTrainer(peer_model(model, rank, bits=bits), args=arguments, train_dataset=data,
+                         processing_class=tokenizer)  # fmt: skip
     return _quiet(trainer).train
 
 
-def packed(model: str, rows: Sequence[Row], per_step: int, folder: Path) -> Callable:
+def packed(model: str, rows: Sequence[Row], per_step: int, folder: Path, *, bits: int = 4) -> Callable:
     """Train with transformers' Trainer on the same rows: documents told apart by their positions."""
     arguments = TrainingArguments(**_common(folder), per_device_train_batch_size=per_step)
-    return _quiet(Trainer(peer_model(model), arguments, train_dataset=list(rows), data_collator=_stacked)).train
+    return _quiet(Trainer(peer_model(model, bits=bits), arguments, train_dataset=list(rows),
+                          data_collator=_stacked)).train  # fmt: skip
 
 
 def _common(folder: Path) -> dict[str, Any]:
-    return {"output_dir": str(folder), "num_train_epochs": 1, "learning_rate": RATE, "bf16": True,
-            "save_strategy": "no", "use_cpu": not torch.cuda.is_available(), "report_to": "none", "disable_tqdm": True,
-            "log_level": "error", "remove_unused_columns": False, "seed": 0,
+    return {"output_dir": str(folder), "num_train_epochs": 1, "learning_rate": RATE,
+            "bf16": compute_dtype() is torch.bfloat16, "save_strategy": "no", "use_cpu": not torch.cuda.is_available(),
+            "report_to": "none", "disable_tqdm": True, "log_level": "error", "remove_unused_columns": False, "seed": 0,
             "dataloader_pin_memory": torch.cuda.is_available()}  # fmt: skip
 
 
-def peer_model(model: str, rank: int = RANK) -> Any:
+def peer_model(model: str, rank: int = RANK, *, bits: int = 4) -> Any:
     """Load the model with nothing of ours in it, but for the guard without which its gradients would be wrong."""
     where, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
-    loaded = AutoModelForCausalLM.from_pretrained(model, quantization_config=nf4(), device_map={"": where}, dtype=dtype)
+    loaded = AutoModelForCausalLM.from_pretrained(
+        models.folder(model), quantization_config=nf4() if bits == 4 else None, device_map={"": where},
+        dtype=dtype)  # fmt: skip
     return get_peft_model(keep_layout(loaded), lora_config(rank)).train()
 
 

@@ -1,7 +1,7 @@
 """What a model can do, judged by its replies: single steps, whole episodes, and ordinary questions.
 
 Nothing here knows how replies come about: every benchmark is given a ``generate`` callable. An oracle that repeats
-the reference tests the benchmark itself; :func:`flanlib.generate.writer` makes one from a model.
+the reference tests the benchmark itself; :class:`flanlib.generate.Writer` is one made of a model.
 """
 
 from __future__ import annotations

@@ -1,65 +1,81 @@
-"""What is left of general ability: held-out plain questions of the lab, answered in one reply.
+"""What is left of general ability: short questions of our own with one answer that can be checked.
 
-Only families whose right reply follows from the question are asked. A few still have a second good wording, so a
-score is to be compared between models, not read as the share of questions that one can answer.
+Of the answers that a question's family knows, accepted or not, the first that a reply names counts: a reply that lists
+everything it can think of, or tells the question again, is judged by what it says first. Which families are asked was
+decided by what the untuned default model does with them (``data/lab/README.md``), so that there is something to lose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from flanlib.benchmarks import Generate, Prompt, ask
-from flanlib.lab import talk
+from flanlib.lab import ordinary
+from flanlib.records import say
 
-FAMILIES = ("reading", "choosing", "extracting", "copying", "labelling", "counting")
+READ = 16
+"""Words of a reply that are read: beyond, it is no answer in a word or a sentence."""
+_DENIALS = {"not", "neither", "nor", "t"}  # "isn't" is read as two words
 
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt of one family, and the reply that is right."""
+    """A prompt of one family, the answers that are right, and others that may be named in their place."""
 
     family: str
     prompt: Prompt
-    reference: str
+    answers: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
-def questions(n: int, *, rng: np.random.Generator, families: Iterable[str] = FAMILIES) -> list[Question]:
-    """Draw held-out questions, as nearly n of every family together as equal numbers of each allow, at least one.
+def questions(n: int, *, rng: np.random.Generator) -> list[Question]:
+    """Draw n questions without putting one back, or all there are.
 
-    Raises FlanError for an unknown family.
+    The wrong answers of each are those that it names itself, and those to the other questions of its family.
     """
-    families = list(families)
-    drawn = []
-    for family in families:
-        each = talk.conversations(max(1, round(n / len(families))), rng=rng, split="heldout", families=[family])
-        for conversation in each:
-            first = next(i for i, turn in enumerate(conversation.turns) if turn.role == "assistant")
-            prompt = Prompt(f"{family}/{conversation.id}", conversation.turns[:first])
-            drawn.append(Question(family, prompt, conversation.turns[first].text))
-    return drawn
+    made = ordinary.questions()
+    known: dict[str, dict[str, None]] = {}
+    for one in made:
+        known.setdefault(one.family, {}).update(dict.fromkeys(one.answers))
+    return [Question(one.family, Prompt(one.id, (say("user", one.text),)), one.answers,
+                     tuple(sorted({*one.others, *known[one.family]} - {*one.answers})))
+            for one in (made[i] for i in rng.permutation(len(made))[:n])]  # fmt: skip
 
 
 def measure(asked: Sequence[Question], generate: Generate) -> pd.DataFrame:
-    """Ask questions and judge the replies, spaces and case aside.
+    """Ask questions and judge the replies.
 
-    Returns a row each: id, family, value (1 if right), reference, reply.
+    Returns a row each: id, family, value (1 if right), reference (the first accepted answer), reply.
     """
     replies = ask(generate, [question.prompt for question in asked])
-    return pd.DataFrame(
-        [(q.prompt.id, q.family, int(plain(reply) == plain(q.reference)), q.reference, reply)
-         for q, reply in zip(asked, replies, strict=True)],
-        columns=["id", "family", "value", "reference", "reply"],
-    )  # fmt: skip
+    return pd.DataFrame([(q.prompt.id, q.family, int(right(reply, q.answers, q.others)), q.answers[0], reply)
+                         for q, reply in zip(asked, replies, strict=True)],
+                        columns=["id", "family", "value", "reference", "reply"])  # fmt: skip
 
 
-def plain(text: str) -> str:
-    """Even out spaces and case.
+def right(reply: str, answers: Sequence[str], others: Sequence[str] = ()) -> bool:
+    """Tell whether the first answer that a reply names, as whole words and case aside, is an accepted one.
 
-    >>> plain("  Ulm is\\nFAR. ")
-    'ulm is far.'
+    Only its first READ words are read, and one that denies ("It is not Lisa.") is wrong.
+
+    >>> right("Paris.", ["Paris"]), right("It is a snail, not a horse.", ["horse"], ["snail"]), right("Parisian", ["Paris"])
+    (True, False, False)
     """
-    return " ".join(text.split()).casefold()
+    said = _words(reply)[:READ]
+    named = [(_place(said, _words(answer)), answer in answers) for answer in (*answers, *others)]
+    found = sorted((place, not accepted) for place, accepted in named if place is not None)
+    return bool(found) and not found[0][1] and _DENIALS.isdisjoint(said)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
+def _place(said: list[str], answer: list[str]) -> int | None:
+    """Return where in a text an answer stands first."""
+    return next((i for i in range(len(said)) if said[i : i + len(answer)] == answer), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -21,13 +21,15 @@ from scipy.sparse import csr_matrix
 from scipy.special import expit
 
 from flanlib import store
-from flanlib.lab import talk, tasks
+from flanlib.lab import tasks
 from flanlib.lab.tasks import Task
 from flanlib.records import Tool, Trajectory
 from flanlib.wording import shared, words
 
-_LEAST = 5  # thoughts that a word must occur in to be told apart by
-_PENALTY = 0.1  # on squared weights
+LEAST = 5
+"""Texts that a cue must occur in to be told apart by."""
+PENALTY = 0.1
+"""On squared weights."""
 
 
 @dataclass(frozen=True)
@@ -46,50 +48,18 @@ class Intention:
             object.__setattr__(self, "learnt", store.digest(dict(self.weights)))
 
     @classmethod
-    def of(cls, trajectories: Iterable[Trajectory], plain: Iterable[str] = ()) -> Intention:
-        """Learn how answers are announced from the thoughts of training trajectories (logistic regression).
-
-        ``plain`` adds replies that are answers themselves, for telling plans of a call from them (:meth:`plans`).
-        """
-        told: list[tuple[str, float]] = [(text, 1.0) for text in plain]
+    def of(cls, trajectories: Iterable[Trajectory]) -> Intention:
+        """Learn how answers are announced from the thoughts of training trajectories."""
+        told: list[tuple[str, float]] = []
         for trajectory in trajectories:
             told += [*((step.thought, 0.0) for step in trajectory.steps), (trajectory.answer_thought, 1.0)]
-        cues = [(_cues(thought), answer) for thought, answer in told if thought]
-        counts = Counter(cue for found, _ in cues for cue in found)
-        place = {cue: i for i, cue in enumerate(sorted(cue for cue, n in counts.items() if n >= _LEAST))}
-        rows = [[place[cue] for cue in sorted(found) if cue in place] for found, _ in cues]
-        if not place:
-            return cls({})
-        starts = np.cumsum([0, *map(len, rows)])
-        held = csr_matrix((np.ones(starts[-1]), np.concatenate(rows).astype(int), starts), (len(rows), len(place)))
-        answer = np.array([answer for _, answer in cues])
-
-        def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
-            odds = held @ w
-            value = np.logaddexp(0, odds).sum() - answer @ odds + _PENALTY / 2 * (w @ w)
-            return value, held.T @ (expit(odds) - answer) + _PENALTY * w
-
-        def curved(w: np.ndarray, along: np.ndarray) -> np.ndarray:
-            odds = held @ w
-            return held.T @ (expit(odds) * expit(-odds) * (held @ along)) + _PENALTY * along
-
-        # Sums end in other last digits from run to run. Newton's method goes on to the one minimum, so that rounded
-        # weights are the same every time.
-        weights = minimize(loss, np.zeros(len(place)), jac=True, hessp=curved, method="trust-ncg",
-                           options={"gtol": 1e-9}).x  # fmt: skip
-        return cls(dict(zip(place, (weights.round(5) + 0.0).tolist(), strict=True)),
-                   store.digest(sorted(told), [_LEAST, _PENALTY]))  # fmt: skip
+        told = [(thought, answer) for thought, answer in told if thought]
+        weights = learn([(_cues(thought), answer) for thought, answer in told])
+        return cls(weights, store.digest(sorted(told), [LEAST, PENALTY])) if weights else cls({})
 
     def answers(self, thought: str) -> bool:
         """Tell whether a thought announces the answer rather than another call."""
-        return self._odds(thought) > 0
-
-    def plans(self, text: str) -> bool:
-        """Tell whether a text announces a call; one without any known word announces nothing."""
-        return self._odds(text) < 0
-
-    def _odds(self, text: str) -> float:
-        return sum(self.weights.get(cue, 0.0) for cue in sorted(_cues(text)))
+        return odds(_cues(thought), self.weights) > 0
 
     def right(self, thought: str, item: Task | Trajectory, step: int) -> bool:
         """Tell whether a thought fits a step of a task (the one after the last is the answer).
@@ -132,22 +102,8 @@ def mentions(text: str, value: str) -> int:
 @cache
 def lab_intention() -> Intention:
     """Return the intentions of the lab's thoughts, learnt from a thousand training tasks, a fifth of them unserved."""
-    return Intention.of(_lab_tasks(tasks.UNSERVED))
-
-
-@cache
-def lab_plans() -> Intention:
-    """Return what tells plans in the lab (``plans``): learnt from training thoughts, answers and general talk."""
-    solved = _lab_tasks(tasks.UNSERVED, tasks.BARE)
-    said = [turn.text for c in talk.conversations(1500, rng=np.random.default_rng(0)) for turn in c.turns
-            if turn.role == "assistant"]  # fmt: skip
-    return Intention.of(solved, plain=[*(t.answer for t in solved if t.answer), *said])
-
-
-def _lab_tasks(*unserved: str) -> list[Trajectory]:
-    """Draw a thousand training tasks, of every shape and a good share of each unserved one."""
-    shapes = (*tasks.SHAPES, *unserved * (len(tasks.SHAPES) // 4))
-    return tasks.trajectories(1000, rng=np.random.default_rng(0), shapes=shapes)
+    shapes = (*tasks.SHAPES, *(tasks.UNSERVED,) * (len(tasks.SHAPES) // 4))
+    return Intention.of(tasks.trajectories(1000, rng=np.random.default_rng(0), shapes=shapes))
 
 
 def audit(items: Sequence[Task | Trajectory], intention: Intention, *, rng: np.random.Generator) -> pd.DataFrame:
@@ -174,6 +130,40 @@ def audit(items: Sequence[Task | Trajectory], intention: Intention, *, rng: np.r
 def _values(arguments: Mapping) -> list[str]:
     listed = [v for value in arguments.values() for v in (value if isinstance(value, tuple) else (value,))]
     return [str(value) for value in listed if isinstance(value, (str, int, float)) and not isinstance(value, bool)]
+
+
+def learn(told: Sequence[tuple[Collection[str], float]], *, penalty: float = PENALTY) -> dict[str, float]:
+    """Learn from texts, given as their cues and 0 or 1, the log odds that each cue adds for 1 (logistic regression).
+
+    Cues of fewer than LEAST texts are left out. Weights are rounded, and the same every time.
+    """
+    counts = Counter(cue for found, _ in told for cue in found)
+    place = {cue: i for i, cue in enumerate(sorted(cue for cue, n in counts.items() if n >= LEAST))}
+    if not place:
+        return {}
+    rows = [[place[cue] for cue in sorted(found) if cue in place] for found, _ in told]
+    starts = np.cumsum([0, *map(len, rows)])
+    held = csr_matrix((np.ones(starts[-1]), np.concatenate(rows).astype(int), starts), (len(rows), len(place)))
+    is_one = np.array([one for _, one in told])
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        sums = held @ w
+        value = np.logaddexp(0, sums).sum() - is_one @ sums + penalty / 2 * (w @ w)
+        return value, held.T @ (expit(sums) - is_one) + penalty * w
+
+    def curved(w: np.ndarray, along: np.ndarray) -> np.ndarray:
+        sums = held @ w
+        return held.T @ (expit(sums) * expit(-sums) * (held @ along)) + penalty * along
+
+    # Sums end in other last digits from run to run. Newton's method goes on to the one minimum, so that rounded weights
+    # are the same every time.
+    found = minimize(loss, np.zeros(len(place)), jac=True, hessp=curved, method="trust-ncg", options={"gtol": 1e-9}).x
+    return dict(zip(place, (found.round(5) + 0.0).tolist(), strict=True))
+
+
+def odds(cues: Collection[str], weights: Mapping[str, float]) -> float:
+    """Add up the weights of some cues, always in the same order."""
+    return sum(weights.get(cue, 0.0) for cue in sorted(cues))
 
 
 def _cues(text: str) -> set[str]:

@@ -1,23 +1,29 @@
-"""Single steps by generation: each capability by itself, with the rest of the step given (section 4.2, as T-Eval does).
+"""Single steps: each capability by itself, with the rest of the step given (section 4.2, as T-Eval does).
 
-=============  =====================================  ==================================================
-score          the model is given, and writes         right (1) if
-=============  =====================================  ==================================================
-instruction    the history; the whole next turn       the turn can be read as a call or an answer
-retrieval      the thought; the tool's name           it is exactly the right name
-understanding  thought and name; the arguments        the argument has the right value and JSON type
-reasoning      the history; the thought               it states the next move, see :mod:`.intention`
-=============  =====================================  ==================================================
+=============  ======================================  ==================================================
+score          the model is given                      right (1) if
+=============  ======================================  ==================================================
+instruction    the history; it writes the next turn    the turn can be read as a call or an answer
+retrieval      the thought; the tool's name            it is exactly the right name
+naming         name; the parameters' names             each is right (not in chat form: the user says it)
+understanding  its parameter's name; a value           the argument has the right value and JSON type
+reasoning      the history; it writes the thought      it states the next move, see :mod:`.intention`
+=============  ======================================  ==================================================
+
+Names and values are judged by reading the reference (:mod:`.reading`), at a twentieth of the cost of generating them;
+where reading leaves it open, that one is generated. What a model has to write freely is generated too, if wanted on
+fewer tasks.
 
 In chat form nothing is parsed but short replies, so ``instruction`` asks those for their form: to "which tool?" one
 offered name, or one word that could be a name, and nothing else; to "which value?" one line that reads as a value of
-the parameter's type. They are the replies that retrieval and understanding are judged by, generated once.
+the parameter's type.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +31,13 @@ import pandas as pd
 
 from flanlib.benchmarks import Generate, Prompt, ask, first_value
 from flanlib.benchmarks.intention import Intention, lab_intention
+from flanlib.benchmarks.reading import RETRIEVAL, RIGHT, UNDECIDED, UNDERSTANDING, Passage, Read, passages
 from flanlib.dialects import DIALECTS, render
 from flanlib.dialects.chat import parse_value
 from flanlib.dialects.common import Answer
 from flanlib.lab.tasks import Task
 from flanlib.records import FlanError, Step, Tool, Trajectory, Turn
 
-SCORES = ("instruction", "retrieval", "understanding", "reasoning")
 COLUMNS = ("id", "step", "protocol", "score", "type", "value", "note", "reply")
 _TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict,
           "null": type(None)}  # fmt: skip
@@ -39,24 +45,15 @@ _TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool
 
 @dataclass(frozen=True)
 class Form:
-    """Where the parts of a turn begin, and where generation of a part may stop."""
+    """Where the thought of a turn begins, where generation of it may stop, and how it is read (ValueError: not)."""
 
     thought: str
-    name: str
-    arguments: str
     after_thought: tuple[str, ...]
-    after_name: tuple[str, ...]
-    after_arguments: tuple[str, ...]
     read: Callable[[str], Any]
-    """Reads a thought or a name from what the model wrote; ValueError if there is none."""
 
 
-FORMS = {
-    "react": Form("Thought:", "\nAction:", "\nAction Input:", ("\nAction", "\nFinal Answer"), ("\n",), ("\n",),
-                  str.strip),
-    "json": Form('{"thought":', '", "name":', '", "arguments":', (', "name"', ', "answer"'), (', "arguments"',), (),
-                 first_value),
-}  # fmt: skip
+FORMS = {"react": Form("Thought:", ("\nAction", "\nFinal Answer"), str.strip),
+         "json": Form('{"thought":', (', "name"', ', "answer"'), first_value)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,31 +68,77 @@ class Probe:
     judge: Callable[[str], tuple[bool, str]]
 
 
-def measure(items: Iterable[Task | Trajectory], protocol: str, generate: Generate, *,
-            intention: Intention | None = None, scores: Sequence[str] = SCORES) -> pd.DataFrame:  # fmt: skip
+def measure(items: Sequence[Task | Trajectory], protocol: str, generate: Generate, read: Read, *,
+            intention: Intention | None = None, free: int | None = None) -> pd.DataFrame:  # fmt: skip
     """Score every step of some tasks in one protocol (``react``, ``json`` or ``chat``); nothing is averaged.
 
-    Returns a row per judgement: id, step, protocol, score, type (what was asked for: ``call`` or ``answer`` for a
-    turn or thought, ``name``, or an argument's JSON type), value (0 or 1), note, reply. ``intention`` is by default
-    the lab's: learn one from your own training trajectories for other data. Raises FlanError for two tasks of one id.
+    ``instruction`` and ``reasoning`` are written on the first ``free`` tasks (by default all), the other scores read on
+    all. Returns a row per judgement: id, step, protocol, score, type (what was asked for: ``call`` or ``answer`` for a
+    turn or thought, ``name``, or an argument's JSON type), value (0 or 1), note (``read``, or ``generated`` where
+    reading left it open; of turns what was found), reply. ``intention`` is by default the lab's: learn one from your
+    own training trajectories for other data. Raises FlanError for two tasks of one id.
     """
-    intention = intention or lab_intention()
-    asked = [probe for item in items for probe in probes(item, protocol, intention) if probe.score in scores]
-    prompts = {probe.prompt.id: probe.prompt for probe in asked}
-    if clash := next((p.prompt.id for p in asked if p.prompt != prompts[p.prompt.id]), None):
-        raise FlanError(f"task {clash.split('/')[0]}", found="two tasks of that id", expected="every id once",
+    intention, items = intention or lab_intention(), list(items)
+    told = [item.trajectory if isinstance(item, Task) else item for item in items]
+    if clash := next((id for id, n in Counter(one.id for one in told).items() if n > 1), None):
+        raise FlanError(f"task {clash}", found="two tasks of that id", expected="every id once",
                         remedy="Draw all tasks in one call.")  # fmt: skip
+    asked = [*_by_reading(told, protocol, read),
+             *(probe for item in items[:free] for probe in probes(item, protocol, intention))]  # fmt: skip
+    prompts = {probe.prompt.id: probe.prompt for probe in asked if isinstance(probe, Probe)}
     replies = dict(zip(prompts, ask(generate, list(prompts.values())), strict=True))
     rows = []
     for probe in asked:
-        reply = replies[probe.prompt.id]
-        right, note = probe.judge(reply)
-        rows.append((probe.id, probe.step, protocol, probe.score, probe.type, int(right), note, reply))
+        if isinstance(probe, Probe):
+            reply = replies[probe.prompt.id]
+            right, note = probe.judge(reply)
+            rows.append((probe.id, probe.step, protocol, probe.score, probe.type, int(right), note, reply))
+        else:
+            rows.append(probe)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def _by_reading(told: Sequence[Trajectory], protocol: str, read: Read) -> Iterator[Any]:
+    """Judge names and values by reading: rows where that decides, probes where it does not."""
+    texts = [render(one, protocol) for one in told]
+    found = [list(passages(one, text, protocol)) for one, text in zip(told, texts, strict=True)]
+    for trajectory, text, listed, choices in zip(told, texts, found, read(texts, found), strict=True):
+        for passage, verdict in zip(listed, choices, strict=True):
+            kind = _type(trajectory, passage)
+            if verdict == UNDECIDED:
+                prompt = Prompt(f"{trajectory.id}/{passage.step}/{passage.score} {passage.name}".rstrip(),
+                                text.turns[: passage.turn], text.turns[passage.turn].text[: passage.start].rstrip(" "),
+                                ("\n",) if protocol == "react" else ())  # fmt: skip
+                yield Probe(trajectory.id, passage.step, passage.score, kind, prompt,
+                            lambda reply, p=passage: (_written(protocol, p, reply), "generated"))  # fmt: skip
+            else:
+                yield (trajectory.id, passage.step, protocol, passage.score, kind, int(verdict == RIGHT), "read",
+                       passage.wanted if verdict == RIGHT and isinstance(passage.wanted, str) else "")  # fmt: skip
+
+
+def _written(protocol: str, passage: Passage, reply: str) -> bool:
+    """Tell whether a generated name or value begins with the right one, and ends there."""
+    if protocol == "chat":
+        return reply.strip() == passage.wanted if not passage.name else any(
+            same(parse_value(text), passage.wanted) for text in (reply, reply.strip()))  # fmt: skip
+    if protocol == "react" and passage.score == RETRIEVAL:
+        return reply.strip() == passage.wanted
+    quoted = isinstance(passage.wanted, str)
+    try:
+        return same(first_value('"' + reply if quoted else reply), passage.wanted)
+    except ValueError:
+        return False
+
+
+def _type(trajectory: Trajectory, passage: Passage) -> str:
+    if passage.score != UNDERSTANDING:
+        return "name"
+    called = trajectory.steps[passage.step].tool
+    return parameter_type(next((tool for tool in trajectory.tools if tool.name == called), None), passage.name)
+
+
 def probes(item: Task | Trajectory, protocol: str, intention: Intention) -> Iterator[Probe]:
-    """List what is judged in one task. Raises FlanError for an unknown protocol."""
+    """List what is judged by what a model writes in one task. Raises FlanError for an unknown protocol."""
     trajectory = item.trajectory if isinstance(item, Task) else item
     conversation = render(trajectory, protocol)  # the reference, cut before each of the assistant's turns
     turns = conversation.turns
@@ -130,14 +173,6 @@ class _Prober:
             yield self._probe("reasoning", self.move,
                               self._prompt("thought", before, upto(form.thought), form.after_thought),
                               lambda r: (self.reasoned(_read(form.read, r)), ""))  # fmt: skip
-        if move is None:
-            return
-        yield self._probe("retrieval", "name", self._prompt("name", before, upto(form.name), form.after_name),
-                          lambda r: self._named(_read(form.read, r), move))  # fmt: skip
-        filled = self._prompt("arguments", before, upto(form.arguments), form.after_arguments)
-        for name, value in move.arguments.items():
-            yield self._probe("understanding", self._type(move, name), filled,
-                              lambda r, n=name, v=value: _argument(r, n, v, move.arguments))  # fmt: skip
 
     def chat(self, protocol: str, asked: Iterator[tuple[Sequence[Turn], str]], move: Step | None,
              thought: str) -> Iterator[Probe]:  # fmt: skip
@@ -148,14 +183,11 @@ class _Prober:
         prompt = self._prompt("name" if move else "answer", next(asked)[0])
         if move is None:
             return
-        yield self._probe("instruction", "name", prompt, lambda r: (self._named(r.strip(), move)[1] != "no name", ""))
-        yield self._probe("retrieval", "name", prompt, lambda r: self._named(r.strip(), move))
-        for name, value in move.arguments.items():
+        yield self._probe("instruction", "name", prompt, lambda r: (self._is_name(r.strip()), ""))
+        for name in move.arguments:
             before, said = next(asked)
             prompt, kind = self._prompt(f"argument {name}", before), self._type(move, name)
             yield self._probe("instruction", kind, prompt, lambda r, k=kind, s=said: (is_value(r, k, like=s), ""))
-            yield self._probe("understanding", kind, prompt, lambda r, v=value: (
-                any(same(parse_value(text), v) for text in (r, r.strip())), ""))  # fmt: skip
 
     def _probe(self, score: str, type: str, prompt: Prompt, judge: Callable[[str], tuple[bool, str]]) -> Probe:
         return Probe(self.trajectory.id, self.step, score, type, prompt, judge)
@@ -163,9 +195,8 @@ class _Prober:
     def _prompt(self, part: str, before: Sequence[Turn], begun: str = "", stop: tuple[str, ...] = ()) -> Prompt:
         return Prompt(f"{self.trajectory.id}/{self.step}/{part}", tuple(before), begun, stop)
 
-    def _named(self, name: str, move: Step) -> tuple[bool, str]:
-        offered = name in {tool.name for tool in self.trajectory.tools}
-        return name == move.tool, "offered" if offered else "not offered" if is_name(name) else "no name"
+    def _is_name(self, text: str) -> bool:
+        return text in {tool.name for tool in self.trajectory.tools} or is_name(text)
 
     def _type(self, move: Step, name: str) -> str:
         return parameter_type(next((tool for tool in self.trajectory.tools if tool.name == move.tool), None), name)
@@ -235,15 +266,3 @@ def _turn(protocol: str, reply: str) -> tuple[bool, str]:
     except FlanError:
         return False, "neither"
     return True, "answer" if isinstance(told, Answer) else "call"
-
-
-def _argument(reply: str, name: str, value: Any, wanted: Mapping[str, Any]) -> tuple[bool, str]:
-    try:
-        told = first_value(reply)
-    except ValueError:
-        return False, "no JSON"
-    if not isinstance(told, dict):
-        return False, "no object"
-    if name not in told:
-        return False, "missing"
-    return same(told[name], value), f"{len(told.keys() - wanted.keys())} more" if told.keys() - wanted.keys() else ""

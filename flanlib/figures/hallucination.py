@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from flanlib.benchmarks.agent_h.replies import ANNOUNCED, FORMAT, INVENTED, MALFORMED, OFFERED, PLAIN
-from flanlib.figures.parts import counts, dot_panels, errors, legend
-from flanlib.figures.style import FORMS, OTHER, STYLE, Look, Picture, in_order, need, styled
+from flanlib.benchmarks.agent_h.replies import ANNOUNCED, DEGENERATE, FORMAT, INVENTED, MALFORMED, OFFERED, PLAIN
+from flanlib.figures.parts import counts, dot_panels, legend
+from flanlib.figures.style import OTHER, Look, Picture, need, styled
 
 KINDS: dict[str, Look] = {
     PLAIN: Look("#e3e3e3", "-", "o"),
@@ -17,11 +17,8 @@ KINDS: dict[str, Look] = {
     MALFORMED: Look("#de8f05", "-", "D", ".."),
     ANNOUNCED: Look("#029e73", "-", "v", "\\\\"),
     FORMAT: Look("#56407a", "-", "P", "||"),
+    DEGENERATE: Look("#7f7f7f", "-", "X", "--"),
 }
-LINES = {"kept to words": OTHER, "made the call": FORMS["react"], "retrieval": STYLE["retrieval"],
-         "understanding": STYLE["understanding"]}  # fmt: skip
-
-
 @styled
 def cells(frame: pd.DataFrame) -> Figure:
     """Draw how often each model did the right kind of thing, as a heat map: a line per model, a column per cell.
@@ -72,8 +69,8 @@ def reply_kinds(frame: pd.DataFrame) -> Figure:
     panels[0].invert_yaxis()
     handles = [Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="white", label=kind)
                for kind, look in KINDS.items()]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", frameon=False, ncols=len(handles), handlelength=2,
-                  title=counts(frame["n"], "replies"))  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", frameon=False, handlelength=2,
+                  ncols=min(len(handles), 2 + len(names)), title=counts(frame["n"], "replies"))  # fmt: skip
     return figure
 
 
@@ -92,32 +89,6 @@ def two_measures(frame: pd.DataFrame) -> Figure:
         axes.set(xlim=(-3, 118), xticks=range(0, 101, 20), xlabel="score (points of 100)")
     legend(figure, {}, f"line: 95 % interval, {counts(frame['n'], 'samples')}")
     return figure
-
-
-@styled
-def dose(frame: pd.DataFrame, *, of: str = "tasks") -> Figure:
-    """Draw scores against the number of negatives of either type: what they mend, and what they cost.
-
-    Columns: negatives (for 100 trajectories), score, value (0 to 1), low, high, n (``of`` what).
-    """
-    need(frame, "dose", "negatives", "score", "value", "low", "high", "n")
-    figure = Picture(figsize=(7.6, 4.2), layout="constrained")
-    axes, scores = figure.subplots(), in_order(frame["score"], LINES)
-    places = sorted(frame["negatives"].unique())  # evenly spaced: doses double from one to the next
-    for i, score in enumerate(scores):
-        look, rows = LINES.get(score, OTHER), frame[frame["score"] == score].sort_values("negatives")
-        rows = rows.assign(**{name: 100 * rows[name] for name in ("value", "low", "high")})
-        x = [places.index(n) + 0.06 * (i - (len(scores) - 1) / 2) for n in rows["negatives"]]
-        axes.errorbar(x, rows["value"], yerr=errors(rows, "value"), color=look.colour, linestyle=look.dash,
-                      marker=look.marker, capsize=3, linewidth=1.6, markersize=6)  # fmt: skip
-    axes.set(xticks=range(len(places)), xlabel="negatives of either type for 100 trajectories", ylim=(-3, 103),
-             ylabel="score (points of 100)")  # fmt: skip
-    axes.set_xticklabels([f"{n:g}" for n in places])
-    looks = {score: LINES.get(score, OTHER) for score in scores}
-    legend(figure, looks, f"line: 95 % interval, {counts(frame['n'], of)}")
-    return figure
-
-
 
 
 def _wrapped(name: str) -> str:

@@ -147,6 +147,35 @@ def speeds(frame: pd.DataFrame) -> Figure:
 
 
 @styled
+def skill_by_tokens(frame: pd.DataFrame) -> Figure:
+    """Draw skill on held-out tasks against trained tokens: a panel per score, a line per form.
+
+    Columns: form, score, trained_tokens, value (0 to 1), low, high, n (tasks). Tokens are on a log scale, where the
+    first measurement, before any training, stands at the left edge.
+    """
+    need(frame, "skill_by_tokens", "form", "score", "trained_tokens", "value", "low", "high", "n")
+    names = in_order(frame["score"], ORDER)
+    looks = {form: FORMS.get(form, OTHER) for form in in_order(frame["form"], FORMS)}
+    figure = Picture(figsize=(1.2 + 4.3 * len(names), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    least = frame.loc[frame["trained_tokens"] > 0, "trained_tokens"].min()
+    for axes, score in zip(panels, names, strict=True):
+        for form, look in looks.items():
+            rows = frame[(frame["score"] == score) & (frame["form"] == form)].sort_values("trained_tokens")
+            rows = rows.assign(trained_tokens=rows["trained_tokens"].clip(lower=least / 2),
+                               **{name: 100 * rows[name] for name in ("value", "low", "high")})  # fmt: skip
+            curve(axes, rows, "value", look, form_name(form))
+        axes.set(title=score, xlabel="trained tokens, log scale", xscale="log", ylim=(-3, 103))
+        ticks = [tick for tick in (500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000) if least <= tick
+                 <= frame["trained_tokens"].max()]  # fmt: skip
+        axes.set_xticks([least / 2, *ticks], ["0", *map(thousands, ticks)])
+        axes.minorticks_off()
+    panels[0].set_ylabel("right on held-out tasks (points of 100)")
+    below(figure, panels[0].get_lines(), f"band: 95 % interval, {counts(frame['n'], 'tasks')}", length=4)
+    return figure
+
+
+@styled
 def content_by_form(frame: pd.DataFrame) -> Figure:
     """Draw the held-out loss of each content kind after equal trained tokens, the forms side by side.
 
@@ -189,25 +218,3 @@ def _loss_column(frame: pd.DataFrame, picture: str) -> tuple[str, str]:
             return column, f"loss (nats per {column.rsplit('_', 1)[1]})"
     raise FlanError(f"figure {picture}", found="no loss column", expected="nats_per_byte or nats_per_token",
                     remedy="Name the unit in the column.")  # fmt: skip
-
-
-@styled
-def base_training(frame: pd.DataFrame) -> Figure:
-    """Draw how the lab's base was trained: loss against steps, stage by stage, on what it trains on and on unseen talk.
-
-    Columns: stage, split (train, heldout), step (over all stages), nats_per_token.
-    """
-    need(frame, "base_training", "stage", "split", "step", "nats_per_token")
-    figure = Picture(figsize=(7.5, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for split, look in zip(("train", "heldout"), (FORMS["react"], FORMS["chat"]), strict=True):
-        name = {"train": "what the stage trains on", "heldout": "unseen conversation, assistant's words"}[split]
-        for stage, rows in frame[frame["split"] == split].groupby("stage"):
-            axes.plot(rows["step"], rows["nats_per_token"], color=look.colour, linestyle=look.dash, linewidth=1.4,
-                      marker=look.marker if split == "heldout" else "", markersize=4,
-                      label=name if stage == frame["stage"].max() else None)  # fmt: skip
-    for end in frame.groupby("stage")["step"].max():
-        axes.axvline(end, color=INK, linewidth=0.6, linestyle=(0, (1, 3)), zorder=1)
-    axes.set(xlabel="steps of 4,096 tokens (dotted: a stage ends)", ylabel="loss (nats per token)", ylim=(0, None))
-    axes.legend(frameon=False)
-    return figure

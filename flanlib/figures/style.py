@@ -53,8 +53,6 @@ FORM_NAMES = {"react": "ReAct form", "json": "JSON form", "chat": "chat form"}
 OTHER = Look("#0173b2", "-", "^")  # of no form: ordinary talk
 MODELS = {"base": Look("#949494", ":", "^"), "react-tuned": FORMS["react"], "chat-tuned": FORMS["chat"]}
 MODELS |= {"before": MODELS["base"], "after": Look("#0173b2", "-", "D")}
-# How arms of an experiment are made equal: hollow marks for rows, filled ones for trained tokens.
-MATCHES = {"equal rows": Look(INK, ":", "o", filled=False), "equal trained tokens": Look(INK, "-", "o")}
 SPLITS = {"train": "training data", "heldout": "held-out tools"}
 
 

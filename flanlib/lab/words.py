@@ -1,6 +1,6 @@
-"""The words of the lab's general conversation, and the one object that draws them.
+"""The words of the lab, and the one object that draws them.
 
-Closed lists of ordinary words, a syllable generator for names nobody has met, and a small phrase
+Two closed lists of ordinary words, a syllable generator for names nobody has met, and a small phrase
 language: ``[this|that]`` is one of several wordings, ``{name}`` is a slot. Every list and every
 first syllable is divided once: a fifth is reserved for ``split="heldout"``.
 """
@@ -8,20 +8,24 @@ first syllable is divided once: a fifth is reserved for ``split="heldout"``.
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Iterable, Sequence
 from functools import cache
 from random import Random
 from typing import Any, Literal
 
-from flanlib.lab.pools import POOLS
-
 Split = Literal["train", "heldout"]
 
-ACCENTED = "éèêëáàâäãåíìîïóòôöõúùûüñçßøæšž"
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
           "November", "December")
+
+POOLS = {key: tuple(text.split()) for key, text in {
+    "first": """Anna Omar Lucía Jonas Mei Pedro Fatima Erik Zoë Ravi Clara Hugo Nora Tomás Ingrid Samuel Aisha Luca
+        Hélène Marek Yuki Leo Björn Sara Dmitri Eva Noah Chloé Karim Greta Felix Amina Søren Rosa Ivan Maya Otto Inês
+        André Lena Viktor Nina José Hana Oscar Elif Théo Ruth Paulo Jasmin Emil Vera Kwame Alma Émile Tara Henrik""",
+    "adjective": """small old quiet bright heavy tall young clever strange gentle brave tired wide cold shiny narrow
+        round proud lazy soft quick dusty warm hungry famous plain lonely sharp cheerful sleepy curious wooden muddy
+        silent friendly broken empty fresh golden tiny""",
+}.items()}
 
 # A first syllable ends in its first vowel and every other syllable starts with a consonant, so a made-up
 # word has exactly one first syllable: the division holds for whole words.
@@ -35,8 +39,6 @@ _ONSETS, MIDDLES, ENDS, ODD_ENDS = (tuple(line.split()) for line in (
 STARTS = tuple(onset + vowel for vowel in "aeiou" for onset in _ONSETS)
 
 _SLOT = re.compile(r"\[([^\[\]]*)\]|\{(\w+)\}")
-_SYMBOLS = string.punctuation + " "
-_PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 
 
 @cache
@@ -73,22 +75,6 @@ def an(noun: str) -> str:
     ('an owl', 'a cat')
     """
     return ("an " if noun[0] in "aeiouAEIOUéèÉöå" else "a ") + noun
-
-
-def plural(noun: str) -> str:
-    """Form a regular plural.
-
-    >>> plural("knife"), plural("watch"), plural("library")
-    ('knives', 'watches', 'libraries')
-    """
-    if noun in {"fish", "sheep", "deer"}:
-        return noun
-    irregular = {"knife": "knives", "wolf": "wolves", "goose": "geese", "fisherman": "fishermen"}
-    if noun in irregular:
-        return irregular[noun]
-    if noun.endswith(("s", "sh", "ch", "x", "z")):
-        return noun + "es"
-    return noun[:-1] + "ies" if noun.endswith("y") and noun[-2] not in "aeiou" else noun + "s"
 
 
 def join(items: Iterable[str], last: str = "and") -> str:
@@ -141,10 +127,6 @@ class Draw:
         """Draw a word of a list."""
         return self.one(pool(name, self.split)).replace("-", " ")
 
-    def words(self, name: str, n: int) -> list[str]:
-        """Draw different words of a list."""
-        return [word.replace("-", " ") for word in self.some(pool(name, self.split), n)]
-
     def fill(self, wordings: str | Sequence[str], /, **slots: Any) -> str:
         """Write a phrase: draw one of the wordings, then its alternatives, then put in the slots.
 
@@ -167,94 +149,3 @@ class Draw:
         """Draw a lower-case word that nobody has met; one in six has an unusual letter."""
         middle = self.one(MIDDLES) if self.random() < 0.4 else ""
         return self.one(self._starts) + middle + self.one(ODD_ENDS if self.random() < 0.16 else ENDS)
-
-    def noun(self, name: str = "thing") -> str:
-        """Draw a word of a list or a made-up one: what a thing is called must be read, not known."""
-        return self.word(name) if self.random() < 0.5 else self.made_up()
-
-    def name(self) -> str:
-        """Draw a made-up proper name."""
-        return upper_first(self.made_up())
-
-    def person(self) -> str:
-        """Draw a person: a made-up name, a common first name, or first and last."""
-        at = self.random()
-        if at < 0.5:
-            return self.name()
-        return self.word("first") if at < 0.75 else f"{self.word('first')} {self.name()}"
-
-    def town(self) -> str:
-        """Draw a town, made up or real."""
-        return self.name() if self.random() < 0.6 else self.word("town")
-
-    def several(self, draw: Any, n: int) -> list[Any]:
-        """Call a drawing function until it gave n different values."""
-        seen: dict[Any, None] = {}
-        while len(seen) < n:
-            seen[draw()] = None
-        return list(seen)
-
-    def identifier(self, topic: str = "") -> str:
-        """Draw a snake_case identifier, sometimes built on a topic word."""
-        at = self.random()
-        stem = topic if topic and at < 0.5 else self.word("stem") if at < 0.75 else self.made_up()
-        shape = self.random()
-        if shape < 0.6:
-            return f"{stem}_{self.word('suffix')}"
-        if shape < 0.75:
-            return f"{self.one(('get', 'find', 'ask', 'show', 'check', 'my', 'the', 'list', 'look_up'))}_{stem}"
-        if shape < 0.9:
-            return f"{stem}_{self.word('stem')}"
-        return f"{stem}_{self.made_up()}" if shape < 0.96 else f"{stem}_{self.number(2, 99)}"
-
-    def time(self) -> str:
-        """Draw a time of day."""
-        return f"{self.number(0, 23):02d}:{self.number(0, 11) * 5:02d}"
-
-    def date(self) -> str:
-        """Draw a date in one of three spellings."""
-        day, month, at = self.number(1, 28), self.number(1, 12), self.random()
-        if at < 0.4:
-            return f"{day} {MONTHS[month - 1]}"
-        year = self.number(1998, 2035)
-        return f"{year}-{month:02d}-{day:02d}" if at < 0.8 else f"{day} {MONTHS[month - 1]} {year}"
-
-    def price(self) -> str:
-        """Draw a price without its currency."""
-        if self.random() < 0.5:
-            return str(self.number(2, 900))
-        return f"{self.number(1, 99)}.{self.one(('5', '25', '75', '95', '99', '2', '8', '45'))}"
-
-    def code(self) -> str:
-        """Draw a reference such as ``KX-482`` or ``7GQ2``."""
-        at, letters = self.random(), string.ascii_uppercase
-        if at < 0.5:
-            return f"{self.one(letters)}{self.one(letters)}-{self.number(100, 9999)}"
-        return "".join(self.one(letters + string.digits * 2) for _ in range(self.number(4, 7)))
-
-    def sentence(self) -> str:
-        """Write a small sentence of ordinary words."""
-        who = f"The {self.word('adjective')} {self.word('animal' if self.chance(0.5) else 'job')}"
-        return self.fill(("{who} {verb} [in|near|behind|beside] the {place}.",
-                          "{who} {verb} [in|near] the {adj} {place}.",
-                          "{who} [buys|finds|likes|carries|sells|draws] {thing}.",
-                          "{who} {verb} [today|again|at night|alone]."),
-                         who=who, verb=self.word("verb"), place=self.word("place"), adj=self.word("adjective"),
-                         thing=an(f"{self.word('colour')} {self.word('thing')}"))
-
-    def quote(self) -> str:
-        """Draw a few words someone may have written."""
-        return self.fill(("See you [at|in] the {place}", "Happy birthday, {name}!", "The {thing} is ready",
-                          "I am late, sorry",
-                          "{adj} {place} {number}", "Do not feed the {animal}", "{food} and {food2}",
-                          "Meet {name} at {time}?",
-                          "My {colour} {thing}", "{name} & {other}: {adj} days", "Bring {food} (and {number} chairs)"),
-                         place=self.word("place"), name=self.person(), other=self.name(), thing=self.word("thing"),
-                         adj=self.word("adjective"), number=self.number(2, 60), animal=self.word("animal"),
-                         food=self.word("food"), food2=self.word("food"), time=self.time(), colour=self.word("colour"))
-
-    def noise(self) -> str:
-        """Draw a short string over all printable ASCII and the accented letters."""
-        alphabet = self.one((_PRINTABLE, _PRINTABLE, _SYMBOLS.strip() + "0123", string.ascii_letters + ACCENTED,
-                             string.digits, string.ascii_lowercase + "_", _SYMBOLS + ACCENTED))
-        return "".join(self.one(alphabet) for _ in range(self.number(3, 12))).strip() or "#"

@@ -1,9 +1,10 @@
 """Put Agent-H to a model: each sample in the protocol that the model was tuned on, each reply read by its structure.
 
 Where tools are offered, the system turn is the one that the protocol's training texts have; where none are, there is
-none of it, only what the sample itself says. A reply in words may still be the plan of a call. In chat form a call is
-made in two exchanges, so a plan is followed up as its user would, by asking for the tool ("None of them" takes the
-plan back); in the other protocols a plan without a call counts as announced.
+none of it, only what the sample itself says. A reply in words may still be the plan of a call (see
+:class:`flanlib.benchmarks.plans.Plans`). In chat form a call is made in two exchanges, so a plan is followed up as
+its user would, by asking for the tool ("None of them" takes the plan back, a loop makes it degenerate); in the other
+protocols a plan without a call counts as announced.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from flanlib.benchmarks import Generate, Prompt, ask
 from flanlib.benchmarks.agent_h.formats import fits
 from flanlib.benchmarks.agent_h.replies import (
     ANNOUNCED,
+    DEGENERATE,
     ENDS,
     INVENTED,
     MALFORMED,
     OFFERED,
     PLAIN,
     Reading,
+    degenerate,
     denies,
     read,
 )
@@ -78,6 +81,8 @@ def prompt(sample: Sample, protocol: str) -> tuple[Turn, ...]:
 
 def right(sample: Sample, told: Reading, reply: str) -> bool:
     """Tell whether an answer is of the right kind: a call, plain words, or the format that was asked for."""
+    if told.kind == DEGENERATE:
+        return False
     if sample.truth == CALL:
         return told.kind == OFFERED
     if sample.level == FORMAT:
@@ -93,6 +98,8 @@ def _follow(sample: Sample, turns: Sequence[Turn], reply: str) -> Prompt:
 def _name(name: str, sample: Sample) -> Reading:
     if name in {tool.name for tool in sample.tools}:
         return Reading(OFFERED, name, "chat")
+    if degenerate(name):
+        return Reading(DEGENERATE)
     if is_name(name) and name.lower() not in ENDS:
         return Reading(INVENTED, name, "chat")
     return Reading(PLAIN) if name.lower() in ENDS or denies(name) else Reading(MALFORMED, form="chat")

@@ -16,7 +16,7 @@ import numpy as np
 
 from flanlib.benchmarks.agent_h.formats import FORMATS
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, FORMAT, PLAIN, Sample
-from flanlib.lab import talk, tasks
+from flanlib.lab import ordinary, tasks
 from flanlib.negatives import OFFERED
 from flanlib.records import Conversation, FlanError, Tool, Trajectory
 from flanlib.tally import Tally
@@ -24,9 +24,6 @@ from flanlib.wording import near
 
 SIZE, LEAST = 1845, 12
 IRRELEVANT, MISSING = "near misses beside an ordinary question", "the right tool is missing"
-FAMILIES = ("reading", "defining", "rewriting", "chatting", "styling", "planning")
-"""Of the lab's talk: those whose answers cannot look like the name of a tool, and whose questions have a split: sums
-are the same everywhere."""
 _SHARES = {"format": 1 / 3, **dict.fromkeys(CELLS, 1 / 6)}
 
 
@@ -54,10 +51,13 @@ class Pool:
 
 
 def lab_pool(n: int, *, seed: int) -> Pool:
-    """Draw requests from the lab for n samples: held-out tools, names and wordings only, no query twice."""
+    """Draw requests from the lab for n samples: held-out tools, names and ordinary requests only, no query twice.
+
+    Its held-out ordinary requests are enough for 267 samples.
+    """
     rng = np.random.default_rng([seed, *b"agent_h"])
-    plain = talk.stream(rng=rng, split="heldout", families=FAMILIES)
-    return Pool("lab", _distinct((_said(c) for c in plain), n), _distinct(_tasks(rng, tasks.SHAPES), n),
+    plain = (Request(one.text, one.id) for one in ordinary.requests("heldout"))
+    return Pool("lab", _distinct(plain, n), _distinct(_tasks(rng, tasks.SHAPES), n),
                 _distinct(_tasks(rng, (tasks.UNSERVED,)), n))  # fmt: skip
 
 
@@ -89,8 +89,8 @@ def build(of: Pool, n: int = SIZE, *, seed: int, tally: Tally) -> list[Sample]:
     """Compose n samples, or as many as the pool allows; the same seed gives the same samples.
 
     Where a pool is too small, all parts shrink alike, and the tally notes it, as it notes requests that are left over.
-    Ids count on: ``agent-h-lab-0-0000`` is the first of seed 0. Raises FlanError for fewer than LEAST samples, asked
-    for or allowed by the pool.
+    Ids tell size and seed, and count on: ``agent-h-lab-240-0-0000`` is the first of 240 of seed 0.
+    Raises FlanError for fewer than LEAST samples, asked for or allowed by the pool.
     """
     if n < LEAST:
         raise FlanError(f"Agent-H from {of.source}", found=f"{n} samples asked for", expected=f"{LEAST} or more",
@@ -121,7 +121,7 @@ def build(of: Pool, n: int = SIZE, *, seed: int, tally: Tally) -> list[Sample]:
     tally.keep(len(made))
     if pooled > fits:
         tally.note("requests left over", pooled - fits)
-    return [Sample(f"agent-h-{of.source}-{seed}-{i:04d}", of.source, **told) for i, told in enumerate(made)]
+    return [Sample(f"agent-h-{of.source}-{len(made)}-{seed}-{i:04d}", of.source, **told) for i, told in enumerate(made)]
 
 
 def _sizes(n: int) -> dict[str, int]:

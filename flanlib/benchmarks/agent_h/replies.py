@@ -1,8 +1,9 @@
-"""What a reply is by its structure: plain words, a call of an offered or of an invented tool, or a broken call.
+"""What a reply is by its structure: plain words, a call of an offered or an invented tool, a broken call, or no reply.
 
 Every way of writing a call is tried on every reply, whatever a model was tuned on, so that no wording hides one:
 ReAct's labels, JSON, tags around JSON, a function call as code writes it, and a tool that is named as going to be used.
-Nothing is run or evaluated; texts are cut to ``LONGEST`` characters first.
+A model that loops, or says nothing, neither answers nor calls: see :func:`degenerate`. Nothing is run or evaluated;
+texts are cut to ``LONGEST`` characters first.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 from flanlib.records import Tool
 
-PLAIN, OFFERED, INVENTED, MALFORMED, ANNOUNCED, FORMAT = KINDS = (
-    "plain reply", "offered tool", "invented tool", "malformed call", "announced call", "wrong format")
+PLAIN, OFFERED, INVENTED, MALFORMED, ANNOUNCED, FORMAT, DEGENERATE = KINDS = (
+    "plain reply", "offered tool", "invented tool", "malformed call", "announced call", "wrong format", "degenerate")
 """A reply in words; a call that can be read, of an offered tool or of another; one that can't be read; the
-announcement of a call in words, without a name; and no call, but an agent's format that a plain reply has not."""
+announcement of a call in words, without a name; no call, but an agent's format that a plain reply has not; and a text
+that says nothing (a loop, one letter again and again, an empty reply) and has no call that can be read."""
 CALLS = (OFFERED, INVENTED, MALFORMED, ANNOUNCED)
 LONGEST = 4000
+RUN, REPEATED = 4, 0.4
+"""What :func:`degenerate` goes by: so many words in a row, and the share of such runs that were there before."""
 ENDS = {"finish", "final answer", "none", "no action", "n/a"}
 """What agents call, in lower case, in order to call no tool."""
 
@@ -75,6 +80,8 @@ def read(reply: str, tools: Sequence[Tool] = (), query: str = "") -> Reading:
     Reading(kind='invented tool', tool='book', form='json')
     >>> read("The fare is 3 euros.", tools).kind
     'plain reply'
+    >>> read("The fare of " * 20, tools).kind
+    'degenerate'
     """
     text, offered = reply[:LONGEST].strip(), [tool.name for tool in tools]
     for form, find in _FORMS.items():
@@ -82,7 +89,11 @@ def read(reply: str, tools: Sequence[Tool] = (), query: str = "") -> Reading:
             name, whole = found[0].strip().strip("`'\"*").strip(), found[1]
             if name.lower() in ENDS:
                 return Reading(FORMAT, form=form)
-            return Reading((OFFERED if name in offered else INVENTED) if whole and name else MALFORMED, name, form)
+            if whole and name:
+                return Reading(OFFERED if name in offered else INVENTED, name, form)
+            return Reading(DEGENERATE) if degenerate(text) else Reading(MALFORMED, name, form)
+    if degenerate(text):
+        return Reading(DEGENERATE)
     if _LABELS.search(text):
         return Reading(FORMAT, form="react")
     if _is_protocol(text):
@@ -99,6 +110,50 @@ def denies(text: str) -> bool:
     (True, False)
     """
     return bool(_NOT.search(text))
+
+
+def degenerate(text: str) -> bool:
+    """Tell whether a text says nothing: no letter or digit, one letter again and again, or a loop.
+
+    A loop ends the text with the same piece, in 16 characters or more (60 where there is no letter): three times or
+    more that fill a third of the text, or eight times. Or else many of its runs of RUN words were there before; the
+    numbers of a list don't hide that. Lists, tables, poems with a refrain and code repeat less.
+
+    >>> degenerate("ZZZZ"), degenerate("- - -"), degenerate("red, blue, " * 9), degenerate("No, no, no! It is 1111.")
+    (True, True, True, False)
+    """
+    text = text[:LONGEST].strip()
+    letters = {char for char in text if char.isalnum() or (category(char) == "So" and char != "\ufffd")}
+    if not letters or (len(text) >= 4 and text.isalpha() and len(letters) == 1):
+        return True
+    for period, length in _tails(text):
+        times, piece = length // period, text[-period:]
+        least = 16 if any(map(str.isalpha, piece)) else 60
+        if times >= 3 and length >= least and (3 * length >= len(text) or (times >= 8 and re.search(r"\w", piece))):
+            return True
+    said = re.findall(r"\w+", re.sub(r"^\s*\d+[.)]", "", text.lower(), flags=re.M))
+    runs = [tuple(said[i : i + RUN]) for i in range(len(said) - RUN + 1)]
+    return len(said) >= 20 and 1 - len(set(runs)) / len(runs) > REPEATED
+
+
+def _tails(text: str) -> Iterator[tuple[int, int]]:
+    """Yield (period, length) of the longest endings of a text that are made of one piece, where it comes twice or more.
+
+    >>> max(_tails("so: abcabcabc"), key=lambda tail: tail[1])
+    (3, 9)
+    """
+    back = text[::-1]
+    # The Z-function: from each place, how far the text goes on as it began.
+    matched, left, right = [0] * len(back), 0, 0
+    for at in range(1, len(back)):
+        if at < right:
+            matched[at] = min(right - at, matched[at - left])
+        while at + matched[at] < len(back) and back[matched[at]] == back[at + matched[at]]:
+            matched[at] += 1
+        if at + matched[at] > right:
+            left, right = at, at + matched[at]
+        if matched[at] >= at:
+            yield at, at + matched[at]
 
 
 # Each form: the tool's name and whether the call can be read, or None where there is no call.
@@ -255,5 +310,3 @@ def _is_protocol(text: str) -> bool:
     if isinstance(value, dict):
         return "thought" in value or {"name", "arguments"} <= set(value)
     return bool(re.match(r'\s*\{\s*"thought"\s*:', text))
-
-

@@ -8,7 +8,8 @@ the second term is (1 - H_General). :func:`hscore` is that; :func:`as_printed` i
 **Structure** (:mod:`flanlib.benchmarks.agent_h.replies`). ``kept to words``: of the same samples, the share answered
 without a call of any sort and without an agent's format. ``made the call``: of those that need one, the share that
 calls an offered tool, so that a model which never calls does not win. ``balanced`` is the plain mean of the two: a
-model that always calls and one that never does both get 50 %.
+model that always calls and one that never does both get 50 %. A degenerate reply (empty, or a loop) is neither: it is
+no call, and it keeps to no words either, so a model that says nothing gets 0 %, where keywords find it perfect.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pandas as pd
 
 from flanlib import scores
 from flanlib.benchmarks.agent_h.ask import rows
-from flanlib.benchmarks.agent_h.replies import CALLS, FORMAT, MALFORMED, OFFERED, read
+from flanlib.benchmarks.agent_h.replies import CALLS, DEGENERATE, FORMAT, MALFORMED, OFFERED, read
 from flanlib.benchmarks.agent_h.samples import CALL, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import FORMAT as FORMAT_LEVEL
 from flanlib.intervals import Interval
@@ -78,7 +79,7 @@ def judgements(judged: pd.DataFrame) -> pd.DataFrame:
     def has(words: Sequence[str]) -> pd.Series:
         return judged["reply"].map(lambda reply: any(word in reply for word in words)).astype(bool)
 
-    parts = {WORDS: (unasked, ~agent), MADE: (needed, judged["kind"] == OFFERED),
+    parts = {WORDS: (unasked, ~agent & (judged["kind"] != DEGENERATE)), MADE: (needed, judged["kind"] == OFFERED),
              IN_FORMAT: (judged["level"] == FORMAT_LEVEL, judged["value"] == 1),
              H_REACT: (unasked, has(REACT_WORDS)), H_GENERAL: (unasked, has(GENERAL_WORDS))}  # fmt: skip
     return pd.concat([judged[where].assign(score=name, value=yes[where].astype(int))
@@ -109,16 +110,17 @@ def table(judged: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def outcomes(judged: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate calls, malformed calls and abstaining apart: variety (or cell), truth, call, malformed, abstain, n.
+    """Tabulate apart what became of it: variety (or cell), truth, call, malformed, degenerate, abstain, n.
 
     BFCL counts a malformed call as abstaining, so that a model which fails to write its calls passes for a careful one
     (gorilla issue 1362).
     """
     told = judged.assign(variety=judged["variety"].where(judged["variety"] != "", judged["cell"]),
-                         malformed=judged["kind"] == MALFORMED, call=judged["kind"].isin(set(CALLS) - {MALFORMED}))
-    told["abstain"] = ~told["malformed"] & ~told["call"]
+                         malformed=judged["kind"] == MALFORMED, degenerate=judged["kind"] == DEGENERATE,
+                         call=judged["kind"].isin(set(CALLS) - {MALFORMED}))  # fmt: skip
+    told["abstain"] = ~told["malformed"] & ~told["degenerate"] & ~told["call"]
     by = told.groupby(["variety", "truth"], sort=False)
-    return by[["call", "malformed", "abstain"]].mean().assign(n=by.size()).reset_index()
+    return by[["call", "malformed", "degenerate", "abstain"]].mean().assign(n=by.size()).reset_index()
 
 
 def gain(single: pd.DataFrame, model: str, other: str, of: str) -> Interval:

