@@ -1,15 +1,21 @@
-# make figures [ONLY=00,01] [DATA=path] [PRESET=smoke]   run the notebooks and draw every figure
-# make test | lint | base | clean                        tests | style | train the lab's base model | remove what is rebuilt
-# make bench                                             speed beside other tools, into figures/bench.csv
+# make figures [NAME=value ...]     run the notebooks and draw every figure; settings: $(SETTINGS)
+# make test | lint | bench | ship | clean
+#   tests | style | speed beside other tools | copy results to data/results | remove what is rebuilt
 # Everything runs in .venv, made on first use; PYTHON=path picks the interpreter that makes it.
 
 .DEFAULT_GOAL := figures
-.PHONY: figures test lint base bench clean
+.PHONY: figures test lint bench ship clean
 .SILENT:
 
+SETTINGS := ONLY PRESET MODEL TEMPLATE DATA SEEDS TOKENS RATE HELDOUT FRESH
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Only what stands on the command line counts: a DATA in the environment is somebody else's.
+said := $(foreach word,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(word))))
+strange := $(filter-out $(SETTINGS) PYTHON,$(filter-out -%,$(said)))
+ifneq ($(strange),)
+$(error $(firstword $(strange)) is no setting; known are $(SETTINGS) and PYTHON)
+endif
 given = $(if $(findstring command,$(origin $(1))),$($(1)))
 CHOICES := $(or $(call given,PYTHON),python3.11 python3.12 python3.13 python3)
 # One setting without which OpenMP threads waste a busy machine's cores waiting for each other.
@@ -17,8 +23,7 @@ export GOMP_SPINCOUNT := 2000
 
 figures: $(INSTALLED)
 	echo "make: running the notebooks"
-	$(if $(call given,PRESET),FLAN_PRESET="$(PRESET)") $(BIN)/python -m flanlib.run \
-		$(if $(call given,ONLY),--only "$(ONLY)") $(if $(call given,DATA),--data "$(DATA)")
+	$(foreach name,$(SETTINGS),$(if $(call given,$(name)),FLAN_$(name)="$($(name))")) $(BIN)/python -m flanlib.run
 
 test: $(INSTALLED)
 	echo "make: running the tests"
@@ -27,16 +32,15 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .
 
-base: $(INSTALLED)
-	echo "make: training the lab's base model"
-	$(BIN)/python -m flanlib.pretrain
-
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e ".[bench]"
 	echo "make: measuring speed beside other tools"
 	$(BIN)/python -m flanlib.bench
 
-# data/runs stays: it holds hours of training, and is found again by content.
+ship: $(INSTALLED)
+	$(BIN)/python -m flanlib.ship
+
+# data/runs stays: it holds hours of training, and is found again by content. So does data/models.
 clean:
 	rm -rf .venv .hypothesis .ruff_cache *.egg-info figures/smoke
 	find flanlib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
@@ -54,4 +58,5 @@ $(INSTALLED): pyproject.toml
 	fi
 	echo "make: installing what pyproject.toml lists (several minutes the first time)"
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e ".[dev]"
+	$(BIN)/python -m flanlib.models || echo "make: going on without the model; what needs it will say so"
 	touch $@

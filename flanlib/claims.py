@@ -97,6 +97,29 @@ def save(rows: Iterable[Claim], notebook: str) -> Path:
     return path
 
 
+def beside(shipped: Path, made: Path) -> str:
+    """Write every claim of one table beside that of another, and whether their intervals overlap; for a terminal."""
+    old = {tuple(line[:3]): dict(zip(COLUMNS, line, strict=True)) for line in _read(shipped)}
+    lines, apart = [], 0
+    for line in _read(made):
+        now = dict(zip(COLUMNS, line, strict=True))
+        was = old.get(tuple(line[:3]))
+        if was is None:
+            lines.append(f"  {now['notebook']} {now['claim']}: {_told(now)}, not among the shipped")
+            continue
+        bounds = [[float(one[name] or "nan") for name in ("low", "high")] for one in (was, now)]
+        meet = not (bounds[0][1] < bounds[1][0] or bounds[1][1] < bounds[0][0])
+        apart += not meet
+        lines.append(f"  {now['notebook']} {now['claim']}: shipped {_told(was)}, fresh {_told(now)}"
+                     + ("" if meet else "  <- intervals apart"))  # fmt: skip
+    return "\n".join([f"{len(lines)} claims, shipped beside fresh; intervals of {apart} lie apart:", *lines])
+
+
+def _told(row: dict[str, str]) -> str:
+    numbers = [f"{float(row[name]):.3g}" if row[name] else "–" for name in ("ours", "low", "high")]
+    return f"{numbers[0]} [{numbers[1]}, {numbers[2]}] {row['verdict']}"
+
+
 def _read(path: Path) -> list[list[str]]:
     if not path.exists():
         return []

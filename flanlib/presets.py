@@ -78,14 +78,15 @@ LAPTOP = Preset(
 )  # fmt: skip
 PRESETS = {
     "smoke": replace(LAPTOP, name="smoke", model=RANDOM, seeds=(0, 1), trajectories=12, heldout=3, free=3, watched=2,
-                     trained_tokens=800, measure_at=(400,), rows_per_step=2, rows_per_pass=2, lora_rank=4, own_tokens=800,
-                     reply_tokens=16),
+                     trained_tokens=800, measure_at=(400,), rows_per_step=2, rows_per_pass=2, lora_rank=4,
+                     own_tokens=800, reply_tokens=16),
     "laptop": LAPTOP,
     # 24 GB: NF4, LoRA on all linear layers, a paged 8-bit optimizer; the paper's peak rate is for full fine-tuning.
     "consumer": Preset(name="consumer", model="meta-llama/Llama-2-7b-chat-hf", template="llama2_chat", seeds=(0,),
                        trajectories=24_703, heldout=500, free=200, watched=100, trained_tokens=18_100_000,
                        measure_at=(100_000, 1_000_000, 4_000_000), row_tokens=4096, rows_per_step=32, rows_per_pass=2,
-                       learning_rate=2e-4, lora_rank=64, own_tokens=18_100_000, optimizer="paged_adamw_8bit", checkpointing=True),
+                       learning_rate=2e-4, lora_rank=64, own_tokens=18_100_000,
+                       optimizer="paged_adamw_8bit", checkpointing=True),
     # Appendix A and B: 8,192 tokens, batches of 32, 2e-5.
     "paper": Preset(name="paper", model="meta-llama/Llama-2-7b-hf", template="agent_flan", seeds=(0,),
                     trajectories=24_703, heldout=500, free=200, watched=100, trained_tokens=18_100_000,

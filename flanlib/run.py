@@ -1,7 +1,7 @@
-"""Run the notebooks in order, each in a fresh kernel: ``python -m flanlib.run [--only 01,02] [--data PATH]``.
+"""Run the notebooks in order, each in a fresh kernel: ``python -m flanlib.run [--only 01,02] [--data PATH ...]``.
 
-Under the lab preset the executed notebooks replace those in ``notebooks/``, normalised so that a run from the
-cache changes nothing. Under other presets, and on other data, they go to ``executed/`` in the output folder.
+Every setting of :mod:`flanlib.presets` is an option too. The untouched default writes the executed notebooks in place,
+normalised so that a run from the cache changes nothing; anything else writes to ``executed/`` in its output folder.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import copy
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm import tqdm
 
-from flanlib.presets import FIGURES, ROOT, output, preset
+from flanlib import claims, ship
+from flanlib.presets import FIGURES, ROOT, SETTINGS, data_source, fresh, output, preset
 from flanlib.records import FlanError
 from flanlib.store import rank, write
 
@@ -52,24 +54,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns 0, or 1 after the first notebook that fails; the ones after it are not run."""
     parser = argparse.ArgumentParser(prog="python -m flanlib.run", description=__doc__.split(":", 1)[0] + ".")
     parser.add_argument("--only", help="numbers of notebooks, with commas: 01,02")
-    parser.add_argument("--data", help="real trajectories: a path, a glob or a hub name")
-    options = parser.parse_args(arguments)
-    if options.data:
-        os.environ["FLAN_DATA"] = os.path.abspath(options.data) if _is_local(options.data) else options.data
+    for name, expected in SETTINGS.items():
+        parser.add_argument(f"--{name.lower()}", help=expected)
+    options = vars(parser.parse_args(arguments))
+    only = options.pop("only") or os.environ.get("FLAN_ONLY")
+    os.environ |= {f"FLAN_{name.upper()}": value for name, value in options.items() if value}
     try:
-        paths = chosen(options.only)
-        began, folder = time.time(), output()
+        if (data := data_source()) and _is_local(data):  # kernels start in another folder
+            os.environ["FLAN_DATA"] = os.path.abspath(data)
+        paths, size, folder = chosen(only), preset(), output()
+        began, read = time.time(), {}
         for path in paths:
-            _tell(f"{path.name}: started, {preset().name} preset")
+            _tell(f"{path.name}: started, {size.name} preset")
             start = time.monotonic()
-            place = run(path)
+            with tempfile.TemporaryDirectory() as scratch:
+                log = Path(scratch) / "read"
+                os.environ["FLAN_READ_LOG"] = str(log)
+                try:
+                    place = run(path)
+                finally:
+                    del os.environ["FLAN_READ_LOG"]
+                read[path.stem] = sorted(set(log.read_text().split())) if log.exists() else []
             _tell(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(place)}")
+        if folder == FIGURES and not rank():
+            ship.note(read)
     except FlanError as error:
         print(error, file=sys.stderr)
         return 1
-    fresh = [p for p in sorted(folder.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
-    _tell(f"{len(paths)} notebooks run; {len(fresh)} files written to {_short(folder)}:")
-    _tell("\n".join(f"  {p.name}" for p in fresh) or "  none")
+    written = [p for p in sorted(folder.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
+    _tell(f"{len(paths)} notebooks run; {len(written)} files written to {_short(folder)}:")
+    _tell("\n".join(f"  {p.name}" for p in written) or "  none")
+    if folder == FIGURES and len(paths) == len(chosen()) and (idle := ship.orphans()):
+        _tell(f"{len(idle)} shipped results were read by no notebook of this commit, such as {idle[0]}")
+    if fresh():
+        _tell(claims.beside(FIGURES / "claims.csv", folder / "claims.csv"))
     return 0
 
 

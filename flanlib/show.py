@@ -60,7 +60,7 @@ def origin() -> None:
     reading("{n} results ship with the kit, made from {first} to {last} on {machines} in {precision}, with {versions}. "
             "They are used where they belong to just these inputs; everything else is made here.", n=len(made),
             first=told["date"][0], last=told["date"][-1], machines=" and ".join(told["machine"]),
-            precision=" and ".join(p for p in told["computed_in"] if p != "?"), versions=", ".join(versions))  # fmt: skip
+            precision=" and ".join(p for p in told["computed_in"] if p != "?"), versions=", ".join(versions))
 
 
 def tally(counts: Tally) -> None:

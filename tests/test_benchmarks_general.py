@@ -2,31 +2,48 @@ import numpy as np
 import pytest
 
 from flanlib.benchmarks import general
-from flanlib.records import FlanError
+from flanlib.lab import ordinary
 
 
-def asked(n=60, **more):
-    return general.questions(n, rng=np.random.default_rng(3), **more)
+def asked(n=60):
+    return general.questions(n, rng=np.random.default_rng(3))
 
 
-def test_references_are_right_and_other_replies_are_not():
+def measured(questions, reply):
+    return general.measure(questions, lambda prompts: [reply(one) for one in questions])
+
+
+def test_accepted_answers_are_right_and_other_replies_are_not():
     questions = asked()
-    right = {q.prompt.id: q.reference for q in questions}
-    rows = general.measure(questions, lambda prompts: [f" {right[one.id].upper()}\n" for one in prompts])
+    rows = measured(questions, lambda one: f" It is {one.answers[-1].upper()}.\n")
     assert rows["value"].eq(1).all()
-    assert rows.groupby("family").size().to_dict() == dict.fromkeys(general.FAMILIES, 10)
+    assert rows["reference"].tolist() == [one.answers[0] for one in questions]
     for reply in ("", "I do not know.", "\ud800"):
-        assert general.measure(questions, lambda prompts, r=reply: [r] * len(prompts))["value"].eq(0).all()
+        assert measured(questions, lambda one, r=reply: r)["value"].eq(0).all()
+    assert measured(questions, lambda one: f"It is not {one.answers[0]}.")["value"].eq(0).all()
+
+
+def test_naming_everything_pleases_as_little_as_guessing():
+    questions = asked(1000)
+    listed = measured(questions, lambda one: " or ".join(sorted({*one.answers, *one.others})))
+    assert listed["value"].mean() < 0.1
+    assert measured(questions, lambda one: "So " * general.READ + one.answers[0])["value"].eq(0).all()
+
+
+@pytest.mark.parametrize(("reply", "value"), [
+    ("The horse.", 1), ("HORSES are", 0), ("A snail is faster than a horse.", 0), ("A horse, a snail is slow.", 1),
+    ("It isn't a horse.", 0), ("", 0),
+])  # fmt: skip
+def test_the_first_answer_named_counts(reply, value):
+    assert general.right(reply, ["horse", "stallion"], ["snail"]) == value
 
 
 def test_questions_end_with_the_user_and_are_all_different():
     questions = asked()
     assert all(q.prompt.turns[-1].role == "user" for q in questions)
-    assert len({q.prompt.id for q in questions}) == len(questions)
+    assert len({q.prompt.id for q in questions}) == len(questions) == 60
     assert questions == asked()
-    assert len(asked(1, families=["copying", "counting"])) == 2
-
-
-def test_an_unknown_family_is_refused():
-    with pytest.raises(FlanError, match="families"):
-        asked(families=["poetry"])
+    everything = asked(1000)
+    assert len(everything) == len(ordinary.questions()) == len({q.prompt.turns[0].text for q in everything})
+    assert {*everything} >= {*questions}
+    assert not [q for q in everything if {*q.answers} & {*q.others}]

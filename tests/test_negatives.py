@@ -12,11 +12,10 @@ from strategies import tools as any_tools
 from strategies import trajectories as any_trajectories
 
 from flanlib import sources
-from flanlib.benchmarks.agent_h.build import FAMILIES
 from flanlib.benchmarks.agent_h.replies import read
 from flanlib.dialects import DIALECTS, render
 from flanlib.export import SHAPES, export
-from flanlib.lab import talk, tasks
+from flanlib.lab import ordinary, tasks
 from flanlib.lab.distractors import can_do
 from flanlib.lab.world import world
 from flanlib.mix import mix
@@ -27,7 +26,9 @@ from flanlib.tally import Tally
 WORLD = world()
 LAB = tasks.tasks(400, rng=np.random.default_rng(4), shapes=("unserved", "bare", "single", "chain"))
 SOLVED = [task.trajectory for task in LAB]
-CHATS = talk.conversations(80, rng=np.random.default_rng(4), families=FAMILIES)
+# Every fourth has a system turn, as chats of other sources may.
+CHATS = [replace(one, turns=(say("system", "Be brief."), *one.turns)) if i % 4 == 0 else one
+         for i, one in enumerate(ordinary.conversations("train")[:80])]  # fmt: skip
 BANK = [tool for one in SOLVED[:30] for tool in one.tools]
 REPLIES = {one.id: f"I cannot look that up, number {i}." for i, one in enumerate(SOLVED) if i % 2}
 EACH = dict.fromkeys(TYPES, 40)
@@ -243,7 +244,7 @@ def test_negatives_flow_through_the_mix_as_they_are():
     agents = [one for one in SOLVED if one.steps][:30]
     corpus = mix(agents, following=5, general=CHATS[:9], negatives=MADE["chat"], seed=0)
     drawn = corpus.draws.set_index(["form", "source"])
-    assert drawn.loc["negative"].drop(columns=["asked", "available"])["drawn"].to_dict() == {"lab": 80, "talk": 40}
+    assert drawn.loc["negative"].drop(columns=["asked", "available"])["drawn"].to_dict() == {"lab": 80, "ordinary": 40}
     assert (drawn.loc["negative", "asked"] == drawn.loc["negative", "drawn"]).all()
     mixed = {row.id: row for row in corpus.conversations if corpus.places[row.id][0] == "negative"}
     assert mixed == {row.id: row for row in MADE["chat"]}

@@ -7,13 +7,13 @@ from flanlib import skill
 from flanlib.records import FlanError
 from flanlib.skill import Passage
 
-PASSAGES = {form: [Passage("a", "retrieval", (0, 1)), Passage("b", "retrieval", (3,)), Passage("a", "understanding", (2,))]
-            for form in ("chat", "react")}  # fmt: skip
+MADE = [Passage("a", "retrieval", (0, 1)), Passage("b", "retrieval", (3,)), Passage("a", "understanding", (2,))]
+PASSAGES = {"chat": MADE, "react": MADE}
 
 
 def firsts(**runs):
     """{form: [(seed, [(trained tokens, bits), ...])]} as the table of many runs."""
-    rows = [(form, seed, tokens, bits) for form, made in runs.items() for seed, points in made for tokens, bits in points]
+    rows = [(form, seed, *point) for form, made in runs.items() for seed, points in made for point in points]
     return pd.DataFrame(rows, columns=["form", "seed", "trained_tokens", "firsts"])
 
 

@@ -2,17 +2,18 @@
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from flanlib import sources, store, stream
+from flanlib import models, sources, store, stream
 from flanlib.dialects import render_all
-from flanlib.lab import talk, tasks
-from flanlib.presets import DATA, LAB_BASE
-from flanlib.pretrain import TEMPLATE
+from flanlib.lab import ordinary, tasks
+from flanlib.presets import DATA
 from flanlib.records import Conversation, say
 from flanlib.tally import Tally
+from flanlib.templates import get_template
 from flanlib.tokens import CHUNK, encode_all, load_tokenizer
 
 EXAMPLE = DATA / "example" / "trajectories.jsonl"
@@ -20,7 +21,12 @@ EXAMPLE = DATA / "example" / "trajectories.jsonl"
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return load_tokenizer(LAB_BASE)
+    return load_tokenizer(models.folder("random"))
+
+
+@pytest.fixture(scope="module")
+def template(tokenizer):
+    return get_template("own", tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +34,7 @@ def conversations():
     """More than a chunk; one is too long, one has nothing to train."""
     long = Conversation("long", "test", (say("user", "word " * 400), say("assistant", "Yes.", "general", trained=True)))
     bare = Conversation("bare", "test", (say("user", "Hello"), say("assistant", "Yes.", "general")))
-    chats = talk.conversations(CHUNK, rng=np.random.default_rng(0))
+    chats = [replace(one, id=f"{i} {one.id}") for i in range(20) for one in ordinary.conversations("train")][:CHUNK]
     return [*chats, long, bare, *render_all(tasks.trajectories(20, rng=np.random.default_rng(1)), "chat")]
 
 
@@ -38,10 +44,10 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_examples_and_counts_are_those_of_tokenising_in_memory(tmp_path, tokenizer, conversations, processes):
+def test_examples_and_counts_are_those_of_tokenising_in_memory(tmp_path, tokenizer, template, conversations, processes):
     told, expected = Tally("t"), Tally("t")
-    in_memory = encode_all(conversations, tokenizer, TEMPLATE, max_tokens=300, tally=expected)
-    stream.write(conversations, tokenizer, TEMPLATE, max_tokens=300, folder=tmp_path, processes=processes)
+    in_memory = encode_all(conversations, tokenizer, template, max_tokens=300, tally=expected)
+    stream.write(conversations, tokenizer, template, max_tokens=300, folder=tmp_path, processes=processes)
     stored = stream.opened(tmp_path, told)
     assert str(told) == str(expected)
     assert set(expected.dropped) == {"a context too long for one turn", "nothing to train"}
@@ -53,7 +59,7 @@ def test_examples_and_counts_are_those_of_tokenising_in_memory(tmp_path, tokeniz
     assert [p.name for p in tmp_path.iterdir()] == ["examples"]
 
 
-def test_no_more_conversations_than_a_few_are_held_while_they_stream(tmp_path, tokenizer):
+def test_no_more_conversations_than_a_few_are_held_while_they_stream(tmp_path, tokenizer, template):
     alive, most = weakref.WeakSet(), []
 
     def streaming():
@@ -64,39 +70,39 @@ def test_no_more_conversations_than_a_few_are_held_while_they_stream(tmp_path, t
             most.append(len(alive))
             yield one
 
-    stream.write(streaming(), tokenizer, TEMPLATE, max_tokens=64, folder=tmp_path, processes=2)
+    stream.write(streaming(), tokenizer, template, max_tokens=64, folder=tmp_path, processes=2)
     gc.collect()
     assert len(most) == 4 * CHUNK
     assert max(most) <= 3
 
 
-def test_a_data_set_is_read_once(tmp_path, tokenizer, monkeypatch):
+def test_a_data_set_is_read_once(tmp_path, tokenizer, template, monkeypatch):
     monkeypatch.setattr(store, "RUNS", tmp_path)
-    first, read, labelled = stream.prepare(EXAMPLE, tokenizer, TEMPLATE, dialect="chat", max_tokens=1024)
+    first, read, labelled = stream.prepare(EXAMPLE, tokenizer, template, dialect="chat", max_tokens=1024)
     trajectories, _, tally = sources.load(EXAMPLE)
     assert len(first) == len(trajectories) == labelled.kept
     assert str(read).split(":")[1:] == str(tally).split(":")[1:]
     monkeypatch.setattr(sources, "read", lambda *_, **__: pytest.fail("read again"))
-    again, *tallies = stream.prepare(EXAMPLE, tokenizer, TEMPLATE, dialect="chat", max_tokens=1024)
+    again, *tallies = stream.prepare(EXAMPLE, tokenizer, template, dialect="chat", max_tokens=1024)
     assert all(map(same, first, again))
     assert [str(one) for one in tallies] == [str(read), str(labelled)]
 
 
-def test_many_conversations_are_found_again_by_their_texts(tmp_path, tokenizer, conversations, monkeypatch):
+def test_many_conversations_are_found_again_by_their_texts(tmp_path, tokenizer, template, conversations, monkeypatch):
     monkeypatch.setattr(store, "RUNS", tmp_path)
     some, told = conversations[:40], [Tally("t"), Tally("t"), Tally("t")]
     one, same_texts, other = (
-        stream.encode_stored(rows, tokenizer, TEMPLATE, max_tokens=300, tally=tally)
+        stream.encode_stored(rows, tokenizer, template, max_tokens=300, tally=tally)
         for rows, tally in zip((some, list(some), some[1:]), told, strict=True))  # fmt: skip
     assert all(map(same, one, same_texts))
     assert len(other) == len(one) - 1
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_real_rows_stream_without_a_silent_loss(real_data, tmp_path, tokenizer, monkeypatch):
+def test_real_rows_stream_without_a_silent_loss(real_data, tmp_path, tokenizer, template, monkeypatch):
     monkeypatch.setattr(store, "RUNS", tmp_path)
     data = real_data / "fireact" / "trajs"
-    rows, read, labelled = stream.prepare(data, tokenizer, TEMPLATE, dialect="react", max_tokens=2048)
+    rows, read, labelled = stream.prepare(data, tokenizer, template, dialect="react", max_tokens=2048)
     trajectories, conversations, tally = sources.load(data)
     assert (read.kept, read.dropped) == (tally.kept, tally.dropped)
     assert labelled.seen == len(trajectories) + len(conversations) == read.kept
@@ -105,10 +111,10 @@ def test_real_rows_stream_without_a_silent_loss(real_data, tmp_path, tokenizer, 
 
 def test_the_command_tells_what_came_of_the_rows(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(store, "RUNS", tmp_path)
-    stream.main([str(EXAMPLE), "--dialect=json"])
+    stream.main([str(EXAMPLE), "--dialect=json", "--model=random"])
     told = capsys.readouterr().out
     assert "trajectories, read: " in told
     assert "0 dropped" in told
     assert "understanding" in told
     with pytest.raises(SystemExit, match="no such file"):
-        stream.main([str(tmp_path / "missing.jsonl")])
+        stream.main([str(tmp_path / "missing.jsonl"), "--model=random"])

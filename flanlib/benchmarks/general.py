@@ -63,7 +63,7 @@ def right(reply: str, answers: Sequence[str], others: Sequence[str] = ()) -> boo
 
     Only its first READ words are read, and one that denies ("It is not Lisa.") is wrong.
 
-    >>> right("Paris.", ["Paris"]), right("It is a snail, not a horse.", ["horse"], ["snail"]), right("Parisian", ["Paris"])
+    >>> right("It is Paris.", ["Paris"]), right("Parisian", ["Paris"]), right("Rome or Paris", ["Paris"], ["Rome"])
     (True, False, False)
     """
     said = _words(reply)[:READ]

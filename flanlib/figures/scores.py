@@ -23,7 +23,7 @@ from flanlib.figures.style import (
     styled,
 )
 
-SCORES = ("overall", "instruction", "retrieval", "understanding", "reasoning", "episodes", "general")
+SCORES = ("overall", "instruction", "retrieval", "naming", "understanding", "reasoning", "episodes", "general")
 PRINTED = replace(OTHER, marker="P")  # the paper's numbers, beside the lab's
 
 

@@ -17,6 +17,7 @@ from flanlib.records import Conversation, FlanError, clip, say
 
 FOLDER = DATA / "lab"
 SOURCE = "ordinary"
+_SPLITS = ("train", "heldout")
 
 
 class Request(NamedTuple):
@@ -41,8 +42,8 @@ class Question(NamedTuple):
 @cache
 def requests(split: str) -> tuple[Request, ...]:
     """Return the requests of a split, ``train`` or ``heldout``. Raises FlanError for another one."""
-    if split not in ("train", "heldout"):
-        raise FlanError("ordinary requests", found=f"the split {split!r}", expected="train or heldout",
+    if split not in _SPLITS:
+        raise FlanError("ordinary requests", found=f"the split {split!r}", expected=" or ".join(_SPLITS),
                         remedy="Pass one of them.")  # fmt: skip
     rows = (Request(*row) for row in _rows("requests.jsonl", *Request._fields))
     return tuple(row for row in rows if row.split == split)
@@ -67,8 +68,9 @@ def conversations(split: str) -> list[Conversation]:
     Requests without a usable reply (the model went round in a loop) have none in the file, and are left out.
     """
     told = replies()
-    return [Conversation(row.id, SOURCE, (say("user", row.text), say("assistant", told[row.id], "general", trained=True)))
-            for row in requests(split) if row.id in told]  # fmt: skip
+    turns = {row.id: (say("user", row.text), say("assistant", told[row.id], "general", trained=True))
+             for row in requests(split) if row.id in told}  # fmt: skip
+    return [Conversation(id, SOURCE, both) for id, both in turns.items()]
 
 
 def _rows(name: str, *fields: str) -> list[list[Any]]:
@@ -78,7 +80,15 @@ def _rows(name: str, *fields: str) -> list[list[Any]]:
         try:
             row = json.loads(line)
             found.append([row[field] for field in fields])
+            if not all(_fits(field, row[field]) for field in fields):
+                raise TypeError("a value of another type")
         except (ValueError, KeyError, TypeError) as error:
             raise FlanError(f"data/lab/{name}, line {number}", found=f"{clip(line)} ({error!r})",
                             expected=f"an object with {', '.join(fields)}", remedy="Restore the file.") from None
     return found
+
+
+def _fits(field: str, value: Any) -> bool:
+    if field in ("answers", "others"):
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return value in _SPLITS if field == "split" else isinstance(value, str)

@@ -1,0 +1,89 @@
+"""What ships of the results that the notebooks read: their small part, copied from ``data/runs`` to ``data/results``.
+
+``python -m flanlib.ship`` does it after a run of the untouched default. Nothing of notebook 05 ships: it really trains.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from flanlib import store
+from flanlib.records import FlanError
+
+READ = "read.csv"
+OWN = "05"
+
+
+def note(read: Mapping[str, Sequence[str]]) -> None:
+    """Note which notebook read which result, in place of what was noted of these notebooks before.
+
+    All of it goes to ``data/runs/read.csv``; what ships of it stands in ``data/results/read.csv`` too.
+    """
+    for folder in (store.RUNS, store.RESULTS):
+        if not folder.is_dir():
+            continue
+        rows = {(name, result) for name, result in _noted(folder) if name not in read}
+        rows |= {(name, result) for name, results in read.items() for result in results
+                 if folder == store.RUNS or ((folder / result).is_dir() and not name.startswith(OWN))}  # fmt: skip
+        store.write_table(folder / READ, pd.DataFrame(sorted(rows), columns=["notebook", "result"]))
+
+
+def orphans() -> list[str]:
+    """List shipped results that no notebook read."""
+    used = {result for _, result in _noted(store.RESULTS)}
+    return sorted(path.name for path in store.RESULTS.glob("*/") if path.name not in used)
+
+
+def ship() -> list[Path]:
+    """Copy what the notebooks but 05 read, remove what they did not, and return the folders that ship.
+
+    Raises FlanError for a result that is nowhere to be found.
+    """
+    wanted = {result: name for name, result in _noted(store.RUNS) if not name.startswith(OWN)}
+    store.RESULTS.mkdir(parents=True, exist_ok=True)
+    for result, name in wanted.items():
+        source = store.RUNS / result
+        if (store.RESULTS / result).is_dir():
+            continue
+        if not (source / store.MANIFEST).is_file():
+            raise FlanError(f"shipping {result}", found=f"no such finished run, though {name} read it",
+                            expected="its folder in data/runs", remedy="Run the notebooks again.")  # fmt: skip
+        with tempfile.TemporaryDirectory(dir=store.RESULTS, prefix=".new-") as scratch:
+            made = Path(scratch) / result
+            made.mkdir()
+            for path in (path for pattern in store.SMALL for path in source.glob(pattern)):
+                shutil.copy(path, made)
+            made.rename(store.RESULTS / result)
+    for path in store.RESULTS.glob("*/"):
+        if path.name not in wanted:
+            shutil.rmtree(path)
+    rows = sorted(row for row in _noted(store.RUNS) if row[1] in wanted and not row[0].startswith(OWN))
+    store.write_table(store.RESULTS / READ, pd.DataFrame(rows, columns=["notebook", "result"]))
+    return sorted(store.RESULTS / result for result in wanted)
+
+
+def _noted(folder: Path) -> list[tuple[str, str]]:
+    path = folder / READ
+    return list(store.read_table(path).itertuples(index=False, name=None)) if path.is_file() else []
+
+
+def main() -> int:
+    """Ship, and say how much it is."""
+    try:
+        made = ship()
+    except FlanError as error:
+        print(error, file=sys.stderr)
+        return 1
+    size = sum(path.stat().st_size for folder in made for path in folder.iterdir())
+    print(f"{len(made)} results ship in data/results, {size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""What ships is what this code makes: the first steps of a shipped run are trained again."""
+
+import pandas as pd
+import pytest
+
+from flanlib import arms, models, presets, runs, store
+from flanlib.material import material
+from flanlib.tally import Tally
+from flanlib.train import Progress
+
+STEPS = 2
+TOLERANCE = 0.05
+"""Relative, on the loss of a step: one machine computes in bfloat16, another in float32."""
+
+
+@pytest.fixture
+def default(monkeypatch):
+    """The untouched default, whatever the environment says."""
+    for name in presets.SETTINGS:
+        monkeypatch.delenv(f"FLAN_{name}", raising=False)
+    if not models.present():
+        pytest.skip("the default model is not here: python -m flanlib.models fetches it")
+    return presets.preset()
+
+
+def test_a_shipped_run_begins_as_it_did(default, tmp_path, monkeypatch):
+    data = material(default)
+    size = arms.fitted(data, default)
+    arm = arms.forms(data, size)["chat"]
+    rows, held = (runs.examples(texts, size, Tally("t")) for texts in (arm.train, arm.heldout))
+    job = runs._Job("chat", arm, rows, held, size, size.seeds[0], shipped=True)
+    shipped = store.RESULTS / job.label
+    if not shipped.is_dir():
+        pytest.skip("no shipped run of this commit's inputs")
+
+    def stop(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step >= STEPS
+
+    monkeypatch.setattr(Progress, "on_step_end", stop)
+    job.held = ()
+    job.build(None, tmp_path)
+    again, before = (pd.read_csv(folder / "losses.csv").query(f"split == 'train' and step <= {STEPS}")
+                     for folder in (tmp_path, shipped))  # fmt: skip
+    assert len(again) >= STEPS
+    told = again.merge(before, on=["step", "kind"], how="left", suffixes=("", "_shipped"))
+    assert (told["tokens"] == told["tokens_shipped"]).all()
+    totals = told.groupby("step")[["nats", "nats_shipped"]].sum()
+    assert totals["nats"].to_numpy() == pytest.approx(totals["nats_shipped"].to_numpy(), rel=TOLERANCE)
