@@ -94,7 +94,7 @@ def whole_sentences(text: str) -> str:
     >>> whole_sentences("It is far. You could take a")
     'It is far.'
     """
-    ends = [found.end() for found in re.finditer(r"[.!?][\"')\]]*(?=\s|$)", text)]
+    ends = [found.end() for found in re.finditer(r"(?m)(?<!^\d)[.!?][\"')\]]*(?=\s|$)", text)]  # "2." alone is none
     return text[: ends[-1]] if ends else text
 
 
