@@ -11,7 +11,7 @@ SETTINGS := ONLY PRESET MODEL TEMPLATE DATA SEEDS TOKENS RATE HELDOUT FRESH
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Only what stands on the command line counts: a DATA in the environment is somebody else's.
-said := $(foreach word,$(MAKEOVERRIDES),$(firstword $(subst =, ,$(word))))
+said := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
 strange := $(filter-out $(SETTINGS) PYTHON,$(filter-out -%,$(said)))
 ifneq ($(strange),)
 $(error $(firstword $(strange)) is no setting; known are $(SETTINGS) and PYTHON)

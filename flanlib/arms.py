@@ -6,6 +6,7 @@ All arms of a comparison get equal trained tokens. (The paper does not say how i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +49,11 @@ def fitted(data: Material, preset: Preset) -> Preset:
 
 def forms(data: Material, preset: Preset) -> dict[str, Arm]:
     """Return the arms of observation 1: the same trajectories as ReAct and as chat."""
-    return {form: arm(data, preset, render_all(data.train, form), form) for form in ("react", "chat")}
+    return {form: watched(data, preset, render_all(data.train, form), form) for form in ("react", "chat")}
 
 
-def arm(data: Material, preset: Preset, train: Sequence[Conversation], form: str = "chat") -> Arm:
-    """Make an arm of a corpus; while it trains, held-out trajectories in one form are watched."""
+def watched(data: Material, preset: Preset, train: Sequence[Conversation], form: str = "chat") -> Arm:
+    """Make an arm of a corpus that is measured on held-out trajectories, in one form, while it trains."""
     return Arm(train, render_all(data.heldout[: preset.watched], form))
 
 
@@ -74,21 +75,21 @@ def recipe(data: Material, preset: Preset) -> Corpus:
                seed=SEED)  # fmt: skip
 
 
-def capabilities(data: Material, preset: Preset) -> dict[str, Arm]:
+def capabilities(data: Material) -> dict[str, Arm]:
     """Return the arms of Table 2 that are made of the aligned corpus: whole, and weighted by capability."""
-    return {name: arm(data, preset, corpus(data, weights=weights).conversations)
+    return {name: Arm(corpus(data, weights=weights).conversations)
             for name, weights in ((ALIGNED, {}), (WEIGHTED, APPENDIX))}  # fmt: skip
 
 
 def tempered(data: Material, preset: Preset) -> dict[str, Arm]:
     """Return the arms of observation 3: both forms alone, and chat form with negatives, or with plain chat instead.
 
-    The control has as many rows of plain chat, without any tool, as the other has negatives.
+    The control has as many rows of plain chat, without any tool, as the other has negatives: where there are fewer
+    chats, they come several times.
     """
     plain, rest = forms(data, preset), tempering(data, preset)
-    train = plain["chat"].train
-    return plain | {NEGATIVES: arm(data, preset, [*train, *rest]),
-                    CONTROL: arm(data, preset, [*train, *_some(data.chats, len(rest))])}  # fmt: skip
+    train, chats = plain["chat"].train, cycle(_some(data.chats, len(rest)))
+    return plain | {NEGATIVES: Arm([*train, *rest]), CONTROL: Arm([*train, *islice(chats, len(rest))])}
 
 
 def tempering(data: Material, preset: Preset, shares: Mapping[str, float] = SHARES, *,

@@ -132,12 +132,14 @@ def choose(given: Mapping[str, Any]) -> Preset:
     for a name in capitals that is no setting, and as :func:`preset` does.
     """
     for name, value in given.items():
-        if not re.fullmatch(r"[A-Z]+", name):
+        if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
             continue
         if name not in SETTINGS:
             raise FlanError("first cell", found=f"{name} = {value!r}", expected=f"settings: {', '.join(SETTINGS)}",
                             remedy="Correct the name.")  # fmt: skip
-        text = ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+        if isinstance(value, bool):
+            value = int(value)
+        text = ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str("" if value is None else value)
         if text.strip():
             os.environ[f"FLAN_{name}"] = text.strip()
     return preset()
@@ -158,7 +160,8 @@ def preset() -> Preset:
     if template := setting("TEMPLATE"):
         made = replace(made, template=template)
     if text := setting("SEEDS"):
-        made = replace(made, seeds=tuple(_number("SEEDS", part, int, least=0) for part in text.split(",")))
+        seeds = [_number("SEEDS", part, int, least=0) for part in text.split(",")]
+        made = replace(made, seeds=tuple(dict.fromkeys(seeds)))  # the same run twice is no second run
     if text := setting("TOKENS"):
         made = replace(made, trained_tokens=_number("TOKENS", text, int))
     if text := setting("RATE"):
@@ -166,6 +169,7 @@ def preset() -> Preset:
     if text := setting("HELDOUT"):
         made = replace(made, heldout=(most := _number("HELDOUT", text, int)), free=min(made.free, most),
                        watched=min(made.watched, most))  # fmt: skip
+    fresh()  # so that it too is refused before anything runs
     return made
 
 
@@ -214,7 +218,7 @@ def source_name(data: str) -> str:
     >>> source_name("fireact/gpt_format/multitask.jsonl"), source_name("toolbench/answer/*/*.json")
     ('multitask', 'answer')
     """
-    parts = [part for part in Path(data).parts if not set(part) & set("*?[")]
+    parts = [part for part in Path(data).parts if not set(part) & set("*?[") and part.strip("./")]
     return (parts[-1].split(".json")[0].split(".parquet")[0] if parts else "") or "data"
 
 

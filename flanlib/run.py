@@ -78,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _tell(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(place)}")
         if folder == FIGURES and not rank():
             ship.note(read)
+        compared = claims.beside(FIGURES / "claims.csv", folder / "claims.csv") if fresh() else ""
     except FlanError as error:
         print(error, file=sys.stderr)
         return 1
@@ -86,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _tell("\n".join(f"  {p.name}" for p in written) or "  none")
     if folder == FIGURES and len(paths) == len(chosen()) and (idle := ship.orphans()):
         _tell(f"{len(idle)} shipped results were read by no notebook of this commit, such as {idle[0]}")
-    if fresh():
-        _tell(claims.beside(FIGURES / "claims.csv", folder / "claims.csv"))
+    if compared:
+        _tell(compared)
     return 0
 
 

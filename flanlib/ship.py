@@ -43,9 +43,17 @@ def orphans() -> list[str]:
 def ship() -> list[Path]:
     """Copy what the notebooks but 05 read, remove what they did not, and return the folders that ship.
 
-    Raises FlanError for a result that is nowhere to be found.
+    A notebook that was not run here keeps what ships for it. Raises FlanError for a result that is nowhere to be found,
+    and where no notebook read any.
     """
-    wanted = {result: name for name, result in _noted(store.RUNS) if not name.startswith(OWN)}
+    here = _noted(store.RUNS)
+    ran = {name for name, _ in here}
+    rows = sorted(row for row in here + [row for row in _noted(store.RESULTS) if row[0] not in ran]
+                  if not row[0].startswith(OWN))  # fmt: skip
+    wanted = {result: name for name, result in rows}
+    if not wanted:
+        raise FlanError("shipping", found="no result that a notebook read", expected="a run of the notebooks",
+                        remedy="make figures, then make ship.")  # fmt: skip
     store.RESULTS.mkdir(parents=True, exist_ok=True)
     for result, name in wanted.items():
         source = store.RUNS / result
@@ -63,7 +71,6 @@ def ship() -> list[Path]:
     for path in store.RESULTS.glob("*/"):
         if path.name not in wanted:
             shutil.rmtree(path)
-    rows = sorted(row for row in _noted(store.RUNS) if row[1] in wanted and not row[0].startswith(OWN))
     store.write_table(store.RESULTS / READ, pd.DataFrame(rows, columns=["notebook", "result"]))
     return sorted(store.RESULTS / result for result in wanted)
 

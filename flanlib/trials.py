@@ -75,7 +75,7 @@ def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[P
     return told[columns + [c for c in agent_h.COLUMNS if c in told and c not in columns and "kind" in told]]
 
 
-def replies(requests: Sequence[Trajectory], preset: Preset, *, longest: int = 120) -> dict[str, str]:
+def replies(requests: Sequence[Trajectory], preset: Preset, *, longest: int = 64) -> dict[str, str]:
     """Return what the model says to some requests before any tuning and without tools, by id; greedy.
 
     A reply that ran to its ``longest`` (tokens) ends with its last whole sentence; requests on which the model went

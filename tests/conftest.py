@@ -4,6 +4,7 @@ import gc
 import os
 import socket
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -16,6 +17,15 @@ ROOT = Path(__file__).resolve().parents[1]
 def pytest_collection_finish():
     """Leave all that was imported out of garbage collections: every training begins with one."""
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def no_settings():
+    """Leave out the settings of whoever runs the tests, and undo what a test sets: choosing a preset sets some."""
+    with patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith("FLAN_") and name != "FLAN_REAL_DATA"]:
+            del os.environ[name]
+        yield
 
 
 @pytest.fixture(autouse=True)

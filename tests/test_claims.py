@@ -21,9 +21,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "figures"
 
 
-def claim(notebook="01", text="a gap", low=0.1, high=0.3, **bounds):
+def claim(notebook="01", text="a gap", low=0.1, high=0.3, material="lab", **bounds):
     ours = Interval((low + high) / 2, low, high, 40)
-    return check(notebook, text, paper=0.5, ours=ours, seeds=3, **(bounds or {"above": 0.0}))
+    return check(notebook, text, material=material, paper=0.5, ours=ours, seeds=3, **(bounds or {"above": 0.0}))
 
 
 def test_interval_over_seeds_has_its_textbook_value():
@@ -102,21 +102,21 @@ def test_contradictory_bounds_are_refused(low, high, bounds):
         claim(low=low, high=high, **bounds)
 
 
-def test_saving_replaces_only_the_rows_of_the_same_notebook(folder):
+def test_saving_replaces_only_the_rows_of_the_same_notebook_and_material(folder):
     claims.save([claim("02", "later")], "02")
-    claims.save([claim("01", "old"), claim("01", "gone")], "01")
+    claims.save([claim("01", "old"), claim("01", "gone"), claim("01", "elsewhere", material="toolbench")], "01")
     path = claims.save([claim("01", "new")], "01")
     assert path.read_text() == (
-        "notebook,claim,paper,ours,low,high,n,seeds,verdict\n"
-        "01,new,0.5,0.2,0.1,0.3,40,3,holds\n"
-        "02,later,0.5,0.2,0.1,0.3,40,3,holds\n"
+        "notebook,material,claim,paper,ours,low,high,n,seeds,verdict\n"
+        "01,lab,new,0.5,0.2,0.1,0.3,40,3,holds\n"
+        "01,toolbench,elsewhere,0.5,0.2,0.1,0.3,40,3,holds\n"
+        "02,lab,later,0.5,0.2,0.1,0.3,40,3,holds\n"
     )
 
 
 def test_saving_twice_gives_the_same_bytes_and_leaves_no_scratch_file(folder):
     rows = [claim("01", 'the "format", mostly\nlearned'), claim("01", "b", low=math.nan, high=math.nan)]
     first = claims.save(rows, "01").read_bytes()
-    claims.save([claim("00", "before")], "00")
     claims.save([], "00")
     assert claims.save(rows, "01").read_bytes() == first
     assert [path.name for path in folder.iterdir()] == ["claims.csv"]
@@ -134,6 +134,32 @@ def test_a_foreign_claims_file_is_refused_and_kept(folder):
     with pytest.raises(FlanError, match="columns a, b"):
         claims.save([claim()], "01")
     assert (folder / "claims.csv").read_text() == "a,b\n1,2\n"
+
+
+def test_claims_made_anew_stand_beside_the_shipped_and_intervals_apart_are_counted(tmp_path, monkeypatch):
+    def saved(name, rows):
+        monkeypatch.setattr(claims, "output", lambda: tmp_path / name)
+        return claims.save(rows, "01")
+
+    shipped = saved("shipped", [claim(text="meets"), claim(text="above"), claim(text="below"), claim(text="untold"),
+                                claim(text="other", material="toolbench"), claim(text="not run")])  # fmt: skip
+    made = saved("made", [claim(text="meets", low=0.3, high=0.5), claim(text="above", low=0.31, high=0.4),
+                          claim(text="below", low=-0.2, high=0.05), claim(text="untold", low=math.nan, high=math.nan),
+                          claim(text="other")])  # fmt: skip
+    head, *lines = claims.beside(shipped, made).splitlines()
+    assert head == "5 claims, shipped beside fresh; intervals of 2 lie apart:"
+    assert lines == [
+        "  01 meets: shipped 0.2 [0.1, 0.3] holds, fresh 0.4 [0.3, 0.5] holds",
+        "  01 above: shipped 0.2 [0.1, 0.3] holds, fresh 0.355 [0.31, 0.4] holds  <- intervals apart",
+        "  01 below: shipped 0.2 [0.1, 0.3] holds, fresh -0.075 [-0.2, 0.05] unclear  <- intervals apart",
+        "  01 untold: shipped 0.2 [0.1, 0.3] holds, fresh – [–, –] unclear",
+        "  01 other: 0.2 [0.1, 0.3] holds, not among the shipped",
+    ]
+    assert claims.beside(shipped, shipped).startswith("6 claims, shipped beside fresh; intervals of 0 lie apart:")
+
+
+def test_where_there_is_no_table_there_is_nothing_to_compare(tmp_path):
+    assert claims.beside(tmp_path / "a.csv", tmp_path / "b.csv").startswith("0 claims")
 
 
 def test_columns_are_the_fields_of_a_claim():

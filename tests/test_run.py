@@ -9,20 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from flanlib import run
+from flanlib import claims, presets, run, ship, store
+from flanlib.intervals import Interval
 from flanlib.records import FlanError
 
 
 @pytest.fixture
 def books(tmp_path, monkeypatch):
-    """An empty notebooks folder and an output folder beside it, under the lab preset."""
+    """An empty notebooks folder, and folders for output, runs and results beside it."""
     folder, figures = tmp_path / "notebooks", tmp_path / "figures"
     folder.mkdir()
     monkeypatch.setattr(run, "NOTEBOOKS", folder)
-    monkeypatch.setattr(run, "FIGURES", figures)
-    monkeypatch.setattr(run, "output", lambda: figures / os.environ.get("FLAN_DATA", "").split(os.sep)[-1])
-    monkeypatch.delenv("FLAN_PRESET", raising=False)
-    monkeypatch.setenv("FLAN_DATA", "")  # so that what the runner sets is undone after the test
+    for module in (run, presets):
+        monkeypatch.setattr(module, "FIGURES", figures)
+    monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(store, "RESULTS", tmp_path / "results")
     return folder
 
 
@@ -49,7 +50,7 @@ def test_notebooks_run_in_order_in_place_with_this_interpreter(books, capsys, mo
     assert (books / "order").read_text() == "ab"
     assert "True True" in texts(books / "00_first.ipynb")
     told = capsys.readouterr().out
-    assert told.index("00_first.ipynb: started, lab preset") < told.index("01_second.ipynb: started")
+    assert told.index("00_first.ipynb: started, laptop preset") < told.index("01_second.ipynb: started")
     assert "2 notebooks run; 0 files written" in told
     once = (books / "00_first.ipynb").read_bytes()
     assert run.main(["--only", "00"]) == 0
@@ -72,14 +73,83 @@ def test_a_failing_cell_stops_the_run_and_is_named(books, capsys):
 def test_on_real_data_the_notebook_stays_and_the_executed_copy_goes_to_the_output(books, capsys):
     (books / "rows.jsonl").write_text("")
     path = write(books, "00_data.ipynb", "import os; from pathlib import Path; print(os.environ['FLAN_DATA'])",
-                 "Path('../figures/rows.jsonl').mkdir(parents=True)",
-                 "Path('../figures/rows.jsonl/x.svg').write_text('a')")  # fmt: skip
+                 "Path('../figures/rows').mkdir(parents=True)",
+                 "Path('../figures/rows/x.svg').write_text('a')")  # fmt: skip
     before = path.read_bytes()
     assert run.main(["--data", str(books / "rows.jsonl")]) == 0
     assert path.read_bytes() == before
-    assert str(books / "rows.jsonl") in texts(books.parent / "figures/rows.jsonl/executed/00_data.ipynb")
+    assert str(books / "rows.jsonl") in texts(books.parent / "figures/rows/executed/00_data.ipynb")
     assert "1 files written" in (told := capsys.readouterr().out)
     assert "  x.svg" in told
+
+
+PARAMETERS = "PRESET = ''\nMODEL = ''\nSEEDS = ''\nHELDOUT = ''"
+CHOICE = "from flanlib.presets import choose\nsize = choose(globals())\nprint(size.name, size.seeds, size.heldout)"
+
+
+def test_settings_reach_a_notebook_from_the_command_line_and_from_its_own_cell(books):
+    path = write(books, "00_choice.ipynb", PARAMETERS, CHOICE)
+    book = nbformat.read(path, 4)
+    book.cells[1].metadata.tags = ["parameters"]
+    # As papermill does: a cell of what was given after the one with the tag.
+    book.cells.insert(2, new_code_cell("PRESET = 'smoke'\nHELDOUT = 2", metadata={"tags": ["injected-parameters"]}))
+    nbformat.write(book, books / "01_injected.ipynb")
+    assert run.main(["--seeds", "3,4", "--heldout", "7"]) == 0
+    made = books.parent / "figures/seeds-3-4-heldout-7/executed"
+    assert "laptop (3, 4) 7" in texts(made / "00_choice.ipynb")
+    assert "smoke (3, 4) 2" in texts(made / "01_injected.ipynb")
+    assert nbformat.read(made / "01_injected.ipynb", 4).cells[2].metadata.tags == ["injected-parameters"]
+
+
+def test_an_unknown_option_is_an_error(books, capsys):
+    write(books, "00_a.ipynb", "open('ran', 'w').write('')")
+    with pytest.raises(SystemExit) as stopped:
+        run.main(["--seed", "0", "--sample", "3"])
+    assert stopped.value.code == 2
+    assert "--sample" in capsys.readouterr().err
+    assert not (books / "ran").exists()
+
+
+@pytest.mark.parametrize(("option", "told"), [
+    (["--tokens", "abc"], "setting TOKENS: found 'abc'"), (["--preset", "lab"], "setting PRESET: found 'lab'"),
+    (["--fresh", "maybe"], "setting FRESH: found 'maybe'")])  # fmt: skip
+def test_a_setting_that_cannot_be_read_is_refused_before_anything_runs(books, capsys, option, told):
+    write(books, "00_a.ipynb", "open('ran', 'w').write('')")
+    assert run.main(option) == 1
+    assert told in capsys.readouterr().err
+    assert not (books / "ran").exists()
+
+
+READS = "import os; open(os.environ['FLAN_READ_LOG'], 'a').write('b-2\\na-1\\nb-2\\n')"
+
+
+def test_the_untouched_default_notes_what_each_notebook_read(books, capsys):
+    write(books, "00_nothing.ipynb", "1 + 1")
+    write(books, "01_reads.ipynb", READS)
+    (books.parent / "runs").mkdir()
+    (books.parent / "results/old-3").mkdir(parents=True)
+    assert run.main([]) == 0
+    noted = books.parent / "runs" / ship.READ
+    assert noted.read_text() == "notebook,result\n01_reads,a-1\n01_reads,b-2\n"
+    assert "1 shipped results were read by no notebook of this commit, such as old-3" in capsys.readouterr().out
+    noted.unlink()
+    assert run.main(["--tokens", "5", "--only", "01"]) == 0
+    assert not noted.exists(), "anything but the default notes nothing"
+    assert "FLAN_READ_LOG" not in os.environ
+
+
+def test_a_fresh_run_ends_with_its_claims_beside_the_shipped(books, capsys, monkeypatch):
+    row = claims.check("01", "a gap", material="lab", paper="0.5", ours=Interval(0.2, 0.1, 0.3, 40), seeds=1, above=0)
+    for folder in ("figures", "figures/fresh"):
+        monkeypatch.setattr(claims, "output", lambda folder=folder: books.parent / folder)
+        claims.save([row], "01")
+    path = write(books, "01_a.ipynb", "1 + 1")
+    before = path.read_bytes()
+    assert run.main(["--fresh", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "1 claims, shipped beside fresh; intervals of 0 lie apart:" in told
+    assert "01 a gap: shipped 0.2 [0.1, 0.3] holds, fresh 0.2 [0.1, 0.3] holds" in told
+    assert path.read_bytes() == before
 
 
 def test_a_notebook_that_grew_too_large_is_refused(books, capsys):

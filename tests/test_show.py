@@ -1,6 +1,7 @@
 """What is shown is escaped, complete, and readable without colour."""
 
 import html
+import json
 import re
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flanlib import show
+from flanlib import show, store
 from flanlib.claims import check
 from flanlib.figures import BANNER, STYLE
 from flanlib.intervals import Interval
@@ -110,8 +111,8 @@ def test_reading_without_a_value_is_refused(shown, text):
 
 
 def test_claims_tell_the_verdict_in_words_and_warn_under_smoke(shown, monkeypatch):
-    rows = [check("01", f"gap {high}", paper=0.5, ours=Interval(high - 1, high - 2, high, 40), seeds=3, above=0.0)
-            for high in (3.0, 1.0, -1.0)]  # fmt: skip
+    rows = [check("01", f"gap {high}", material="lab", paper=0.5, ours=Interval(high - 1, high - 2, high, 40),
+                  seeds=3, above=0.0) for high in (3.0, 1.0, -1.0)]  # fmt: skip
     monkeypatch.delenv("FLAN_PRESET", raising=False)
     show.claims(rows)
     page = visible(shown[0]["text/html"])
@@ -121,6 +122,39 @@ def test_claims_tell_the_verdict_in_words_and_warn_under_smoke(shown, monkeypatc
     show.claims(rows)
     assert BANNER in shown[1]["text/html"]
     assert BANNER in shown[1]["text/plain"]
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """An empty folder of shipped results, and a function that puts one there."""
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
+
+    def put(name, machine, date, **facts):
+        told = {"machine": machine, "date": date, "versions": dict.fromkeys(store.LIBRARIES, "1.2"), **facts}
+        store.write(tmp_path / name / "manifest.json", json.dumps(told))
+
+    return put
+
+
+def test_where_nothing_ships_the_notebook_says_so(shown, results):
+    show.origin()
+    assert shown[0]["text/plain"].startswith("No results ship for this: everything is made here")
+
+
+def test_what_ships_is_told_with_machine_dates_and_versions_in_a_fixed_order(shown, results, monkeypatch):
+    results("a-1", "Xeon <8>", "2026-02-03", computed_in="bfloat16")
+    results("c-3", "Apple M4", "2026-01-31", computed_in="float32")
+    results("b-2", "Apple M4", "2026-02-01")
+    show.origin()
+    assert shown[0]["text/markdown"] == (
+        "3 results ship with the kit, made from 2026-01-31 to 2026-02-03 on Apple M4 and Xeon &lt;8&gt; in bfloat16 "
+        "and float32, with peft 1.2, torch 1.2, transformers 1.2. They are used where they belong to just these "
+        "inputs; everything else is made here.")  # fmt: skip
+    show.origin()
+    assert shown[1] == shown[0]
+    monkeypatch.setenv("FLAN_FRESH", "1")
+    show.origin()
+    assert shown[2]["text/plain"].startswith("No shipped result is used (FRESH=1)")
 
 
 def test_a_live_picture_replaces_the_last_one_and_goes_at_the_end(monkeypatch):

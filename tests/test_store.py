@@ -28,7 +28,8 @@ def test_the_same_config_is_built_once(tmp_path):
     assert len(calls) == 1
     told = store.manifest(first)
     assert (told["config"], told["answer"]) == ({"a": 1}, 42)
-    assert set(told) >= {"versions", "wall_seconds", "machine"}
+    assert set(told) >= {"versions", "wall_seconds", "machine", "date"}
+    assert store.machine() == told["machine"] != ""
 
 
 @pytest.mark.parametrize("other", [{"a": 2}, {"a": 1, "b": 0}, {"a": "1"}])
@@ -49,6 +50,52 @@ def test_an_interrupted_build_is_no_hit_and_goes_on_from_what_it_wrote(tmp_path)
     assert folder == unfinished
     assert calls == [[], ["part-1"]]
     assert json.loads((folder / "manifest.json").read_text())["name"] == "demo"
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Where runs are made, where results ship, and the log of what was read."""
+    runs, results, log = tmp_path / "runs", tmp_path / "results", tmp_path / "read"
+    monkeypatch.setattr(store, "RUNS", runs)
+    monkeypatch.setattr(store, "RESULTS", results)
+    monkeypatch.setenv("FLAN_READ_LOG", str(log))
+    return runs, results, log
+
+
+def test_a_run_made_here_is_preferred_to_a_shipped_one(places):
+    runs, results, log = places
+    label = f"demo-{store.digest({'a': 1})}"
+    assert store.found("demo", {"a": 1}) is None
+    assert not log.exists(), "what is not there was not read"
+    store.write(results / label / "manifest.json", "{}")
+    assert store.found("demo", {"a": 1}) == results / label
+    (runs / label).mkdir(parents=True)
+    assert store.found("demo", {"a": 1}) == results / label, "an unfinished run is none"
+    store.write(runs / label / "manifest.json", "{}")
+    assert store.found("demo", {"a": 1}) == runs / label
+    assert log.read_text() == f"{label}\n" * 3
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_shipped_results_are_left_alone_where_all_is_to_be_made_here(places, monkeypatch, fresh):
+    runs, results, _ = places
+    label = f"demo-{store.digest({})}"
+    store.write(results / label / "manifest.json", "{}")
+    calls = []
+    assert store.cached("demo", {}, build_counting(calls)) == results / label
+    monkeypatch.setenv("FLAN_FRESH", str(int(fresh)))
+    assert store.found("demo", {}, shipped=fresh) is None
+    assert store.cached("demo", {}, build_counting(calls), shipped=fresh) == runs / label
+    assert len(calls) == 1
+    assert not (results / label / "part-1").exists()
+
+
+def test_without_a_log_nothing_is_noted(places, monkeypatch):
+    runs, _, log = places
+    monkeypatch.delenv("FLAN_READ_LOG")
+    store.cached("demo", {}, build_counting([]))
+    assert store.found("demo", {}).parent == runs
+    assert not log.exists()
 
 
 def test_where_two_want_the_same_folder_one_builds_it_and_the_other_waits(tmp_path):

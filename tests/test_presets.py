@@ -1,0 +1,168 @@
+"""Settings mean the same wherever they are said, what cannot be read is refused in one line, and folders keep apart."""
+
+import os
+import shutil
+import subprocess
+from itertools import combinations
+
+import pytest
+
+from flanlib import presets
+from flanlib.presets import FIGURES, LAPTOP, PRESETS, ROOT, SETTINGS, choose, output, preset, source_name
+from flanlib.records import FlanError
+
+EMPTY = dict.fromkeys(SETTINGS, "")
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Say settings as the environment does."""
+    return lambda **settings: [monkeypatch.setenv(f"FLAN_{name}", text) for name, text in settings.items()]
+
+
+def test_nothing_said_is_the_laptop_preset_in_the_figures_folder():
+    assert preset() == choose({}) == choose(EMPTY) == LAPTOP
+    assert output() == FIGURES
+    assert presets.data_source() is None
+    assert not presets.fresh()
+
+
+def test_every_preset_has_its_name_and_reads_no_more_than_it_judges():
+    for name, one in PRESETS.items():
+        assert one.name == name
+        assert one.watched <= one.heldout >= one.free
+        assert list(one.measure_at) == sorted(one.measure_at)
+        assert max(one.measure_at) < one.trained_tokens
+
+
+def test_a_strange_name_in_the_environment_is_refused_naming_the_known(said):
+    said(SEED="0")
+    with pytest.raises(FlanError, match=r"found FLAN_SEED in the environment; expected FLAN_PRESET, .*FLAN_SEEDS"):
+        preset()
+
+
+def test_names_that_are_no_settings_of_an_experiment_are_left_alone(said):
+    said(ONLY="01", READ_LOG="x", REAL_DATA="y")
+    assert preset() == LAPTOP
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("TOKENS", "abc"), ("TOKENS", "0"), ("TOKENS", "1.5"), ("SEEDS", "1,x"), ("SEEDS", "-1"), ("SEEDS", "0,"),
+    ("HELDOUT", "0"), ("RATE", "-1"), ("RATE", "0"), ("RATE", "nan"), ("RATE", "inf"), ("FRESH", "maybe"),
+    ("PRESET", "lab")])  # fmt: skip
+def test_what_cannot_be_read_is_refused_in_one_line(said, name, text):
+    said(**{name: text})
+    with pytest.raises(FlanError) as error:
+        preset()
+    told = str(error.value)
+    assert told.startswith(f"setting {name}")
+    assert SETTINGS[name] in told
+    assert f"FLAN_{name}" in told
+    assert "\n" not in told
+
+
+def test_settings_change_the_preset(said):
+    said(SEEDS=" 3, 1,3", TOKENS="6_000", RATE="1e-3", HELDOUT="20", TEMPLATE="agent_flan")
+    made = preset()
+    assert made.seeds == (3, 1), "the same run twice is no second run"
+    assert (made.trained_tokens, made.learning_rate, made.template) == (6000, 1e-3, "agent_flan")
+    assert (made.heldout, made.free, made.watched) == (20, 20, 16)
+
+
+def test_another_model_takes_its_own_template_and_rate_unless_they_are_set(said):
+    said(MODEL="some/model")
+    made = preset()
+    assert (made.model, made.template, made.learning_rate) == ("some/model", "auto", 2e-4)
+    said(TEMPLATE="own", RATE="1e-5")
+    assert (preset().template, preset().learning_rate) == ("own", 1e-5)
+    said(MODEL="smollm2", TEMPLATE="", RATE="")
+    assert preset() == LAPTOP
+
+
+def test_a_notebooks_first_cell_says_settings_in_any_type():
+    made = choose({**EMPTY, "PRESET": "smoke", "SEEDS": (0, 1, 2), "TOKENS": 500, "RATE": 3e-4, "FRESH": True,
+                   "DATA": None, "size": 3, "_": "x", "In": ["y"]})  # fmt: skip
+    assert made.name == "smoke"
+    assert (made.seeds, made.trained_tokens, made.learning_rate) == ((0, 1, 2), 500, 3e-4)
+    assert presets.fresh()
+    assert presets.data_source() is None
+    assert (os.environ["FLAN_SEEDS"], os.environ["FLAN_TOKENS"]) == ("0,1,2", "500"), "so that processes started see it"
+    assert choose({"SEEDS": 0}).seeds == (0,)
+
+
+@pytest.mark.parametrize("name", ["SEED", "HELD_OUT", "LEARNING_RATE"])
+def test_a_strange_name_in_the_first_cell_is_refused_naming_the_known(name):
+    with pytest.raises(FlanError, match=f"found {name} = 5; expected settings: PRESET, MODEL"):
+        choose({**EMPTY, name: 5})
+
+
+def test_what_a_notebook_leaves_empty_stays_as_the_environment_says(said):
+    said(SEEDS="4,5", TOKENS="900")
+    assert (choose(EMPTY).seeds, choose(EMPTY).trained_tokens) == ((4, 5), 900)
+    made = choose({**EMPTY, "SEEDS": "6"})
+    assert (made.seeds, made.trained_tokens) == ((6,), 900)
+
+
+def test_one_run_on_data_of_ones_own_has_its_budget_and_one_seed_unless_set(said):
+    said(PRESET="smoke", SEEDS="7,8")
+    assert presets.own(preset()).seeds == (7, 8)
+    said(SEEDS="", TOKENS="99")
+    assert (presets.own(preset()).seeds, presets.own(preset()).trained_tokens) == ((0,), 99)
+    said(TOKENS="")
+    assert presets.own(preset()).trained_tokens == PRESETS["smoke"].own_tokens
+
+
+def test_data_of_ones_own_is_the_example_unless_set(said):
+    assert os.path.isfile(presets.example())
+    said(DATA="mine.jsonl")
+    assert presets.example() == presets.data_source() == "mine.jsonl"
+
+
+@pytest.mark.parametrize("idle", [{"PRESET": "laptop"}, {"MODEL": "smollm2"}, {"FRESH": "0"}, {"SEEDS": " "}])
+def test_saying_what_holds_anyway_still_draws_into_figures(said, idle):
+    said(**idle)
+    assert output() == FIGURES
+
+
+def test_anything_else_has_a_folder_of_its_own_within_figures(monkeypatch):
+    choices = [{"SEEDS": "0"}, {"SEEDS": "0,1"}, {"TOKENS": "0"}, {"TOKENS": "01"}, {"MODEL": "a/tiny"}, {"FRESH": "1"},
+               {"MODEL": ".."}, {"DATA": "rows.jsonl"}, {"PRESET": "smoke"}, {"RATE": "1e-3"}, {"HELDOUT": "5"},
+               {"TEMPLATE": "auto"}, {"PRESET": "smoke", "SEEDS": "0"}, {"FRESH": "1", "SEEDS": "0"}]  # fmt: skip
+    folders = []
+    for choice in choices:
+        with monkeypatch.context() as within:
+            for name, text in choice.items():
+                within.setenv(f"FLAN_{name}", text)
+            folders.append(output())
+    for folder in folders:
+        assert folder.parent == FIGURES
+        assert set(folder.name) & set("/ ,") == set()
+    assert all(one != other for one, other in combinations(folders, 2))
+
+
+@pytest.mark.parametrize(("data", "name"), [
+    ("fireact/gpt_format/multitask.jsonl", "multitask"), ("toolbench/answer/*/*.json", "answer"),
+    ("zai-org/AgentInstruct", "AgentInstruct"), ("/data/rows/", "rows"), ("a.jsonl.gz", "a"),
+    ("part-0.parquet", "part-0"), ("../..", "data"), ("/", "data"), ("*", "data"), ("", "data")])  # fmt: skip
+def test_a_source_is_named_by_the_last_part_of_its_path(data, name):
+    assert source_name(data) == name
+
+
+def make(*words):
+    """What ``make`` would do, without the settings of the make that may have started these tests."""
+    if not shutil.which("make"):
+        pytest.skip("no make here")
+    alone = {name: text for name, text in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(["make", "-n", "figures", *words], cwd=ROOT, env=alone, capture_output=True, text=True)
+
+
+def test_make_hands_on_what_its_command_line_says_and_refuses_the_rest():
+    done = make("SEEDS=0,1", "DATA=my rows/*.json", "PYTHON=python3")
+    assert done.returncode == 0, done.stderr
+    assert 'FLAN_SEEDS="0,1"' in done.stdout
+    assert 'FLAN_DATA="my rows/*.json"' in done.stdout
+    assert "FLAN_TOKENS" not in done.stdout
+    wrong = make("SEED=0")
+    assert wrong.returncode != 0
+    assert f"SEED is no setting; known are ONLY {' '.join(SETTINGS)} and PYTHON" in wrong.stderr
+    assert "python" not in wrong.stdout

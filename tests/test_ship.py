@@ -1,0 +1,124 @@
+"""What ships is small, whole, and just what the notebooks read."""
+
+import pytest
+
+from flanlib import ship, store
+from flanlib.presets import ROOT
+from flanlib.records import FlanError
+
+SHIPPED = sorted(store.RESULTS.glob("*/"))
+MOST_BYTES = 400_000
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """Empty folders for runs made here and for what ships."""
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    runs.mkdir()
+    monkeypatch.setattr(store, "RUNS", runs)
+    monkeypatch.setattr(store, "RESULTS", results)
+    return runs, results
+
+
+def finished(folder, name):
+    """A finished run with what ships of one, and what does not."""
+    for file in ("manifest.json", "losses.csv", "adapter.safetensors", "part/rows.csv"):
+        store.write(folder / name / file, f"{name} {file}")
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_was_read_ships_in_its_small_part_and_the_rest_goes(places):
+    runs, results = places
+    for name in ("a-1", "b-2", "yours-3", "unread-4"):
+        finished(runs, name)
+    finished(results, "old-5")
+    ship.note({"00_data": [], "01_format": ["a-1", "b-2"], "02_speeds": ["a-1"], "05_yours": ["yours-3", "b-2"]})
+    assert ship.orphans() == ["old-5"]
+    assert ship.ship() == [results / "a-1", results / "b-2"]
+    assert files(results) == ["a-1/losses.csv", "a-1/manifest.json", "b-2/losses.csv", "b-2/manifest.json", "read.csv"]
+    assert (results / "a-1/losses.csv").read_bytes() == (runs / "a-1/losses.csv").read_bytes()
+    assert (results / "read.csv").read_text() == "notebook,result\n01_format,a-1\n01_format,b-2\n02_speeds,a-1\n"
+    assert ship.orphans() == []
+    before = (results / "read.csv").read_bytes()
+    ship.note({"05_yours": ["b-2"]})
+    assert (results / "read.csv").read_bytes() == before
+    assert ship.ship() == [results / "a-1", results / "b-2"]
+    assert (results / "read.csv").read_bytes() == before
+
+
+def test_what_already_ships_stays_as_it_is_even_where_its_run_is_gone(places):
+    _, results = places
+    store.write(results / "a-1/manifest.json", "as shipped")
+    ship.note({"01_format": ["a-1"]})
+    assert ship.ship() == [results / "a-1"]
+    assert (results / "a-1/manifest.json").read_text() == "as shipped"
+
+
+def test_a_run_that_is_missing_or_unfinished_is_refused_by_name(places):
+    runs, results = places
+    store.write(runs / "a-1/losses.csv", "unfinished")
+    ship.note({"01_format": ["a-1"]})
+    with pytest.raises(FlanError, match="shipping a-1: found no such finished run, though 01_format read it"):
+        ship.ship()
+    assert files(results) == []
+
+
+def test_a_notebook_that_was_not_run_here_keeps_what_ships_for_it(places):
+    runs, results = places
+    finished(runs, "a-1")
+    store.write(results / "b-2/manifest.json", "as shipped")
+    store.write(results / "read.csv", "notebook,result\n01_format,old-1\n02_speeds,b-2\n")
+    ship.note({"01_format": ["a-1"]})
+    assert (results / "read.csv").read_text() == "notebook,result\n02_speeds,b-2\n", "a-1 does not ship yet"
+    assert ship.ship() == [results / "a-1", results / "b-2"]
+    assert (results / "read.csv").read_text() == "notebook,result\n01_format,a-1\n02_speeds,b-2\n"
+
+
+@pytest.mark.parametrize("read", [{}, {"05_yours": ["yours-3"]}])
+def test_where_nothing_was_read_nothing_is_removed(places, read):
+    _, results = places
+    finished(results, "a-1")
+    ship.note(read)
+    with pytest.raises(FlanError, match="no result that a notebook read"):
+        ship.ship()
+    assert (results / "a-1/manifest.json").exists()
+
+
+def test_notes_replace_those_of_the_same_notebook_only(places):
+    runs, _ = places
+    ship.note({"01_a": ["x", "y"], "02_b": ["x"]})
+    ship.note({"01_a": ["z"]})
+    assert (runs / "read.csv").read_text() == "notebook,result\n01_a,z\n02_b,x\n"
+
+
+def test_the_command_line_says_how_much_ships_or_what_is_wrong(places, capsys):
+    runs, _ = places
+    assert ship.main() == 1
+    assert "make figures" in capsys.readouterr().err
+    finished(runs, "a-1")
+    ship.note({"01_format": ["a-1"]})
+    assert ship.main() == 0
+    assert "1 results ship in data/results, 0.0 MB" in capsys.readouterr().out
+
+
+def test_what_ships_with_the_kit_is_what_its_notebooks_read():
+    folder = ROOT / "data" / "results"
+    if not SHIPPED:
+        pytest.skip("no results ship yet")
+    rows = store.read_table(folder / ship.READ)
+    assert sorted(set(rows["result"])) == [path.name for path in SHIPPED]
+    assert set(rows["notebook"]) <= {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda path: path.name)
+def test_each_result_that_ships_is_small_and_says_where_it_was_made(folder):
+    told = store.manifest(folder)
+    assert f"{told['name']}-{store.digest(told['config'])}" == folder.name
+    assert told["date"]
+    assert told["machine"]
+    assert set(told["versions"]) == set(store.LIBRARIES)
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < MOST_BYTES
+    assert all(any(path.match(pattern) for pattern in store.SMALL) for path in folder.rglob("*"))
