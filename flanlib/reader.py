@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from flanlib.attention import by_document
 from flanlib.benchmarks.reading import WRONG, Choices, Passage, ranges, tokens, verdict
 from flanlib.loss import SLICE, body_and_head
-from flanlib.offsets import Placed, place
+from flanlib.offsets import place
 from flanlib.records import Conversation, FlanError
 from flanlib.templates import AnyTemplate, bind, render
 
@@ -53,18 +53,21 @@ class Reader:
         """Return the first choices in each text, at the tokens of the character ranges that are asked about."""
         placed = place(list(texts), self.tokenizer)
         firsts = [np.full(len(one.ids), -1) for one in placed]
-        wanted = [sorted({i for start, stop in of for i in tokens(one, start, stop)} - {0})
+        most = self.model.config.get_text_config().max_position_embeddings
+        wanted = [sorted(i for i in {i for place in of for i in tokens(one, *place)} if 0 < i < most)
                   for of, one in zip(asked, placed, strict=True)]  # fmt: skip
+        # What stands behind the last of them need not be read.
+        ids = [one.ids[: max(of, default=0)] for one, of in zip(placed, wanted, strict=True)]
         was_training, left = self.model.training, [i for i in range(len(texts)) if wanted[i]]
         self.model.eval()
         try:
             with tqdm(total=len(left), desc=self.label, unit="task", leave=False, disable=not self.label) as bar:
                 while left:
                     taken, size = [], 0
-                    while left and (not taken or size + len(placed[left[-1]].ids) <= self.tokens_per_pass):
+                    while left and (not taken or size + len(ids[left[-1]]) <= self.tokens_per_pass):
                         taken.append(left.pop())
-                        size += len(placed[taken[-1]].ids)
-                    told = self._pass([placed[i] for i in taken], [wanted[i] for i in taken])
+                        size += len(ids[taken[-1]])
+                    told = self._pass([ids[i] for i in taken], [wanted[i] for i in taken])
                     for i in taken:
                         firsts[i][wanted[i]], told = told[: len(wanted[i])], told[len(wanted[i]) :]
                     bar.update(len(taken))
@@ -73,12 +76,12 @@ class Reader:
         return [Choices(*one, self._spell) for one in zip(texts, placed, firsts, strict=True)]
 
     @torch.inference_mode()
-    def _pass(self, placed: Sequence[Placed], wanted: Sequence[Sequence[int]]) -> np.ndarray:
+    def _pass(self, rows: Sequence[np.ndarray], wanted: Sequence[Sequence[int]]) -> np.ndarray:
         """Return the first choices at the wanted tokens of some conversations, one after another."""
         where = next(self.model.parameters()).device
-        ids = torch.from_numpy(np.concatenate([one.ids for one in placed]).astype(np.int64))[None].to(where)
-        positions = torch.cat([torch.arange(len(one.ids)) for one in placed])[None].to(where)
-        starts = np.cumsum([0, *(len(one.ids) for one in placed[:-1])])
+        ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))[None].to(where)
+        positions = torch.cat([torch.arange(len(row)) for row in rows])[None].to(where)
+        starts = np.cumsum([0, *(len(row) for row in rows[:-1])])
         before = np.concatenate([start + np.asarray(of) - 1 for start, of in zip(starts, wanted, strict=True)])
         before = torch.from_numpy(before).to(where)
         read = {"input_ids": ids, "position_ids": positions, "use_cache": False}

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from flanlib.material import material
-from flanlib.presets import PRESETS, preset
+from flanlib.presets import PRESETS
 from flanlib.records import FlanError
 
 SMOKE = replace(PRESETS["smoke"], heldout=6)
@@ -23,7 +23,9 @@ def test_the_labs_material_is_the_same_every_time_and_apart_from_its_heldout_par
     first, again = material(SMOKE), material(SMOKE)
     assert first.train == again.train
     assert first.natural == again.natural
-    assert (len(first.train), len(first.heldout), len(first.natural)) == (12, 6, 6)
+    assert (len(first.train), len(first.heldout)) == (12, 6)
+    assert first.chats
+    assert not {c.turns[0].text for c in first.chats} & {c.turns[0].text for c in first.natural}
     names = [{tool.name for t in part for tool in t.tools} for part in (first.train, first.heldout)]
     assert not names[0] & names[1]
 
@@ -48,7 +50,14 @@ def test_data_without_enough_trajectories_is_refused_with_its_tally(tmp_path, mo
         material(SMOKE)
 
 
-def test_a_wrong_preset_name_lists_the_right_ones(monkeypatch):
-    monkeypatch.setenv("FLAN_PRESET", "huge")
-    with pytest.raises(FlanError, match="FLAN_PRESET: found 'huge'; expected one of smoke, lab, consumer, paper"):
-        preset()
+def test_plain_chat_of_real_rows_comes_first_and_some_of_it_is_only_measured(tmp_path, monkeypatch):
+    path = tmp_path / "mine.jsonl"
+    chats = "".join(json.dumps({"messages": [{"role": "user", "content": f"Good day, number {i}?"},
+                                             {"role": "assistant", "content": "Good day to you."}]}) + "\n"
+                    for i in range(40))  # fmt: skip
+    path.write_text(fireact([f"What is item {i}?" for i in range(20)]) + chats)
+    monkeypatch.setenv("FLAN_DATA", str(path))
+    found = material(SMOKE)
+    assert len(found.natural) == 5, "an eighth"
+    assert [c.source == "ordinary" for c in found.chats] == [False] * 35 + [True] * (len(found.chats) - 35)
+    assert not {c.turns[0].text for c in found.chats} & {c.turns[0].text for c in found.natural}

@@ -2,14 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from flanlib import arms, runs, scores, store, trials
+from flanlib import arms, scores, store, trials
 from flanlib.generate import Decoding
 from flanlib.material import material
 from flanlib.presets import PRESETS
 from flanlib.records import CAPABILITIES, FlanError
-from flanlib.tally import Tally
 
-SMOKE = replace(PRESETS["smoke"], trained_tokens=600, trajectories=8, heldout=2, seeds=(0,))
+SMOKE = replace(PRESETS["smoke"], trained_tokens=600, trajectories=8, heldout=3, free=2, watched=1, seeds=(0,))
 
 
 @pytest.fixture(scope="module")
@@ -27,24 +26,24 @@ def short(found):
 
 
 def test_every_reply_is_judged_in_a_row_of_its_own_and_found_again(data, monkeypatch):
-    asked = {"base": short(arms.trials(data, SMOKE, "chat", benchmarks=("steps", "episodes", "general")))}
+    asked = {"base": short(arms.asked(data, SMOKE, "chat", benchmarks=("steps", "episodes", "general")))}
     judged = trials.judge(asked, {"base": [None]}, SMOKE)
     assert set(judged["score"]) == {*CAPABILITIES, "episodes", "general"}
-    assert set(judged["split"]) == {"seen tools", "held-out tools", "held-out talk"}
+    assert set(judged["split"]) == {"seen tools", "held-out tools", "general"}
     assert judged["value"].isin((0, 1)).all()
     for split, tasks in data.tasks.items():
-        assert set(judged[(judged.split == split) & (judged.score == "episodes")]["id"]) == {
-            task.trajectory.id for task in tasks
-        }
+        ids = [task.trajectory.id for task in tasks]
+        for score, on in (("retrieval", ids), ("reasoning", ids[:2]), ("episodes", ids[:2])):
+            assert set(judged[(judged.split == split) & (judged.score == score)]["id"]) == set(on)
     monkeypatch.setattr(trials, "dense", lambda *a, **k: pytest.fail("judged again"))
     assert trials.judge(asked, {"base": [None]}, SMOKE).equals(judged)
     told = scores.table(judged, ["model", "split", "protocol"])
-    assert told[told.score == "overall"]["n"].tolist() == [2, 2]
+    assert told[told.score == "overall"]["n"].tolist() == [3, 3]
 
 
 def test_whatever_changes_a_trial_changes_its_folder(data):
-    (trial,) = arms.trials(data, SMOKE, "chat", splits=["seen tools"])
-    other = arms.trials(data, SMOKE, "json", splits=["seen tools"])[0]
+    (trial,) = arms.asked(data, SMOKE, "chat", splits=["seen tools"])
+    other = arms.asked(data, SMOKE, "json", splits=["seen tools"])[0]
     changed = [replace(trial, items=trial.items[:1]), other, replace(trial, decoding=Decoding(seed=1)),
                replace(trial, intention=None)]  # fmt: skip
     folders = {trials._Job(one, adapter, SMOKE).folder for one in (trial, *changed)
@@ -53,35 +52,56 @@ def test_whatever_changes_a_trial_changes_its_folder(data):
 
 
 def test_an_unknown_benchmark_is_an_error(data):
-    (trial,) = arms.trials(data, SMOKE, "chat", splits=["seen tools"])
+    (trial,) = arms.asked(data, SMOKE, "chat", splits=["seen tools"])
     with pytest.raises(FlanError, match="steps, episodes, general"):
         trials.judge({"base": [replace(trial, benchmark="chess")]}, {"base": [None]}, SMOKE)
 
 
-def test_arms_of_table_2_hold_the_same_texts_and_differ_in_what_is_trained(data):
-    found = arms.capabilities(data, SMOKE)
-    texts = {label: [(c.id, [turn.text for turn in c.turns]) for c in arm.train] for label, arm in found.items()}
-    whole = f"{arms.ALIGNED}, {arms.TOKENS}"
-    assert all(text == texts[whole] for text in texts.values())
+def test_arms_of_table_2_differ_in_what_is_trained(data):
+    found = arms.capabilities(data)
     trained = {label: sum(turn.trained for c in arm.train for turn in c.turns) for label, arm in found.items()}
-    assert all(n < trained[whole] for label, n in trained.items() if label != whole)
-    assert {arm.rows for label, arm in found.items() if label.endswith(arms.ROWS)} == {
-        arms.rows_of(found[whole].train, SMOKE)
-    }
+    assert trained[arms.WEIGHTED] < trained[arms.ALIGNED]
+    texts = {label: {c.id: [turn.text for turn in c.turns] for c in arm.train} for label, arm in found.items()}
+    assert texts[arms.WEIGHTED].items() <= texts[arms.ALIGNED].items()
 
 
-def test_runs_of_equal_rows_spend_less_and_are_listed_with_the_aligned_one(data):
-    found = {k: v for k, v in arms.capabilities(data, SMOKE).items() if k.startswith(("aligned", "reasoning"))}
-    spent = arms.matched(arms.spent(runs.tuned(found, SMOKE, Tally("t")))).set_index(["arm", "match"])
-    tokens = spent["trained_tokens"]
-    assert tokens["reasoning halved", arms.ROWS] < tokens["aligned", arms.ROWS] == tokens["aligned", arms.TOKENS]
-    assert spent["rows"]["reasoning halved", arms.ROWS] == spent["rows"]["aligned", arms.ROWS]
+def test_negatives_are_answered_by_the_untuned_model_and_the_control_has_as_many_rows(data, monkeypatch):
+    said = {}
+
+    def replies(requests, preset):
+        said.update({one.id: f"I can't tell, {one.id}." for one in requests})
+        return said
+
+    monkeypatch.setattr(trials, "replies", replies)
+    found = arms.tempered(data, SMOKE)
+    plain, mended, control = (found[name].train for name in ("chat", arms.NEGATIVES, arms.CONTROL))
+    assert len(mended) == len(control) > len(plain)
+    more = mended[len(plain) :]
+    assert {c.id.rsplit(" (", 1)[1] for c in more} == {"no tools)", "irrelevant)", "missing)"}
+    answered = [c for c in more if "irrelevant" not in c.id]
+    assert {c.turns[-1].text for c in answered} <= set(said.values())
+    assert all(not c.tools for c in control[len(plain) :])
+    assert not {c.id for c in control[len(plain) :]} - {c.id for c in data.chats}
 
 
-def test_the_chat_arm_stands_in_both_matchings_of_the_forms(data):
-    found = arms.forms(data, SMOKE)
-    asked = {name: short(arms.trials(data, SMOKE, name.split(",")[0], splits=["seen tools"])) for name in found}
-    judged = arms.by_form(trials.judge(asked, {name: [None] for name in found}, SMOKE))
-    assert set(judged.groupby(["form", "match"]).groups) == {
-        (form, match) for form in ("react", "chat") for match in (arms.TOKENS, arms.ROWS)
-    }
+def test_replies_go_by_id_and_are_found_again(data, monkeypatch):
+    first = trials.replies(data.train[:3], SMOKE)
+    assert set(first) <= {one.id for one in data.train[:3]}
+    monkeypatch.setattr(trials, "dense", lambda *a, **k: pytest.fail("asked again"))
+    assert trials.replies(data.train[:3], SMOKE) == first
+
+
+@pytest.mark.parametrize(("text", "whole"), [
+    ("It is far. You could take a", "It is far."), ("Do this:\n1. Walk.\n2. ", "Do this:\n1. Walk."),
+    ("no end at all", "no end at all"), ('He said "no." And', 'He said "no."'), ("It costs 2.5", "It costs 2.5"),
+])  # fmt: skip
+def test_a_reply_that_ran_out_of_room_ends_with_a_sentence(text, whole):
+    assert trials.whole_sentences(text) == whole
+
+
+def test_the_recipe_uses_the_data_s_own_chat_first(data, monkeypatch):
+    monkeypatch.setattr(trials, "replies", lambda requests, preset: {one.id: "I can't tell." for one in requests})
+    own = [replace(c, source="mine") for c in data.chats[:3]]
+    mixed = arms.recipe(replace(data, chats=[*data.chats[3:], *own]), SMOKE)
+    drawn = mixed.draws[mixed.draws["form"] == "general"].set_index("source")["drawn"]
+    assert drawn["mine"] == 3

@@ -2,9 +2,13 @@
 
 A passage (a tool's name, a value after its parameter's name, a parameter's name) is right if every token of it, and the
 one after it that ends it, is the model's first choice given the reference before it. That is what greedy generation
-would do, with one exception: the same text may be cut into other tokens. So where the first choice that departs still
-begins what is left of the reference's text, or is begun by it, nothing is decided, and the passage is to be generated.
-A token that reaches over the border of a passage counts as part of it.
+would do, with two exceptions: the same text may be cut into other tokens, and may be closed in another way (``3,`` for
+``3}``). So where the first choice that departs begins what is left of the passage's text, or is begun by it, nothing is
+decided, and the passage is to be generated.
+
+A token that reaches over the border of a passage counts as part of it. One that reaches over its end (``."``) ends it
+too. Where one that reaches over its beginning (``"(``) departs, nothing is decided either: a prompt that is cut there
+holds part of it. Not so a space, which no prompt ends with.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from flanlib.templates import AnyTemplate
 
 RETRIEVAL, UNDERSTANDING, NAMING = "retrieval", "understanding", "naming"
 RIGHT, WRONG, UNDECIDED = "right", "wrong", "undecided"
+PART = "\ufffd"
+"""How a token is spelled that holds only some bytes of a character."""
 
 
 class Passage(NamedTuple):
@@ -51,7 +57,7 @@ class Choices(NamedTuple):
 Read: TypeAlias = Callable[[Sequence[Conversation], Sequence[Sequence[Passage]]], list[list[str]]]
 """Reads conversations and judges passages of them: RIGHT, WRONG or UNDECIDED each.
 
-Passages of a conversation that the model cannot be given are all wrong.
+Passages that the model cannot be given, for want of positions or by its template, are wrong.
 """
 
 
@@ -68,10 +74,10 @@ def passages(trajectory: Trajectory, conversation: Conversation, protocol: str) 
             continue
         if step.thought:
             next(turns)
-        for name, wanted in (("", step.tool), *step.arguments.items()):
+        asked = [(RETRIEVAL, "", step.tool), *((UNDERSTANDING, *argument) for argument in step.arguments.items())]
+        for score, name, wanted in asked:
             turn = next(turns)
-            size = len(conversation.turns[turn].text)
-            yield Passage(UNDERSTANDING if name else RETRIEVAL, k, turn, 0, size, name, wanted)
+            yield Passage(score, k, turn, 0, len(conversation.turns[turn].text), name, wanted)
 
 
 def _lined(k: int, step: Step, turn: int, spans: Sequence[Span]) -> Iterator[Passage]:
@@ -86,7 +92,7 @@ def _lined(k: int, step: Step, turn: int, spans: Sequence[Span]) -> Iterator[Pas
     for name, value in step.arguments.items():
         written = to_json(value)
         for score, text, wanted in ((NAMING, to_json(name)[1:-1], name),
-                                    (UNDERSTANDING, written[1:-1] if isinstance(value, str) else written, value)):
+                                    (UNDERSTANDING, written[1:-1] if isinstance(value, str) else written, value)):  # fmt: skip
             if text:
                 _, start, stop, found = next(rest)
                 assert found == text, f"{found!r} in place of {text!r}"
@@ -96,9 +102,12 @@ def _lined(k: int, step: Step, turn: int, spans: Sequence[Span]) -> Iterator[Pas
 def ranges(conversation: Conversation, found: Iterable[Passage], template: AnyTemplate) -> list[tuple[int, int]]:
     """Return where passages stand in the conversation's text, as a template writes it. Raises FlanError as it does."""
     _, places = template.layout(conversation.turns, f"conversation {conversation.id}")
-    found = list(found)
-    starts = [places[one.turn].content - places[one.turn].skipped for one in found]
-    return [(at + one.start, at + one.stop) for at, one in zip(starts, found, strict=True)]
+    told = []
+    for one in found:
+        place = places[one.turn]
+        at = place.content - place.skipped  # white space that the template leaves out is not there to be read
+        told.append((max(at + one.start, place.content), min(at + one.stop, place.end)))
+    return told
 
 
 def tokens(placed: Placed, start: int, stop: int) -> range:
@@ -111,11 +120,13 @@ def tokens(placed: Placed, start: int, stop: int) -> range:
 
 def verdict(choices: Choices, start: int, stop: int) -> str:
     """Judge characters ``start`` to ``stop``: RIGHT, WRONG or UNDECIDED."""
-    looked = tokens(choices.placed, start, stop)
-    ids = choices.placed.ids
-    at = next((i for i in looked if choices.firsts[i] != ids[i]), None)
+    ids, starts = choices.placed.ids, choices.placed.starts
+    at = next((i for i in tokens(choices.placed, start, stop) if choices.firsts[i] != ids[i]), None)
     if at is None:
         return RIGHT
-    left = choices.text[choices.placed.starts[at] : choices.placed.stops[looked[-1]]]
-    told = choices.spell(int(choices.firsts[at]))
-    return UNDECIDED if told and (left.startswith(told) or told.startswith(left)) else WRONG
+    if choices.firsts[at] < 0:
+        return WRONG
+    told = choices.spell(int(choices.firsts[at])).rstrip(PART)  # part of a character may still become the right one
+    left = choices.text[starts[at] : stop]
+    given = choices.text[starts[at] : start].strip(" ")
+    return UNDECIDED if given or left.startswith(told) or told.startswith(left) else WRONG

@@ -106,7 +106,7 @@ def _by_reading(told: Sequence[Trajectory], protocol: str, read: Read) -> Iterat
         for passage, verdict in zip(listed, choices, strict=True):
             kind = _type(trajectory, passage)
             if verdict == UNDECIDED:
-                prompt = Prompt(f"{trajectory.id}/{passage.step}/{passage.score} {passage.name}".rstrip(),
+                prompt = Prompt(f"{trajectory.id}/{passage.step}/{passage.score}/{passage.name}",
                                 text.turns[: passage.turn], text.turns[passage.turn].text[: passage.start].rstrip(" "),
                                 ("\n",) if protocol == "react" else ())  # fmt: skip
                 yield Probe(trajectory.id, passage.step, passage.score, kind, prompt,
@@ -118,11 +118,10 @@ def _by_reading(told: Sequence[Trajectory], protocol: str, read: Read) -> Iterat
 
 def _written(protocol: str, passage: Passage, reply: str) -> bool:
     """Tell whether a generated name or value begins with the right one, and ends there."""
-    if protocol == "chat":
-        return reply.strip() == passage.wanted if not passage.name else any(
-            same(parse_value(text), passage.wanted) for text in (reply, reply.strip()))  # fmt: skip
-    if protocol == "react" and passage.score == RETRIEVAL:
+    if protocol != "json" and passage.score == RETRIEVAL:
         return reply.strip() == passage.wanted
+    if protocol == "chat":
+        return any(same(parse_value(text), passage.wanted) for text in (reply, reply.strip()))
     quoted = isinstance(passage.wanted, str)
     try:
         return same(first_value('"' + reply if quoted else reply), passage.wanted)
