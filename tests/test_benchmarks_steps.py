@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from flanlib.benchmarks import Prompt, first_value, steps
 from flanlib.benchmarks.intention import Intention, audit, lab_intention, nearest
+from flanlib.benchmarks.reading import RIGHT, UNDECIDED, WRONG
 from flanlib.dialects import DIALECTS, render
 from flanlib.generate import prompt_text
 from flanlib.lab import tasks
-from flanlib.presets import LAB_BASE
+from flanlib.models import folder
 from flanlib.records import FlanError, Step, Tool, Trajectory
 from flanlib.templates import get_template
 from flanlib.tokens import encode, load_tokenizer
@@ -36,6 +37,15 @@ def asked():
     return tasks.tasks(60, rng=np.random.default_rng(7), split="heldout", shapes=(*tasks.SHAPES, tasks.UNSERVED))
 
 
+def reads(verdict):
+    """Find the same of every passage; what is found undecided is generated."""
+    return lambda texts, found: [[verdict] * len(listed) for listed in found]
+
+
+def scores(protocol):
+    return {"instruction", "retrieval", "understanding", "reasoning", *(["naming"] if protocol != "chat" else [])}
+
+
 def oracle(items, protocol):
     """Repeat the reference conversation, from wherever a prompt ends up to a stop text."""
     said = {}
@@ -54,63 +64,43 @@ def oracle(items, protocol):
     return generate
 
 
+def verdicts(one):
+    """Read everything with one verdict."""
+    return lambda texts, passages: [[one] * len(listed) for listed in passages]
+
+
 @pytest.mark.parametrize("protocol", DIALECTS)
-def test_the_reference_is_right_everywhere(protocol):
-    frame = steps.measure(asked(), protocol, oracle(asked(), protocol))
+@pytest.mark.parametrize("read", [RIGHT, UNDECIDED])
+def test_the_reference_is_right_everywhere_read_or_written(protocol, read):
+    frame = steps.measure(asked(), protocol, oracle(asked(), protocol), verdicts(read))
     assert tuple(frame.columns) == steps.COLUMNS
     means = frame.groupby("score")["value"].mean()
-    assert set(means.index) == set(steps.SCORES)
+    assert set(means.index) - {"naming"} == {"instruction", "retrieval", "understanding", "reasoning"}
+    assert ("naming" in means.index) == (protocol != "chat")
     assert means.drop("reasoning").eq(1).all()
     assert means["reasoning"] >= 0.95
     assert set(frame["id"]) == {task.trajectory.id for task in asked()}
     calls = sum(len(task.trajectory.steps) for task in asked())
     assert (frame["score"] == "retrieval").sum() == calls
     assert (frame["score"] == "reasoning").sum() == calls + len(asked())
+    assert set(frame[frame["score"] == "retrieval"]["note"]) == {"read" if read == RIGHT else "generated"}
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)
 def test_odd_names_thoughts_and_values_are_right_too(protocol):
-    frame = steps.measure([ODD], protocol, oracle([ODD], protocol), scores=steps.SCORES[:3])
-    assert frame[frame["score"] == "understanding"]["type"].tolist() == [
-        "string", "integer", "number", "boolean", "array", "object", "string", "any"]  # fmt: skip
-    assert frame["value"].eq(1).all()
-
-
-def wrong_tool(items, protocol):
-    """Call another offered tool, and change every argument."""
-    strayed = []
-    for item in items:
-        told = item.trajectory
-        names = [tool.name for tool in told.tools]
-        moved = tuple(
-            replace(s, tool=names[names.index(s.tool) - 1], arguments={k: [v, "no"] for k, v in s.arguments.items()})
-            for s in told.steps
-        )
-        strayed.append(replace(told, steps=moved))
-    turns = {item.trajectory.id: render(other, protocol).turns for item, other in zip(items, strayed, strict=True)}
-
-    def generate(prompts):
-        replies = []
-        for one in prompts:
-            text = turns[one.id.split("/")[0]][len(one.turns)].text
-            if one.begun:  # what is given holds the right thought and name: go on from the label
-                label = max(("Action Input:", "Action:", "Thought:", '"arguments":', '"name":', '"thought":'),
-                            key=lambda label: (one.begun.endswith(label), len(label)))  # fmt: skip
-                text = text[text.index(label) + len(label) :]
-            replies.append(text[: min([text.index(stop) for stop in one.stop if stop in text], default=None)])
-        return replies
-
-    return generate
+    for read in (RIGHT, UNDECIDED):
+        frame = steps.measure([ODD], protocol, oracle([ODD], protocol), verdicts(read))
+        assert frame[frame["score"] == "understanding"]["type"].tolist() == [
+            "string", "integer", "number", "boolean", "array", "object", "string", "any"]  # fmt: skip
+        assert frame[~frame["score"].isin(["reasoning"])]["value"].eq(1).all()
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)
-def test_a_wrong_tool_and_wrong_arguments_score_nothing(protocol):
-    frame = steps.measure(asked(), protocol, wrong_tool(asked(), protocol))
-    means = frame.groupby("score")["value"].mean()
-    assert means["retrieval"] == means["understanding"] == 0
-    assert set(frame[frame["score"] == "retrieval"]["note"]) == {"offered"}
-    if protocol != "chat":
-        assert means["instruction"] == 1
+def test_only_the_first_tasks_are_written_and_all_are_read(protocol):
+    frame = steps.measure(asked(), protocol, oracle(asked(), protocol), verdicts(RIGHT), free=3)
+    told = frame.groupby("score")["id"].nunique()
+    assert told["instruction"] == told["reasoning"] == 3
+    assert told["retrieval"] == sum(bool(task.trajectory.steps) for task in asked())
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)
@@ -118,20 +108,19 @@ def test_a_wrong_tool_and_wrong_arguments_score_nothing(protocol):
     "reply", ["", "I would say so.", "{", '{"' * 5000, "[" * 100_000, "9" * 5000, "\ud800", "null"]
 )
 def test_whatever_is_replied_is_judged(protocol, reply):
-    frame = steps.measure(asked()[:6], protocol, lambda prompts: [reply] * len(prompts))
-    judged = frame[~frame["score"].isin(["instruction", "reasoning"])]
-    assert judged["value"].eq(0).all()
-    if protocol != "chat":
-        assert frame["value"].eq(0).all()
+    for read in (WRONG, UNDECIDED):
+        frame = steps.measure(asked()[:6], protocol, lambda prompts: [reply] * len(prompts), verdicts(read))
+        judged = frame[~frame["score"].isin(["instruction", "reasoning"])]
+        assert judged["value"].eq(0).all()
+        if protocol != "chat":
+            assert frame["value"].eq(0).all()
 
 
-def test_an_argument_of_another_type_is_wrong():
-    def swapped(prompts):
-        return [' {"s": 3, "n": "-2", "x": "2.5", "b": 0, "l": ["a", ["1"]], "o": {}, "extra": 1}'] * len(prompts)
-
-    frame = steps.measure([ODD], "react", swapped, scores=["understanding"])
-    assert frame["value"].eq(0).all()
-    assert frame["note"].tolist() == ["1 more"] * 6 + ["missing"] * 2
+@pytest.mark.parametrize(("protocol", "reply"), [("react", '"3"}'), ("json", '"3"}}'), ("chat", '"3"')])
+def test_an_argument_of_another_type_is_wrong(protocol, reply):
+    frame = steps.measure([ODD], protocol, lambda prompts: [reply] * len(prompts), verdicts(UNDECIDED))
+    told = frame[(frame["score"] == "understanding") & (frame["type"] == "integer")]
+    assert told["value"].tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +149,7 @@ def test_a_value_equals_itself_and_not_its_text(value):
 def test_two_tasks_of_one_id_are_refused():
     other = tasks.tasks(1, rng=np.random.default_rng(8), split="heldout")
     with pytest.raises(FlanError, match="two tasks of that id"):
-        steps.measure([asked()[0], *other], "react", lambda prompts: [""] * len(prompts))
+        steps.measure([asked()[0], *other], "react", lambda prompts: [""] * len(prompts), reads(WRONG))
 
 
 def test_the_measure_of_reasoning_accepts_references_and_little_else():
@@ -199,16 +188,19 @@ def test_intentions_are_learnt_from_the_trajectories_at_hand():
     assert not intention.answers("")
 
 
+@pytest.mark.parametrize("name", ["agent_flan", "own"])
 @pytest.mark.parametrize("protocol", DIALECTS)
-def test_prompts_are_the_beginning_of_what_training_reads(protocol):
-    tokenizer = load_tokenizer(LAB_BASE)
-    template = get_template("agent_flan", tokenizer)
+def test_prompts_are_the_beginning_of_what_training_reads(protocol, name):
+    tokenizer = load_tokenizer(folder("random"))
+    template = get_template(name, tokenizer)
     for item in (*asked()[:12], ODD):
-        trajectory = getattr(item, "trajectory", item)
+        trajectory, met = getattr(item, "trajectory", item), []
+        steps.measure([item], protocol, lambda prompts, met=met: [met.append(one) or "" for one in prompts],
+                      reads(UNDECIDED))
         trained = encode(render(trajectory, protocol), tokenizer, template, max_tokens=10_000).ids.tolist()
-        for probe in steps.probes(item, protocol, lab_intention()):
-            ids = tokenizer(prompt_text(probe.prompt, template), add_special_tokens=False).input_ids
-            assert ids == trained[: len(ids)], probe.prompt.id
+        for prompt in met:
+            ids = tokenizer(prompt_text(prompt, template), add_special_tokens=False).input_ids
+            assert ids == trained[: len(ids)], prompt.id
             assert len(ids) < len(trained)
 
 

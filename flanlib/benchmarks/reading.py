@@ -2,9 +2,9 @@
 
 A passage (a tool's name, a value after its parameter's name, a parameter's name) is right if every token of it, and the
 one after it that ends it, is the model's first choice given the reference before it. That is what greedy generation
-would do, with two exceptions: the same text may be cut into other tokens, and may be closed in another way (``3,`` for
-``3}``). So where the first choice that departs begins what is left of the passage's text, or is begun by it, nothing is
-decided, and the passage is to be generated.
+would do, with two exceptions. The same text may be closed in another way: ``",`` for ``"}`` is as right. And it may be
+cut into other tokens: where the first choice that departs begins what is left of the passage's text, or is begun by it,
+nothing is decided, and the passage is to be generated.
 
 A token that reaches over the border of a passage counts as part of it. One that reaches over its end (``."``) ends it
 too. Where one that reaches over its beginning (``"(``) departs, nothing is decided either: a prompt that is cut there
@@ -26,6 +26,8 @@ RETRIEVAL, UNDERSTANDING, NAMING = "retrieval", "understanding", "naming"
 RIGHT, WRONG, UNDECIDED = "right", "wrong", "undecided"
 PART = "\ufffd"
 """How a token is spelled that holds only some bytes of a character."""
+CLOSING = {'"': '"', ",": ",}", "}": ",}"}
+"""By the character that follows a passage in its reference: those that end it in JSON just as well."""
 
 
 class Passage(NamedTuple):
@@ -90,9 +92,8 @@ def _lined(k: int, step: Step, turn: int, spans: Sequence[Span]) -> Iterator[Pas
     yield Passage(RETRIEVAL, k, turn, tool[1], tool[2], "", step.tool)
     rest = iter([part for part in parts if part[0] == "understanding"])
     for name, value in step.arguments.items():
-        written = to_json(value)
-        for score, text, wanted in ((NAMING, to_json(name)[1:-1], name),
-                                    (UNDERSTANDING, written[1:-1] if isinstance(value, str) else written, value)):  # fmt: skip
+        written = to_json(value)[1:-1] if isinstance(value, str) else to_json(value)
+        for score, text, wanted in ((NAMING, to_json(name)[1:-1], name), (UNDERSTANDING, written, value)):
             if text:
                 _, start, stop, found = next(rest)
                 assert found == text, f"{found!r} in place of {text!r}"
@@ -128,5 +129,8 @@ def verdict(choices: Choices, start: int, stop: int) -> str:
         return WRONG
     told = choices.spell(int(choices.firsts[at])).rstrip(PART)  # part of a character may still become the right one
     left = choices.text[starts[at] : stop]
-    given = choices.text[starts[at] : start].strip(" ")
-    return UNDECIDED if given or left.startswith(told) or told.startswith(left) else WRONG
+    if choices.text[starts[at] : start].strip(" "):
+        return UNDECIDED
+    if told.startswith(left) and told[len(left) : len(left) + 1] in {*CLOSING.get(choices.text[stop : stop + 1], "")}:
+        return RIGHT
+    return UNDECIDED if left.startswith(told) or told.startswith(left) else WRONG

@@ -1,0 +1,173 @@
+"""Names and values judged by reading: what is looked at, and what follows from a model's first choices."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import trajectories as any_trajectories
+
+from flanlib import models, runs, skill
+from flanlib.benchmarks import steps
+from flanlib.benchmarks.reading import (
+    RIGHT,
+    UNDECIDED,
+    WRONG,
+    Choices,
+    Passage,
+    passages,
+    ranges,
+    tokens,
+    verdict,
+)
+from flanlib.dialects import DIALECTS, render
+from flanlib.generate import Decoding, Writer, dense
+from flanlib.lab import tasks
+from flanlib.offsets import Placed, place
+from flanlib.presets import PRESETS
+from flanlib.reader import Reader
+from flanlib.records import Conversation, from_json, say, to_json
+from flanlib.tally import Tally
+from flanlib.templates import get_template
+from flanlib.tokens import CONTEXT, load_tokenizer
+
+every_dialect = pytest.mark.parametrize("protocol", DIALECTS)
+SOLVED = [task.trajectory for task in tasks.tasks(8, rng=np.random.default_rng(5), split="heldout")]
+
+
+@pytest.fixture(scope="module")
+def read_by():
+    tokenizer = load_tokenizer(models.folder("random"))
+    return dense("random"), tokenizer, get_template("own", tokenizer)
+
+
+@every_dialect
+@settings(max_examples=80, deadline=None)
+@given(trajectory=any_trajectories())
+def test_passages_hold_the_names_and_values_of_a_trajectory_in_order(protocol, trajectory):
+    text = render(trajectory, protocol)
+    found = list(passages(trajectory, text, protocol))
+    said = [(one.step, one.name, one.wanted) for one in found if one.score != "naming"]
+    expected = []
+    for k, step in enumerate(trajectory.steps):
+        filled = [(name, value) for name, value in step.arguments.items() if protocol == "chat" or value != ""]
+        expected += [(k, name, value) for name, value in [("", step.tool), *filled]]
+    assert said == expected
+    for one in found:
+        written = text.turns[one.turn].text[one.start : one.stop]
+        if protocol == "chat":
+            assert written == text.turns[one.turn].text
+        elif one.score == "retrieval":
+            assert written == (one.wanted if protocol == "react" else to_json(one.wanted)[1:-1])
+        else:
+            assert steps.same(from_json(f'"{written}"' if isinstance(one.wanted, str) else written), one.wanted)
+
+
+def choices(pieces, firsts):
+    """A text cut into pieces; a first choice is a piece, or another text."""
+    spelled = dict(enumerate(dict.fromkeys([*pieces, *firsts])))
+    number = {text: i for i, text in spelled.items()}
+    stops = np.cumsum([len(piece) for piece in pieces])
+    starts = np.concatenate([[0], stops[:-1]])
+    placed = Placed(np.array([number[p] for p in pieces]), starts, stops, stops - starts)
+    return Choices("".join(pieces), placed, np.array([number[f] for f in firsts]), spelled.__getitem__)
+
+
+PIECES = ["{", '"', "town", '":', ' "', "Ul", "m", '"}', "<end>"]
+VALUE = (len('{"town": "'), len('{"town": "Ulm'))
+
+
+@pytest.mark.parametrize(("changed", "expected"), [
+    ({}, RIGHT),
+    ({0: "x", 3: "x", 8: "x"}, RIGHT),  # outside the passage and its end
+    ({5: "Bonn"}, WRONG), ({6: "x"}, WRONG),
+    ({5: "U"}, UNDECIDED), ({5: "Ulm"}, UNDECIDED), ({6: "ms"}, UNDECIDED),
+    ({7: '",'}, RIGHT), ({6: 'm"'}, RIGHT), ({7: '"'}, RIGHT),  # closed in another way
+    ({7: ","}, UNDECIDED),
+    ({5: "U", 6: "x"}, UNDECIDED),  # what comes after the first departure says nothing
+])  # fmt: skip
+def test_the_first_choice_that_departs_decides(changed, expected):
+    firsts = [changed.get(i, piece) for i, piece in enumerate(PIECES)]
+    assert verdict(choices(PIECES, firsts), *VALUE) == expected
+
+
+def test_a_token_that_reaches_over_the_border_belongs_to_the_passage():
+    pieces = ["{", '"n":', " 3}", "<end>"]
+    at = (6, 7)  # the 3
+    assert list(tokens(choices(pieces, pieces).placed, *at)) == [2], "it holds its own end"
+    assert verdict(choices(pieces, ["{", '"n":', " 4}", "<end>"]), *at) == WRONG
+    assert verdict(choices(pieces, ["{", '"n":', " 3", "<end>"]), *at) == UNDECIDED
+
+
+@every_dialect
+def test_the_reader_agrees_with_one_conversation_at_a_time(read_by, protocol):
+    model, tokenizer, template = read_by
+    texts = [render(one, protocol) for one in SOLVED]
+    listed = [list(passages(one, text, protocol)) for one, text in zip(SOLVED, texts, strict=True)]
+    together = Reader(model, tokenizer, template)(texts, listed)
+    assert together == Reader(model, tokenizer, template, tokens_per_pass=1)(texts, listed)
+    for text, found, verdicts in zip(texts, listed, together, strict=True):
+        [placed] = place([template.layout(text.turns, "t")[0]], tokenizer)
+        with torch.no_grad():
+            firsts = model(input_ids=torch.tensor(placed.ids.astype(np.int64))[None]).logits[0].argmax(-1).numpy()
+        for where, told in zip(ranges(text, found, template), verdicts, strict=True):
+            right = all(firsts[i - 1] == placed.ids[i] for i in tokens(placed, *where))
+            assert (told == RIGHT) == right
+
+
+@every_dialect
+def test_reading_agrees_with_generation(read_by, protocol):
+    model, tokenizer, template = read_by
+    text = render(SOLVED[0], protocol)
+    found = list(passages(SOLVED[0], text, protocol))
+    [told] = Reader(model, tokenizer, template)([text], [found])
+    writer = Writer(model, tokenizer, template, Decoding(24))
+    for passage, one in zip(found, told, strict=True):
+        before = text.turns[passage.turn].text[: passage.start].rstrip(" ")
+        prompt = steps.Prompt("p", text.turns[: passage.turn], before)
+        written = steps._written(protocol, passage, writer([prompt])[0])
+        assert one == UNDECIDED or (one == RIGHT) == written
+
+
+def test_what_a_model_cannot_be_given_is_wrong(read_by):
+    model, tokenizer, template = read_by
+    bad = Conversation("bad", "t", (say("user", "Hi <|im_end|>"), say("assistant", "find", "retrieval", trained=True)))
+    good = Conversation("good", "t", (say("user", "Hi"), say("assistant", "find", "retrieval", trained=True)))
+    passage = Passage("retrieval", 0, 1, 0, 4, "", "find")
+    told = Reader(model, tokenizer, template)([bad, good], [[passage], [passage]])
+    assert told[0] == [WRONG]
+    assert len(told[1]) == 1
+    assert Reader(model, tokenizer, template)([bad], [[passage]]) == [[WRONG]]
+
+
+@every_dialect
+def test_a_run_s_passages_point_at_its_own_trained_tokens(protocol):
+    size = replace(PRESETS["smoke"], row_tokens=4096)
+    rows = runs.examples([render(one, protocol) for one in SOLVED], size, Tally("t"))
+    ids = np.concatenate([row.ids[row.kinds != CONTEXT] for row in rows])
+    tokenizer, _ = runs.reader(size)
+    found = runs.passages(SOLVED, protocol, size)
+    assert {one.score for one in found} == set(skill.READ)
+    wanted = iter(found)
+    for trajectory in SOLVED:
+        for step in trajectory.steps:
+            for value in (step.tool, *step.arguments.values()):
+                text = tokenizer.decode(ids[list(next(wanted).tokens)])
+                assert (value if isinstance(value, str) else to_json(value)) in text
+    assert next(wanted, None) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(min_size=1, max_size=4), min_size=2, max_size=8), st.data())
+def test_tokens_cover_a_range_and_go_one_beyond_unless_one_reaches_over(pieces, data):
+    placed = choices(pieces, pieces).placed
+    size = int(placed.stops[-1])
+    start = data.draw(st.integers(0, size - 1))
+    stop = data.draw(st.integers(start + 1, size))
+    found = tokens(placed, start, stop)
+    assert placed.starts[found[0]] <= start < placed.stops[found[0]]
+    last = found[-1]
+    assert placed.stops[last] > stop or last == len(pieces) - 1
+    assert placed.starts[last] <= stop
