@@ -10,20 +10,24 @@
 SETTINGS := ONLY PRESET MODEL TEMPLATE DATA SEEDS TOKENS RATE HELDOUT FRESH
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# Only what stands on the command line counts: a DATA in the environment is somebody else's.
-said := $(foreach word,$(MAKEOVERRIDES),$(if $(findstring =,$(word)),$(firstword $(subst =, ,$(word)))))
-strange := $(filter-out $(SETTINGS) PYTHON,$(filter-out -%,$(said)))
+# Only what stands on the command line counts: a DATA in the environment is somebody else's. Spaces come as "\ ".
+space := $() $()
+said := $(foreach word,$(subst \$(space),,$(MAKEOVERRIDES)),$(firstword $(subst =, ,$(subst :=,=,$(word)))))
+goals := $(or $(MAKECMDGOALS),figures)
+known := $(if $(filter figures,$(goals)),$(SETTINGS)) PYTHON
+strange := $(filter-out $(known),$(said))
 ifneq ($(strange),)
-$(error $(firstword $(strange)) is no setting; known are $(SETTINGS) and PYTHON)
+$(error $(firstword $(strange)) is no setting of make $(goals); known: $(strip $(known)))
 endif
-given = $(if $(findstring command,$(origin $(1))),$($(1)))
+given = $(if $(findstring command,$(origin $(1))),$(value $(1)))
 CHOICES := $(or $(call given,PYTHON),python3.11 python3.12 python3.13 python3)
 # One setting without which OpenMP threads waste a busy machine's cores waiting for each other.
 export GOMP_SPINCOUNT := 2000
 
 figures: $(INSTALLED)
 	echo "make: running the notebooks"
-	$(foreach name,$(SETTINGS),$(if $(call given,$(name)),FLAN_$(name)="$($(name))")) $(BIN)/python -m flanlib.run
+	$(foreach name,$(SETTINGS),$(if $(call given,$(name)),FLAN_$(name)='$(subst ','\'',$(call given,$(name)))')) \
+		$(BIN)/python -m flanlib.run
 
 test: $(INSTALLED)
 	echo "make: running the tests"

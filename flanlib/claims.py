@@ -97,22 +97,27 @@ def save(rows: Iterable[Claim], notebook: str) -> Path:
     return path
 
 
-def beside(shipped: Path, made: Path) -> str:
-    """Write every claim of one table beside that of another, and whether their intervals overlap; for a terminal."""
-    old = {tuple(line[:3]): dict(zip(COLUMNS, line, strict=True)) for line in _read(shipped)}
-    lines, apart = [], 0
-    for line in _read(made):
-        now = dict(zip(COLUMNS, line, strict=True))
-        was = old.get(tuple(line[:3]))
-        if was is None:
-            lines.append(f"  {now['notebook']} {now['claim']}: {_told(now)}, not among the shipped")
+def beside(shipped: Path, made: Path, notebooks: Iterable[str]) -> str:
+    """Write the claims of some notebooks as they ship beside the same made anew; for a terminal.
+
+    Tells whether their intervals overlap, which verdicts changed, and what only one of the two tables has.
+    """
+    ran = tuple(notebooks)
+    old, new = ({tuple(line[:3]): dict(zip(COLUMNS, line, strict=True)) for line in _read(path)
+                 if any(name.startswith(line[0]) for name in ran)} for path in (shipped, made))  # fmt: skip
+    lines, apart, changed = [], 0, 0
+    for key in {**new, **old}:
+        was, now, name = old.get(key), new.get(key), "  {} {}, {}".format(*key)
+        if was is None or now is None:
+            lines.append(f"{name}: {_told(was or now)}, " + ("not made anew" if was else "not among the shipped"))
             continue
-        bounds = [[float(one[name] or "nan") for name in ("low", "high")] for one in (was, now)]
+        bounds = [[float(one[end] or "nan") for end in ("low", "high")] for one in (was, now)]
         meet = not (bounds[0][1] < bounds[1][0] or bounds[1][1] < bounds[0][0])
         apart += not meet
-        lines.append(f"  {now['notebook']} {now['claim']}: shipped {_told(was)}, fresh {_told(now)}"
-                     + ("" if meet else "  <- intervals apart"))  # fmt: skip
-    return "\n".join([f"{len(lines)} claims, shipped beside fresh; intervals of {apart} lie apart:", *lines])
+        changed += was["verdict"] != now["verdict"]
+        lines.append(f"{name}: shipped {_told(was)}, fresh {_told(now)}" + ("" if meet else "  <- intervals apart"))
+    return "\n".join([f"{len(lines)} claims, shipped beside fresh: intervals of {apart} lie apart, verdicts of "
+                      f"{changed} changed", *lines])  # fmt: skip
 
 
 def _told(row: dict[str, str]) -> str:

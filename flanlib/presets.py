@@ -23,6 +23,8 @@ SMOLLM2, RANDOM = "smollm2", "random"
 """The default model, and a tiny untrained one; see :mod:`flanlib.models`."""
 AUTO = "auto"
 """The template that a model brings, or ``agent_flan`` where it brings none."""
+TEMPLATE_NAMES = ("own", "agent_flan", "llama2_chat", AUTO)
+"""What ``TEMPLATE`` may say; :mod:`flanlib.templates` has them."""
 RATE = 2e-4
 """Peak learning rate for a model that no preset was tuned for: QLoRA's own for 7B (2305.14314, table 9)."""
 
@@ -97,7 +99,7 @@ PRESETS = {
 SETTINGS: dict[str, str] = {
     "PRESET": f"one of {', '.join(PRESETS)}",
     "MODEL": "smollm2, a folder, or a name on the hub",
-    "TEMPLATE": "own, agent_flan, llama2_chat or auto",
+    "TEMPLATE": f"one of {', '.join(TEMPLATE_NAMES)}",
     "DATA": "trajectories: a path, a glob, a folder or a name on the hub",
     "SEEDS": "whole numbers with commas, such as 0,1,2",
     "TOKENS": "trained tokens of a run, a whole number of 1 or more",
@@ -124,13 +126,23 @@ def setting(name: str) -> str:
     return os.environ.get(f"FLAN_{name}", "").strip()
 
 
+_CHOSEN: dict[str, tuple[str, str | None]] = {}
+"""What a first cell put into this process's environment, and what stood there before."""
+
+
 def choose(given: Mapping[str, Any]) -> Preset:
     """Take the settings of a notebook's first cell and return the preset that follows from them.
 
     ``given`` are a notebook's variables; those in capitals are settings, and an empty one leaves what the environment
-    says. From here on they stand in the environment, so that processes that are started see the same. Raises FlanError
-    for a name in capitals that is no setting, and as :func:`preset` does.
+    says. From here on they stand in the environment, so that processes that are started see the same; run again, the
+    cell takes back what it said before. Raises FlanError for a name in capitals that is no setting, and as
+    :func:`preset` does.
     """
+    for name, (text, before) in _CHOSEN.items():
+        if os.environ.get(name) == text:
+            del os.environ[name]
+            os.environ |= {} if before is None else {name: before}
+    _CHOSEN.clear()
     for name, value in given.items():
         if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
             continue
@@ -140,8 +152,9 @@ def choose(given: Mapping[str, Any]) -> Preset:
         if isinstance(value, bool):
             value = int(value)
         text = ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str("" if value is None else value)
-        if text.strip():
-            os.environ[f"FLAN_{name}"] = text.strip()
+        if text := text.strip():
+            _CHOSEN[f"FLAN_{name}"] = text, os.environ.get(f"FLAN_{name}")
+            os.environ[f"FLAN_{name}"] = text
     return preset()
 
 
@@ -158,6 +171,8 @@ def preset() -> Preset:
     if (model := setting("MODEL")) and model != made.model:
         made = replace(made, model=model, template=AUTO, learning_rate=RATE)
     if template := setting("TEMPLATE"):
+        if template not in TEMPLATE_NAMES:
+            raise _unreadable("TEMPLATE", template)
         made = replace(made, template=template)
     if text := setting("SEEDS"):
         seeds = [_number("SEEDS", part, int, least=0) for part in text.split(",")]

@@ -24,7 +24,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from tqdm import tqdm
 
 from flanlib import claims, ship
-from flanlib.presets import FIGURES, ROOT, SETTINGS, data_source, fresh, output, preset
+from flanlib.presets import FIGURES, ROOT, SETTINGS, fresh, output, preset, setting
 from flanlib.records import FlanError
 from flanlib.store import rank, write
 
@@ -60,9 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     only = options.pop("only") or os.environ.get("FLAN_ONLY")
     os.environ |= {f"FLAN_{name.upper()}": value for name, value in options.items() if value}
     try:
-        if (data := data_source()) and _is_local(data):  # kernels start in another folder
-            os.environ["FLAN_DATA"] = os.path.abspath(data)
         paths, size, folder = chosen(only), preset(), output()
+        for name in ("DATA", "MODEL"):  # kernels start in another folder
+            if (said := setting(name)) and _is_local(said):
+                os.environ[f"FLAN_{name}"] = os.path.abspath(said)
         began, read = time.time(), {}
         for path in paths:
             _tell(f"{path.name}: started, {size.name} preset")
@@ -74,11 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     place = run(path)
                 finally:
                     del os.environ["FLAN_READ_LOG"]
-                read[path.stem] = sorted(set(log.read_text().split())) if log.exists() else []
+                if untouched(path):
+                    read[path.stem] = sorted(set(log.read_text().split())) if log.exists() else []
             _tell(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(place)}")
         if folder == FIGURES and not rank():
             ship.note(read)
-        compared = claims.beside(FIGURES / "claims.csv", folder / "claims.csv") if fresh() else ""
+        compared = claims.beside(FIGURES / "claims.csv", folder / "claims.csv",
+                                 [path.stem for path in paths]) if fresh() else ""  # fmt: skip
     except FlanError as error:
         print(error, file=sys.stderr)
         return 1
@@ -86,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _tell(f"{len(paths)} notebooks run; {len(written)} files written to {_short(folder)}:")
     _tell("\n".join(f"  {p.name}" for p in written) or "  none")
     if folder == FIGURES and len(paths) == len(chosen()) and (idle := ship.orphans()):
-        _tell(f"{len(idle)} shipped results were read by no notebook of this commit, such as {idle[0]}")
+        _tell(f"{len(idle)} shipped results were read by no notebook of this commit: {', '.join(idle[:3])}"
+              + ", ..." * (len(idle) > 3))  # fmt: skip
     if compared:
         _tell(compared)
     return 0
@@ -102,6 +106,14 @@ def chosen(only: str | None = None) -> list[Path]:
                             expected=f"one of {', '.join(path.stem for path in paths) or 'none'}",
                             remedy="Give numbers as in --only 01,02.")  # fmt: skip
     return [path for path in paths if not wanted or path.name.startswith(tuple(wanted))]
+
+
+def untouched(path: Path) -> bool:
+    """Tell whether a notebook's own cells leave all settings as they are: what it reads then is what ships for it."""
+    told = [cell.source for cell in nbformat.read(path, as_version=4).cells
+            if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", []))]  # fmt: skip
+    values = re.findall(r"(?m)^[A-Z]+ *= *(.*?) *(?:#.*)?$", "\n".join(told))
+    return not any(value.strip("'\"") for value in values)
 
 
 def run(path: Path) -> Path:

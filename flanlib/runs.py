@@ -202,7 +202,8 @@ _MADE: dict[str, _Job] = {}
 def passages(trajectories: Sequence[Trajectory], form: str, preset: Preset) -> list[Passage]:
     """List the names and values of held-out trajectories that a run in one form has measured (``firsts.csv``).
 
-    What was left out of the run's texts, for want of room say, is left out here.
+    What was left out of the run's texts, for want of room say, is left out here. Nothing is generated here, so a
+    value that the model would cut into other tokens counts as wrong; how JSON goes on after one is left out.
     """
     tokenizer, template = reader(preset)
     texts = [render(one, form) for one in trajectories]
@@ -214,8 +215,11 @@ def passages(trajectories: Sequence[Trajectory], form: str, preset: Preset) -> l
         [placed] = place([template.layout(text.turns, text.id)[0]], tokenizer)
         counted = np.cumsum(row.kinds != CONTEXT) - 1 + before
         for one, where in zip(listed, reading.ranges(text, listed, template), strict=True):
-            tokens = [i for i in reading.tokens(placed, *where) if i < len(row) and row.kinds[i] != CONTEXT]
-            if tokens and reading.tokens(placed, *where)[-1] < len(row):
+            looked = reading.tokens(placed, *where)
+            if form != "chat" and one.score == reading.UNDERSTANDING and placed.starts[looked[-1]] >= where[1]:
+                looked = looked[:-1]
+            tokens = [i for i in looked if i < len(row) and row.kinds[i] != CONTEXT]
+            if tokens and looked[-1] < len(row):
                 found.append(Passage(trajectory.id, one.score, tuple(int(counted[i]) for i in tokens)))
         before += row.trained
     return found

@@ -87,8 +87,11 @@ def main() -> int:
     except FlanError as error:
         print(error, file=sys.stderr)
         return 1
-    size = sum(path.stat().st_size for folder in made for path in folder.iterdir())
-    print(f"{len(made)} results ship in data/results, {size / 1e6:.1f} MB")
+    sizes = {folder.name: sum(path.stat().st_size for path in folder.iterdir()) for folder in made}
+    largest = max(sizes, key=sizes.get)
+    print(f"{len(made)} results ship in data/results, {sum(sizes.values()) / 1e6:.1f} MB; "
+          f"the largest is {largest}, {sizes[largest] / 1e3:.0f} KB")  # fmt: skip
+    print("make figures now, so that the notebooks tell of them")
     return 0
 
 

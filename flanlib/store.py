@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -70,13 +71,13 @@ def wait_for(path: Path) -> Path:
 def found(name: str, config: Mapping[str, Any], *, runs: Path | None = None, shipped: bool = True) -> Path | None:
     """Return the folder of a finished run, made here or shipped; None if there is none.
 
-    What is found is noted in the file that ``FLAN_READ_LOG`` names, so that a batch run can tell which notebook read
-    which result.
+    What is found, and may ship, is noted in the file that ``FLAN_READ_LOG`` names, so that a batch run can tell which
+    notebook read which result.
     """
     label = f"{name}-{digest(dict(config))}"
     for place in [runs or RUNS, *([RESULTS] if shipped and not fresh() else [])]:
         if (place / label / MANIFEST).is_file():
-            if log := os.environ.get("FLAN_READ_LOG"):
+            if shipped and (log := os.environ.get("FLAN_READ_LOG")):
                 with open(log, "a") as file:
                     file.write(f"{label}\n")
             return place / label
@@ -115,7 +116,10 @@ def cached(name: str, config: Mapping[str, Any], build: Callable[[Path], Mapping
 
 
 def machine() -> str:
-    """Name this machine's processor, as its operating system does."""
+    """Name what this process computes on: the GPU where PyTorch sees one, else the processor as the system calls it."""
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

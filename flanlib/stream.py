@@ -21,7 +21,7 @@ import pandas as pd
 
 from flanlib import models, sources, store
 from flanlib.dialects import DIALECTS, render
-from flanlib.presets import preset, source_name
+from flanlib.presets import AUTO, preset, source_name
 from flanlib.records import KINDS, Conversation, FlanError, Span, Trajectory, Turn
 from flanlib.sources.files import files
 from flanlib.tally import Tally
@@ -81,7 +81,7 @@ def prepare(data: str | os.PathLike, tokenizer: PreTrainedTokenizerBase, templat
         return {"read": read.counts()}
 
     config = {"version": VERSION, "data": of, "dialect": dialect, **_reader(tokenizer, template, max_tokens)}
-    folder = store.cached(f"corpus-{name}", config, build)
+    folder = store.cached(f"corpus-{name}", config, build, shipped=False)
     labelled = Tally(f"{name}, tokenised")
     return opened(folder, labelled), Tally.of(f"{name}, read", store.manifest(folder)["read"]), labelled
 
@@ -97,7 +97,7 @@ def encode_stored(conversations: Sequence[Conversation], tokenizer: PreTrainedTo
         write(conversations, tokenizer, template, max_tokens=max_tokens, folder=folder)
 
     config = {"version": VERSION, "texts": whole.hexdigest(), **_reader(tokenizer, template, max_tokens)}
-    return opened(store.cached("examples", config, build), tally)
+    return opened(store.cached("examples", config, build, shipped=False), tally)
 
 
 def write(conversations: Iterable[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *,
@@ -184,14 +184,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m flanlib.stream", description=__doc__.split("\n")[0])
     parser.add_argument("data", help="a path, a glob, a folder or a hub name")
     parser.add_argument("--dialect", choices=sorted(DIALECTS), default="chat", help="how trajectories are written")
-    parser.add_argument("--model", default=preset().model, help="whose tokenizer reads them (default: the preset's)")
-    parser.add_argument("--template", default=preset().template, help="its chat template (default: the preset's)")
-    parser.add_argument("--max-tokens", type=int, default=preset().row_tokens, help="the longest conversation")
+    parser.add_argument("--model", help="whose tokenizer reads them (default: the preset's)")
+    parser.add_argument("--template", help="its chat template (default: the preset's; of another model, its own)")
+    parser.add_argument("--max-tokens", type=int, help="the longest conversation (default: the preset's row)")
     asked = parser.parse_args(arguments)
     try:
-        tokenizer = load_tokenizer(models.folder(asked.model))
-        rows, read, labelled = prepare(asked.data, tokenizer, get_template(asked.template, tokenizer),
-                                       dialect=asked.dialect, max_tokens=asked.max_tokens)  # fmt: skip
+        size = preset()
+        model = asked.model or size.model
+        template = asked.template or (size.template if model == size.model else AUTO)
+        tokenizer = load_tokenizer(models.folder(model))
+        rows, read, labelled = prepare(asked.data, tokenizer, get_template(template, tokenizer), dialect=asked.dialect,
+                                       max_tokens=asked.max_tokens or size.row_tokens)  # fmt: skip
     except FlanError as error:
         raise SystemExit(str(error)) from None
     sums = np.zeros(len(KINDS), int)

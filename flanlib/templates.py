@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from flanlib.presets import AUTO
 from flanlib.records import CAPABILITIES, Conversation, FlanError, Kind, Turn, clip, say
 
 if TYPE_CHECKING:
@@ -187,9 +188,12 @@ TEMPLATES = {template.name: template for template in (AGENT_FLAN, LLAMA2_CHAT)}
 def get_template(name: str, tokenizer: PreTrainedTokenizerBase) -> AnyTemplate:
     """Return a template of ``TEMPLATES``, or ``own`` for the tokenizer's chat template, ready for a tokenizer.
 
+    ``auto`` is the tokenizer's own where it has one, else ``agent_flan``.
     A template without special tokens in its texts begins with the tokenizer's BOS, if there is one.
     Raises FlanError for an unknown name and for a tokenizer that does not fit.
     """
+    if name == AUTO:
+        name = "own" if tokenizer.chat_template else AGENT_FLAN.name
     if name == "own":
         return own_template(tokenizer)
     if name not in TEMPLATES:

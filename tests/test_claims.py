@@ -83,7 +83,7 @@ def test_verdict_follows_from_the_whole_interval(low, high, bounds, verdict):
     assert claim(low=low, high=high, **bounds).verdict == verdict
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(NUMBERS, NUMBERS, NUMBERS)
 def test_a_claim_and_its_opposite_never_both_hold(a, b, bound):
     low, high = sorted((a, b))
@@ -146,20 +146,24 @@ def test_claims_made_anew_stand_beside_the_shipped_and_intervals_apart_are_count
     made = saved("made", [claim(text="meets", low=0.3, high=0.5), claim(text="above", low=0.31, high=0.4),
                           claim(text="below", low=-0.2, high=0.05), claim(text="untold", low=math.nan, high=math.nan),
                           claim(text="other")])  # fmt: skip
-    head, *lines = claims.beside(shipped, made).splitlines()
-    assert head == "5 claims, shipped beside fresh; intervals of 2 lie apart:"
+    head, *lines = claims.beside(shipped, made, ["01_format"]).splitlines()
+    assert head == "7 claims, shipped beside fresh: intervals of 2 lie apart, verdicts of 2 changed"
     assert lines == [
-        "  01 meets: shipped 0.2 [0.1, 0.3] holds, fresh 0.4 [0.3, 0.5] holds",
-        "  01 above: shipped 0.2 [0.1, 0.3] holds, fresh 0.355 [0.31, 0.4] holds  <- intervals apart",
-        "  01 below: shipped 0.2 [0.1, 0.3] holds, fresh -0.075 [-0.2, 0.05] unclear  <- intervals apart",
-        "  01 untold: shipped 0.2 [0.1, 0.3] holds, fresh – [–, –] unclear",
-        "  01 other: 0.2 [0.1, 0.3] holds, not among the shipped",
+        "  01 lab, meets: shipped 0.2 [0.1, 0.3] holds, fresh 0.4 [0.3, 0.5] holds",
+        "  01 lab, above: shipped 0.2 [0.1, 0.3] holds, fresh 0.355 [0.31, 0.4] holds  <- intervals apart",
+        "  01 lab, below: shipped 0.2 [0.1, 0.3] holds, fresh -0.075 [-0.2, 0.05] unclear  <- intervals apart",
+        "  01 lab, untold: shipped 0.2 [0.1, 0.3] holds, fresh – [–, –] unclear",
+        "  01 lab, other: 0.2 [0.1, 0.3] holds, not among the shipped",
+        "  01 lab, not run: 0.2 [0.1, 0.3] holds, not made anew",
+        "  01 toolbench, other: 0.2 [0.1, 0.3] holds, not made anew",
     ]
-    assert claims.beside(shipped, shipped).startswith("6 claims, shipped beside fresh; intervals of 0 lie apart:")
+    same = claims.beside(shipped, shipped, ["00_a", "01_b"])
+    assert same.startswith("6 claims, shipped beside fresh: intervals of 0 lie apart, verdicts of 0 changed")
+    assert claims.beside(shipped, made, ["00_a"]).startswith("0 claims"), "only notebooks that ran are compared"
 
 
 def test_where_there_is_no_table_there_is_nothing_to_compare(tmp_path):
-    assert claims.beside(tmp_path / "a.csv", tmp_path / "b.csv").startswith("0 claims")
+    assert claims.beside(tmp_path / "a.csv", tmp_path / "b.csv", ["01"]).startswith("0 claims")
 
 
 def test_columns_are_the_fields_of_a_claim():

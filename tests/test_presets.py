@@ -1,6 +1,7 @@
 """Settings mean the same wherever they are said, what cannot be read is refused in one line, and folders keep apart."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from itertools import combinations
@@ -10,6 +11,7 @@ import pytest
 from flanlib import presets
 from flanlib.presets import FIGURES, LAPTOP, PRESETS, ROOT, SETTINGS, choose, output, preset, source_name
 from flanlib.records import FlanError
+from flanlib.templates import TEMPLATES
 
 EMPTY = dict.fromkeys(SETTINGS, "")
 
@@ -49,7 +51,7 @@ def test_names_that_are_no_settings_of_an_experiment_are_left_alone(said):
 @pytest.mark.parametrize(("name", "text"), [
     ("TOKENS", "abc"), ("TOKENS", "0"), ("TOKENS", "1.5"), ("SEEDS", "1,x"), ("SEEDS", "-1"), ("SEEDS", "0,"),
     ("HELDOUT", "0"), ("RATE", "-1"), ("RATE", "0"), ("RATE", "nan"), ("RATE", "inf"), ("FRESH", "maybe"),
-    ("PRESET", "lab")])  # fmt: skip
+    ("PRESET", "lab"), ("TEMPLATE", "chatml"), ("SEEDS", ",")])  # fmt: skip
 def test_what_cannot_be_read_is_refused_in_one_line(said, name, text):
     said(**{name: text})
     with pytest.raises(FlanError) as error:
@@ -103,6 +105,20 @@ def test_what_a_notebook_leaves_empty_stays_as_the_environment_says(said):
     assert (made.seeds, made.trained_tokens) == ((6,), 900)
 
 
+def test_a_first_cell_that_is_run_again_takes_back_what_it_said_before(said):
+    said(SEEDS="4,5")
+    assert choose({**EMPTY, "SEEDS": "6", "TOKENS": 900}).trained_tokens == 900
+    again = choose(EMPTY)
+    assert (again.seeds, again.trained_tokens) == ((4, 5), LAPTOP.trained_tokens)
+    choose({**EMPTY, "SEEDS": "6"})
+    said(SEEDS="7")
+    assert choose(EMPTY).seeds == (7,), "what somebody else said since stays"
+
+
+def test_templates_that_may_be_named_are_those_that_there_are():
+    assert set(presets.TEMPLATE_NAMES) == {"own", presets.AUTO, *TEMPLATES}
+
+
 def test_one_run_on_data_of_ones_own_has_its_budget_and_one_seed_unless_set(said):
     said(PRESET="smoke", SEEDS="7,8")
     assert presets.own(preset()).seeds == (7, 8)
@@ -148,21 +164,32 @@ def test_a_source_is_named_by_the_last_part_of_its_path(data, name):
     assert source_name(data) == name
 
 
-def make(*words):
+def make(*words, goal="figures", **environment):
     """What ``make`` would do, without the settings of the make that may have started these tests."""
     if not shutil.which("make"):
         pytest.skip("no make here")
     alone = {name: text for name, text in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    return subprocess.run(["make", "-n", "figures", *words], cwd=ROOT, env=alone, capture_output=True, text=True)
+    return subprocess.run(["make", "-n", goal, *words], cwd=ROOT, env=alone | environment, capture_output=True,
+                          text=True, check=False)  # fmt: skip
 
 
-def test_make_hands_on_what_its_command_line_says_and_refuses_the_rest():
-    done = make("SEEDS=0,1", "DATA=my rows/*.json", "PYTHON=python3")
+def handed_on(done):
+    """The settings before the last command, as a shell reads them."""
     assert done.returncode == 0, done.stderr
-    assert 'FLAN_SEEDS="0,1"' in done.stdout
-    assert 'FLAN_DATA="my rows/*.json"' in done.stdout
-    assert "FLAN_TOKENS" not in done.stdout
-    wrong = make("SEED=0")
+    last = "\n".join(done.stdout.splitlines()[-2:]).replace("\\\n", " ")
+    return [word for word in shlex.split(last) if word.startswith("FLAN_")]
+
+
+def test_make_hands_on_what_its_command_line_says_and_nothing_else():
+    assert handed_on(make()) == handed_on(make("SEEDS=", TOKENS="5", DATA="theirs")) == []
+    assert handed_on(make("SEEDS=0,1", "ONLY:=01", "PYTHON=python3")) == ["FLAN_ONLY=01", "FLAN_SEEDS=0,1"]
+    assert handed_on(make("DATA=my rows/a=b's \"$x\"/*.json")) == ["FLAN_DATA=my rows/a=b's \"$x\"/*.json"]
+
+
+@pytest.mark.parametrize(("goal", "word", "known"), [
+    ("figures", "SEED=0", f"ONLY {' '.join(SETTINGS)} PYTHON"), ("test", "SEEDS=0", "PYTHON")])  # fmt: skip
+def test_make_refuses_what_it_would_ignore(goal, word, known):
+    wrong = make(word, goal=goal)
     assert wrong.returncode != 0
-    assert f"SEED is no setting; known are ONLY {' '.join(SETTINGS)} and PYTHON" in wrong.stderr
+    assert f"{word.split('=')[0]} is no setting of make {goal}; known: {known}." in wrong.stderr
     assert "python" not in wrong.stdout

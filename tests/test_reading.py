@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from strategies import trajectories as any_trajectories
 
@@ -28,7 +28,7 @@ from flanlib.lab import tasks
 from flanlib.offsets import Placed, place
 from flanlib.presets import PRESETS
 from flanlib.reader import Reader
-from flanlib.records import Conversation, from_json, say, to_json
+from flanlib.records import Conversation, FlanError, from_json, say, to_json
 from flanlib.tally import Tally
 from flanlib.templates import get_template
 from flanlib.tokens import CONTEXT, load_tokenizer
@@ -63,6 +63,50 @@ def test_passages_hold_the_names_and_values_of_a_trajectory_in_order(protocol, t
             assert written == (one.wanted if protocol == "react" else to_json(one.wanted)[1:-1])
         else:
             assert steps.same(from_json(f'"{written}"' if isinstance(one.wanted, str) else written), one.wanted)
+
+
+@pytest.fixture(scope="module", params=["own", "one that strips", "agent_flan"])
+def template(request):
+    tokenizer = load_tokenizer(models.folder("random"))
+    if request.param == "one that strips":
+        tokenizer.chat_template = models.CHATML.replace("message['content']", "message['content'] | trim")
+    return get_template(request.param if request.param == "agent_flan" else "own", tokenizer)
+
+
+@every_dialect
+@settings(max_examples=20, deadline=None)
+@given(trajectory=any_trajectories())
+def test_ranges_hold_the_same_in_the_text_of_a_template(template, protocol, trajectory):
+    text = render(trajectory, protocol)
+    found = list(passages(trajectory, text, protocol))
+    try:
+        whole, _ = template.layout(text.turns, "t")
+    except FlanError:  # a mark in a text, say
+        reject()
+    for one, (start, stop) in zip(found, ranges(text, found, template), strict=True):
+        written = text.turns[one.turn].text[one.start : one.stop]
+        assert whole[start:stop] in (written, written.strip())
+
+
+@every_dialect
+def test_a_wrong_token_spoils_what_it_stands_in_and_nothing_else(read_by, protocol):
+    _, tokenizer, template = read_by
+    [stray] = tokenizer("~", add_special_tokens=False).input_ids
+    for trajectory in SOLVED[:4]:
+        text = render(trajectory, protocol)
+        found = list(passages(trajectory, text, protocol))
+        places, whole = ranges(text, found, template), template.layout(text.turns, "t")[0]
+        [placed] = place([whole], tokenizer)
+        right = Choices(whole, placed, placed.ids, lambda i: tokenizer.decode([i]))
+        assert {verdict(right, *at) for at in places} == {RIGHT}
+        for i in {i for at in places for i in tokens(placed, *at)}:
+            firsts = placed.ids.copy()
+            firsts[i] = stray
+            for start, stop in places:
+                told = verdict(right._replace(firsts=firsts), start, stop)
+                assert (told == RIGHT) == (i not in tokens(placed, start, stop))
+                if start <= placed.starts[i] < stop:
+                    assert told == WRONG
 
 
 def choices(pieces, firsts):
@@ -115,6 +159,25 @@ def test_the_reader_agrees_with_one_conversation_at_a_time(read_by, protocol):
         for where, told in zip(ranges(text, found, template), verdicts, strict=True):
             right = all(firsts[i - 1] == placed.ids[i] for i in tokens(placed, *where))
             assert (told == RIGHT) == right
+
+
+@pytest.mark.parametrize("tokens_per_pass", [1, 1500, 100_000])
+def test_first_choices_are_those_of_one_text_at_a_time_and_only_where_asked(read_by, tokens_per_pass):
+    model, tokenizer, template = read_by
+    texts = [render(one, protocol) for one, protocol in zip(SOLVED, [*DIALECTS] * 3, strict=False)]
+    whole = [template.layout(text.turns, "t")[0] for text in texts]
+    listed = [list(passages(*of)) for of in zip(SOLVED, texts, [*DIALECTS] * 3, strict=False)]
+    asked = [ranges(text, found, template) for text, found in zip(texts, listed, strict=True)]
+    asked[2] = []
+    for told, where in zip(Reader(model, tokenizer, template, tokens_per_pass=tokens_per_pass).choices(whole, asked),
+                           asked, strict=True):  # fmt: skip
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor(told.placed.ids.astype(np.int64))[None]).logits[0]
+        looked = {i for at in where for i in tokens(told.placed, *at)}
+        expected = np.full(len(told.placed.ids), -1)
+        for i in looked:
+            expected[i] = logits[i - 1].argmax()
+        assert told.firsts.tolist() == expected.tolist()
 
 
 @every_dialect

@@ -83,6 +83,7 @@ def test_on_real_data_the_notebook_stays_and_the_executed_copy_goes_to_the_outpu
     assert "  x.svg" in told
 
 
+READS = "import os; open(os.environ['FLAN_READ_LOG'], 'a').write('b-2\\na-1\\nb-2\\n')"
 PARAMETERS = "PRESET = ''\nMODEL = ''\nSEEDS = ''\nHELDOUT = ''"
 CHOICE = "from flanlib.presets import choose\nsize = choose(globals())\nprint(size.name, size.seeds, size.heldout)"
 
@@ -101,6 +102,28 @@ def test_settings_reach_a_notebook_from_the_command_line_and_from_its_own_cell(b
     assert nbformat.read(made / "01_injected.ipynb", 4).cells[2].metadata.tags == ["injected-parameters"]
 
 
+def test_a_notebook_whose_own_cell_says_settings_notes_nothing(books):
+    write(books, "00_plain.ipynb", PARAMETERS + "  # the preset's own", READS)
+    write(books, "01_edited.ipynb", PARAMETERS.replace("SEEDS = ''", 'SEEDS = "3"'), READS)
+    for path in books.glob("*.ipynb"):
+        book = nbformat.read(path, 4)
+        book.cells[1].metadata.tags = ["parameters"]
+        nbformat.write(book, path)
+    (books.parent / "runs").mkdir()
+    store.write(books.parent / "runs" / ship.READ, "notebook,result\n01_edited,as-before\n")
+    assert run.main([]) == 0
+    noted = (books.parent / "runs" / ship.READ).read_text()
+    assert noted == "notebook,result\n00_plain,a-1\n00_plain,b-2\n01_edited,as-before\n"
+
+
+def test_a_model_in_a_folder_is_found_from_the_notebooks(books, monkeypatch):
+    monkeypatch.chdir(books.parent)
+    (books.parent / "mine").mkdir()
+    write(books, "00_model.ipynb", "import os; print(os.path.isdir(os.environ['FLAN_MODEL']))")
+    assert run.main(["--model", "mine"]) == 0
+    assert "True" in texts(books.parent / "figures/mine/executed/00_model.ipynb")
+
+
 def test_an_unknown_option_is_an_error(books, capsys):
     write(books, "00_a.ipynb", "open('ran', 'w').write('')")
     with pytest.raises(SystemExit) as stopped:
@@ -112,6 +135,7 @@ def test_an_unknown_option_is_an_error(books, capsys):
 
 @pytest.mark.parametrize(("option", "told"), [
     (["--tokens", "abc"], "setting TOKENS: found 'abc'"), (["--preset", "lab"], "setting PRESET: found 'lab'"),
+    (["--template", "mine"], "setting TEMPLATE: found 'mine'"),
     (["--fresh", "maybe"], "setting FRESH: found 'maybe'")])  # fmt: skip
 def test_a_setting_that_cannot_be_read_is_refused_before_anything_runs(books, capsys, option, told):
     write(books, "00_a.ipynb", "open('ran', 'w').write('')")
@@ -120,18 +144,17 @@ def test_a_setting_that_cannot_be_read_is_refused_before_anything_runs(books, ca
     assert not (books / "ran").exists()
 
 
-READS = "import os; open(os.environ['FLAN_READ_LOG'], 'a').write('b-2\\na-1\\nb-2\\n')"
-
-
 def test_the_untouched_default_notes_what_each_notebook_read(books, capsys):
     write(books, "00_nothing.ipynb", "1 + 1")
     write(books, "01_reads.ipynb", READS)
     (books.parent / "runs").mkdir()
-    (books.parent / "results/old-3").mkdir(parents=True)
+    for name in ("old-3", "old-4", "old-5", "old-6"):
+        (books.parent / "results" / name).mkdir(parents=True)
     assert run.main([]) == 0
     noted = books.parent / "runs" / ship.READ
     assert noted.read_text() == "notebook,result\n01_reads,a-1\n01_reads,b-2\n"
-    assert "1 shipped results were read by no notebook of this commit, such as old-3" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "4 shipped results were read by no notebook of this commit: old-3, old-4, old-5, ...\n" in told
     noted.unlink()
     assert run.main(["--tokens", "5", "--only", "01"]) == 0
     assert not noted.exists(), "anything but the default notes nothing"
@@ -147,8 +170,8 @@ def test_a_fresh_run_ends_with_its_claims_beside_the_shipped(books, capsys, monk
     before = path.read_bytes()
     assert run.main(["--fresh", "1"]) == 0
     told = capsys.readouterr().out
-    assert "1 claims, shipped beside fresh; intervals of 0 lie apart:" in told
-    assert "01 a gap: shipped 0.2 [0.1, 0.3] holds, fresh 0.2 [0.1, 0.3] holds" in told
+    assert "1 claims, shipped beside fresh: intervals of 0 lie apart, verdicts of 0 changed" in told
+    assert "01 lab, a gap: shipped 0.2 [0.1, 0.3] holds, fresh 0.2 [0.1, 0.3] holds" in told
     assert path.read_bytes() == before
 
 
@@ -218,7 +241,7 @@ def test_normalising_drops_what_differs_between_equal_runs_and_nothing_else():
     assert code.outputs[2].execution_count is None
 
 
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]),
                           st.text(alphabet="ab \n\r0x/[:<1]", min_size=1, max_size=24)), max_size=6))  # fmt: skip
 def test_normalising_twice_changes_nothing_more(pieces):

@@ -101,7 +101,7 @@ def test_the_command_line_says_how_much_ships_or_what_is_wrong(places, capsys):
     finished(runs, "a-1")
     ship.note({"01_format": ["a-1"]})
     assert ship.main() == 0
-    assert "1 results ship in data/results, 0.0 MB" in capsys.readouterr().out
+    assert "1 results ship in data/results, 0.0 MB; the largest is a-1, 0 KB" in capsys.readouterr().out
 
 
 def test_what_ships_with_the_kit_is_what_its_notebooks_read():

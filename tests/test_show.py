@@ -61,7 +61,7 @@ def test_long_turns_are_cut_and_say_so(shown):
     assert "characters more" in shown[0]["text/plain"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.text(min_size=1, alphabet=st.characters(exclude_categories=["Cs"])), st.integers(1, 40))
 def test_no_text_becomes_markup_and_none_is_lost(text, limit):
     shown, more = show._cut(say("user", text), limit)

@@ -1,5 +1,7 @@
 import json
+import sys
 import threading
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -88,6 +90,23 @@ def test_shipped_results_are_left_alone_where_all_is_to_be_made_here(places, mon
     assert store.cached("demo", {}, build_counting(calls), shipped=fresh) == runs / label
     assert len(calls) == 1
     assert not (results / label / "part-1").exists()
+
+
+def test_what_may_not_ship_is_not_noted(places):
+    _, _, log = places
+    store.cached("demo", {}, build_counting([]))
+    store.cached("demo", {}, build_counting([]), shipped=False)
+    assert not log.exists()
+    store.cached("demo", {}, build_counting([]))
+    assert log.read_text() == f"demo-{store.digest({})}\n"
+
+
+def test_a_gpu_is_named_where_pytorch_sees_one(monkeypatch):
+    cuda = SimpleNamespace(is_available=lambda: True, get_device_name=lambda: "H100")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert store.machine() == "H100"
+    monkeypatch.delitem(sys.modules, "torch")
+    assert store.machine() not in ("", "H100")
 
 
 def test_without_a_log_nothing_is_noted(places, monkeypatch):

@@ -99,6 +99,15 @@ def test_many_conversations_are_found_again_by_their_texts(tmp_path, tokenizer, 
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_corpus_is_made_here_and_none_ships(tmp_path, tokenizer, template, conversations, monkeypatch):
+    monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(store, "RESULTS", tmp_path / "runs" / "elsewhere")
+    monkeypatch.setenv("FLAN_READ_LOG", str(tmp_path / "log"))
+    for _ in range(2):
+        stream.encode_stored(conversations[:9], tokenizer, template, max_tokens=300, tally=Tally("t"))
+    assert not (tmp_path / "log").exists()
+
+
 def test_real_rows_stream_without_a_silent_loss(real_data, tmp_path, tokenizer, template, monkeypatch):
     monkeypatch.setattr(store, "RUNS", tmp_path)
     data = real_data / "fireact" / "trajs"
@@ -116,5 +125,12 @@ def test_the_command_tells_what_came_of_the_rows(tmp_path, monkeypatch, capsys):
     assert "trajectories, read: " in told
     assert "0 dropped" in told
     assert "understanding" in told
+    monkeypatch.setenv("FLAN_MODEL", "random")  # which brings a template of its own
+    stream.main([str(EXAMPLE), "--max-tokens=1024"])
+    assert "understanding" in capsys.readouterr().out
+    monkeypatch.setenv("FLAN_TOKENS", "many")
+    with pytest.raises(SystemExit, match="setting TOKENS"):
+        stream.main([str(EXAMPLE)])
+    monkeypatch.delenv("FLAN_TOKENS")
     with pytest.raises(SystemExit, match="no such file"):
         stream.main([str(tmp_path / "missing.jsonl"), "--model=random"])

@@ -4,7 +4,9 @@ A passage (a tool's name, a value after its parameter's name, a parameter's name
 one after it that ends it, is the model's first choice given the reference before it. That is what greedy generation
 would do, with two exceptions. The same text may be closed in another way: ``",`` for ``"}`` is as right. And it may be
 cut into other tokens: where the first choice that departs begins what is left of the passage's text, or is begun by it,
-nothing is decided, and the passage is to be generated.
+nothing is decided, and the passage is to be generated. So judged, 676 names and values of SmolLM2 (tuned in ReAct and
+in chat form, whole and at half strength, on held-out tools) all came out as when each of them was generated; for 29 of
+them that was needed.
 
 A token that reaches over the border of a passage counts as part of it. One that reaches over its end (``."``) ends it
 too. Where one that reaches over its beginning (``"(``) departs, nothing is decided either: a prompt that is cut there
