@@ -57,10 +57,13 @@ def origin() -> None:
         return
     told = {key: sorted({str(one.get(key, "?")) for one in made}) for key in ("machine", "date", "computed_in")}
     versions = sorted({f"{name} {one['versions'][name]}" for one in made for name in ("torch", "transformers", "peft")})
-    reading("{n} results ship with the kit, made from {first} to {last} on {machines} in {precision}, with {versions}. "
-            "They are used where they belong to just these inputs; everything else is made here.", n=len(made),
-            first=told["date"][0], last=told["date"][-1], machines=" and ".join(told["machine"]),
-            precision=" and ".join(p for p in told["computed_in"] if p != "?"), versions=", ".join(versions))
+    first, last = told["date"][0], told["date"][-1]
+    precision = " and ".join(one for one in told["computed_in"] if one != "?")
+    reading("{n} results ship with the kit, made {when} on {machines}{precision}, with {versions}. They are used where "
+            "they belong to just these inputs; everything else is made here.", n=len(made),
+            when=f"on {first}" if first == last else f"from {first} to {last}", versions=", ".join(versions),
+            machines=" and ".join(told["machine"]),
+            precision=precision and f" in {precision}")
 
 
 def tally(counts: Tally) -> None:

@@ -142,9 +142,11 @@ def test_where_nothing_ships_the_notebook_says_so(shown, results):
 
 
 def test_what_ships_is_told_with_machine_dates_and_versions_in_a_fixed_order(shown, results, monkeypatch):
+    results("b-2", "Apple M4", "2026-02-01")
+    show.origin()
+    assert shown.pop()["text/plain"].startswith("1 results ship with the kit, made on 2026-02-01 on Apple M4, with")
     results("a-1", "Xeon <8>", "2026-02-03", computed_in="bfloat16")
     results("c-3", "Apple M4", "2026-01-31", computed_in="float32")
-    results("b-2", "Apple M4", "2026-02-01")
     show.origin()
     assert shown[0]["text/markdown"] == (
         "3 results ship with the kit, made from 2026-01-31 to 2026-02-03 on Apple M4 and Xeon &lt;8&gt; in bfloat16 "
