@@ -91,6 +91,22 @@ def distances(measured: Mapping[str, pd.DataFrame], forms: Mapping[str, str] | N
     return pd.DataFrame(found, columns=["text", "form", "nats_per_byte", "low", "high", "n"])
 
 
+def evened(losses: pd.DataFrame, *, parts: int = 12) -> pd.DataFrame:
+    """Sum training losses over equal parts of each run, by trained tokens: single steps hold single conversations.
+
+    Takes and returns form, seed, step (then the part), trained_tokens, split, kind, nats, tokens, bytes; what is
+    measured on held-out texts stays as it is.
+    """
+    train, rest = losses[losses["split"] == "train"], losses[losses["split"] != "train"]
+    end = train.groupby(["form", "seed"])["trained_tokens"].transform("max")
+    part = np.ceil(parts * train["trained_tokens"] / end).astype(int)
+    by = ["form", "seed", "split", "kind", "step"]
+    sums = train.assign(step=part).groupby(by, sort=True)
+    told = sums.agg(nats=("nats", "sum"), tokens=("tokens", "sum"), bytes=("bytes", "sum")).reset_index()
+    reached = train.assign(step=part).groupby(["form", "seed", "step"])["trained_tokens"].max().reset_index()
+    return pd.concat([told.merge(reached, on=["form", "seed", "step"]), rest], ignore_index=True)
+
+
 def curves(losses: pd.DataFrame, *, split: str = "train", unit: str = "tokens",
            kinds: Sequence[str] = CAPABILITIES) -> pd.DataFrame:  # fmt: skip
     """Tabulate loss by kind against trained tokens, the band being the range over seeds.

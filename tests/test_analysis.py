@@ -81,3 +81,16 @@ def test_how_many_times_slower_is_asked_seed_by_seed():
     told = analysis.slower(losses(curves), "react", ["reasoning"], ["instruction"])
     assert told.mean == pytest.approx(1000 / 190)
     assert told.n == 3
+
+
+def test_training_losses_are_summed_over_parts_of_a_run_and_nothing_is_lost():
+    columns = ["form", "seed", "step", "trained_tokens", "split", "kind", "nats", "tokens", "bytes"]
+    rows = pd.DataFrame([("chat", 0, step, 10 * step, split, "reasoning", float(step), 10, 30)
+                         for step in range(1, 25) for split in ("train", "heldout")], columns=columns)  # fmt: skip
+    told = analysis.evened(rows, parts=12)
+    train = told[told.split == "train"]
+    assert len(train) == 12
+    assert train[["nats", "tokens", "bytes"]].sum().tolist() == [300, 240, 720]
+    assert train.sort_values("step")[["trained_tokens", "nats"]].iloc[[0, -1]].values.tolist() == [[20, 3], [240, 47]]
+    assert told[told.split == "heldout"].reset_index(drop=True).equals(
+        rows[rows.split == "heldout"].reset_index(drop=True)[told.columns])  # fmt: skip
