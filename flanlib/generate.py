@@ -125,7 +125,7 @@ class Writer:
             with tqdm(total=len(asked), desc=self.label, unit="reply", leave=False, disable=not self.label) as bar:
                 for rows, lines in self._batches({i: ids[i] for i in asked}):
                     new, grown = self._write([ids[i] for i in rows], lines, [list(marks[i]) for i in rows], pick)
-                    for i, text, count in zip(rows, _decode(self.tokenizer, new), map(len, new), strict=True):
+                    for i, text, count in zip(rows, decode(self.tokenizer, new), map(len, new), strict=True):
                         told[i] = _reply(text, count, prompts[i], self.template, marks[i])
                     # Where they don't all fit the first prompts' are kept: a next round finds those, and not none.
                     ends = kept(ends | dict(zip(rows, grown, strict=True)), self.keep)
@@ -183,7 +183,7 @@ class Writer:
             for row, token in zip(rows, chosen.tolist(), strict=True):
                 if row in going:
                     new[row].append(token)
-            tails = _decode(self.tokenizer, [new[row][-reach:] for row in sorted(going)])
+            tails = decode(self.tokenizer, [new[row][-reach:] for row in sorted(going)])
             going -= {row for row, tail in zip(sorted(going), tails, strict=True) if any(m in tail for m in marks[row])}
             if not going:
                 break
@@ -237,8 +237,8 @@ def _picker(decoding: Decoding, where: torch.device) -> Callable[[torch.Tensor],
     return lambda logits: torch.multinomial(top(None, warm(None, logits)).softmax(-1), 1, generator=drawn).squeeze(1)
 
 
-def _decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
-    """Decode new tokens as they stand in the middle of a text: a decoder may drop a first space."""
+def decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
+    """Decode tokens as they stand in the middle of a text: a decoder may drop a first space."""
     letter = tokenizer("a", add_special_tokens=False).input_ids
     decoded = tokenizer.backend_tokenizer.decode_batch([letter + list(row) for row in rows], skip_special_tokens=False)
     return [text[1:] for text in decoded]

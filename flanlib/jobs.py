@@ -51,7 +51,7 @@ class Job:
     @property
     def label(self) -> str:
         """The name of its folder."""
-        return f"{self.name}-{store.digest(self.config)}"
+        return store.label(self.name, self.config)
 
     @property
     def folder(self) -> Path:

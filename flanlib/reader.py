@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from flanlib.attention import by_document
 from flanlib.benchmarks.reading import WRONG, Choices, Passage, ranges, tokens, verdict
+from flanlib.generate import decode
 from flanlib.loss import SLICE, body_and_head
 from flanlib.offsets import place
 from flanlib.records import Conversation, FlanError
@@ -32,22 +33,21 @@ class Reader:
         self.model, self.tokenizer = by_document(model), tokenizer
         self.template = bind(template, tokenizer)
         self.tokens_per_pass, self.label = tokens_per_pass, label
-        self._spell = lru_cache(maxsize=None)(self._spelled)
+        self._spell = lru_cache(maxsize=None)(lambda token: decode(tokenizer, [[token]])[0])
 
     def __call__(self, conversations: Sequence[Conversation],
                  passages: Sequence[Sequence[Passage]]) -> list[list[str]]:  # fmt: skip
         """Return a verdict for every passage of every conversation."""
-        made, fit = [], []
-        for conversation, listed in zip(conversations, passages, strict=True):
+        texts, places = {}, {}
+        for i, (conversation, listed) in enumerate(zip(conversations, passages, strict=True)):
             try:
-                made.append((render(conversation, self.template).text, ranges(conversation, listed, self.template)))
-                fit.append(True)
-            except FlanError:
-                fit.append(False)
-        choices = iter(zip(self.choices(*zip(*made, strict=True)), (of for _, of in made), strict=True) if made else ())
-        told = [next(choices) if fits else None for fits in fit]
-        return [[verdict(one[0], *place) for place in one[1]] if one else [WRONG] * len(listed)
-                for one, listed in zip(told, passages, strict=True)]  # fmt: skip
+                text, where = render(conversation, self.template).text, ranges(conversation, listed, self.template)
+            except FlanError:  # the model cannot be given it
+                continue
+            texts[i], places[i] = text, where
+        choices = dict(zip(texts, self.choices(list(texts.values()), list(places.values())), strict=True))
+        return [[verdict(choices[i], *place) for place in places[i]] if i in choices else [WRONG] * len(listed)
+                for i, listed in enumerate(passages)]  # fmt: skip
 
     def choices(self, texts: Sequence[str], asked: Sequence[Sequence[tuple[int, int]]]) -> list[Choices]:
         """Return the first choices in each text, at the tokens of the character ranges that are asked about."""
@@ -91,8 +91,3 @@ class Reader:
         body, head = parts
         hidden = body(**read).last_hidden_state[0][before]
         return torch.cat([head(part).argmax(-1) for part in hidden.split(SLICE)]).cpu().numpy()
-
-    def _spelled(self, token: int) -> str:
-        """Spell a token as it stands in the middle of a text: a decoder may drop a first space."""
-        letter = self.tokenizer("a", add_special_tokens=False).input_ids
-        return self.tokenizer.decode([*letter, token], skip_special_tokens=False)[1:]

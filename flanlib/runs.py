@@ -23,7 +23,7 @@ from flanlib.loss import measure
 from flanlib.model import add_lora, compute_dtype, load, load_adapter
 from flanlib.offsets import place
 from flanlib.packing import fill, pack
-from flanlib.presets import AUTO, Preset
+from flanlib.presets import Preset
 from flanlib.records import Conversation, Trajectory
 from flanlib.skill import Passage
 from flanlib.stream import encode_stored
@@ -49,8 +49,6 @@ def reader(preset: Preset) -> tuple[Any, Any]:
 @lru_cache(maxsize=4)
 def _reader(name: str, template: str) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(name)
-    if template == AUTO:
-        template = "own" if tokenizer.chat_template else "agent_flan"
     return tokenizer, get_template(template, tokenizer)
 
 
@@ -118,13 +116,11 @@ class _Measure(jobs.Job):
 
 @dataclass(frozen=True)
 class Arm:
-    """A corpus to tune on, and how much of it."""
+    """A corpus to tune on, and what is watched meanwhile."""
 
     train: Sequence[Conversation]
     heldout: Sequence[Conversation] = ()
     """Read again and again while a run goes on: their losses, and the names and values in them."""
-    tokens: int | None = None
-    """Trained tokens; by default the preset's budget."""
 
 
 def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
@@ -142,7 +138,7 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
     memory.tell(preset)
     for label, arm in arms.items():
         rows, held = examples(arm.train, preset, tally), examples(arm.heldout, preset, Tally("held out"))
-        found[label] = [_Job(label, arm, rows, held, preset, seed, shipped=shipped) for seed in preset.seeds]
+        found[label] = [_Job(label, rows, held, preset, seed, shipped=shipped) for seed in preset.seeds]
     made = [job for each in found.values() for job in each]
     if watch:  # one run after another, in this process
         for job in made:
@@ -158,20 +154,19 @@ class _Job(jobs.Job):
 
     together = True
 
-    def __init__(self, label: str, arm: Arm, rows: Sequence[Example], held: Sequence[Example], preset: Preset,
+    def __init__(self, label: str, rows: Sequence[Example], held: Sequence[Example], preset: Preset,
                  seed: int, *, shipped: bool) -> None:  # fmt: skip
-        self.arm, self.preset, self.seed = arm, preset, seed
+        self.preset, self.seed = preset, seed
         self.rows, self.held = rows, held
         self.watch: Callable[[pd.DataFrame], None] | None = None
-        self.tokens = arm.tokens or preset.trained_tokens
         self.schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
                                  rate=preset.learning_rate, seed=seed, measure_at=preset.measure_at if held else (),
                                  optimizer=preset.optimizer, checkpointing=preset.checkpointing)  # fmt: skip
         config = {"version": VERSION, "data": _digest(rows), "heldout": _digest(held), **reads(preset),
-                  "schedule": asdict(self.schedule), "trained_tokens": self.tokens,
+                  "schedule": asdict(self.schedule), "trained_tokens": preset.trained_tokens,
                   "row_tokens": preset.row_tokens, "lora_rank": preset.lora_rank}  # fmt: skip
         super().__init__(f"{preset.name}-{label.replace(' ', '-')}-{seed}", config, shipped=shipped,
-                         long=self.tokens >= LONG)  # fmt: skip
+                         long=preset.trained_tokens >= LONG)  # fmt: skip
 
     def whole(self) -> _Job:
         """Return the same run, as one that must have its weights."""
@@ -181,7 +176,7 @@ class _Job(jobs.Job):
 
     def build(self, tell: jobs.Tell | None, folder: Path) -> dict:
         preset, pad = self.preset, reader(self.preset)[0].pad_token_id
-        drawn = draw(self.rows, self.tokens, seed=self.seed)
+        drawn = draw(self.rows, preset.trained_tokens, seed=self.seed)
         packed = pack(drawn, row_tokens=preset.row_tokens, pad_id=pad)
         held = [pack([row], row_tokens=len(row), pad_id=pad)[0] for row in self.held]
         model = add_lora(load(preset.model, bits=preset.bits), rank=preset.lora_rank, seed=self.seed)

@@ -68,19 +68,24 @@ def wait_for(path: Path) -> Path:
     return path
 
 
+def label(name: str, config: Mapping[str, Any]) -> str:
+    """Name the folder of a run."""
+    return f"{name}-{digest(dict(config))}"
+
+
 def found(name: str, config: Mapping[str, Any], *, runs: Path | None = None, shipped: bool = True) -> Path | None:
     """Return the folder of a finished run, made here or shipped; None if there is none.
 
     What is found, and may ship, is noted in the file that ``FLAN_READ_LOG`` names, so that a batch run can tell which
     notebook read which result.
     """
-    label = f"{name}-{digest(dict(config))}"
+    folder = label(name, config)
     for place in [runs or RUNS, *([RESULTS] if shipped and not fresh() else [])]:
-        if (place / label / MANIFEST).is_file():
+        if (place / folder / MANIFEST).is_file():
             if shipped and (log := os.environ.get("FLAN_READ_LOG")):
                 with open(log, "a") as file:
-                    file.write(f"{label}\n")
-            return place / label
+                    file.write(f"{folder}\n")
+            return place / folder
     return None
 
 
@@ -96,7 +101,7 @@ def cached(name: str, config: Mapping[str, Any], build: Callable[[Path], Mapping
     """
     if there := found(name, config, runs=runs, shipped=shipped):
         return there
-    folder = (runs or RUNS) / f"{name}-{digest(dict(config))}"
+    folder = (runs or RUNS) / label(name, config)
     finished = folder / MANIFEST
     folder.mkdir(parents=True, exist_ok=True)
     # Not in the folder, which may be copied; a process that is killed lets go of it.

@@ -37,15 +37,6 @@ def asked():
     return tasks.tasks(60, rng=np.random.default_rng(7), split="heldout", shapes=(*tasks.SHAPES, tasks.UNSERVED))
 
 
-def reads(verdict):
-    """Find the same of every passage; what is found undecided is generated."""
-    return lambda texts, found: [[verdict] * len(listed) for listed in found]
-
-
-def scores(protocol):
-    return {"instruction", "retrieval", "understanding", "reasoning", *(["naming"] if protocol != "chat" else [])}
-
-
 def oracle(items, protocol):
     """Repeat the reference conversation, from wherever a prompt ends up to a stop text."""
     said = {}
@@ -149,7 +140,7 @@ def test_a_value_equals_itself_and_not_its_text(value):
 def test_two_tasks_of_one_id_are_refused():
     other = tasks.tasks(1, rng=np.random.default_rng(8), split="heldout")
     with pytest.raises(FlanError, match="two tasks of that id"):
-        steps.measure([asked()[0], *other], "react", lambda prompts: [""] * len(prompts), reads(WRONG))
+        steps.measure([asked()[0], *other], "react", lambda prompts: [""] * len(prompts), verdicts(WRONG))
 
 
 def test_the_measure_of_reasoning_accepts_references_and_little_else():
@@ -190,13 +181,13 @@ def test_intentions_are_learnt_from_the_trajectories_at_hand():
 
 @pytest.mark.parametrize("name", ["agent_flan", "own"])
 @pytest.mark.parametrize("protocol", DIALECTS)
-def test_prompts_are_the_beginning_of_what_training_reads(protocol, name):
+def test_prompts_are_the_beginning_of_what_training_verdicts(protocol, name):
     tokenizer = load_tokenizer(folder("random"))
     template = get_template(name, tokenizer)
     for item in (*asked()[:12], ODD):
         trajectory, met = getattr(item, "trajectory", item), []
         steps.measure([item], protocol, lambda prompts, met=met: [met.append(one) or "" for one in prompts],
-                      reads(UNDECIDED))
+                      verdicts(UNDECIDED))
         trained = encode(render(trajectory, protocol), tokenizer, template, max_tokens=10_000).ids.tolist()
         for prompt in met:
             ids = tokenizer(prompt_text(prompt, template), add_special_tokens=False).input_ids

@@ -28,7 +28,7 @@ def test_a_shipped_run_begins_as_it_did(default, tmp_path, monkeypatch):
     size = arms.fitted(data, default)
     arm = arms.forms(data, size)["chat"]
     rows, held = (runs.examples(texts, size, Tally("t")) for texts in (arm.train, arm.heldout))
-    job = runs._Job("chat", arm, rows, held, size, size.seeds[0], shipped=True)
+    job = runs._Job("chat", rows, held, size, size.seeds[0], shipped=True)
     shipped = store.RESULTS / job.label
     if not shipped.is_dir():
         pytest.skip("no shipped run of this commit's inputs")
