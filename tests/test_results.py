@@ -8,9 +8,8 @@ from flanlib.material import material
 from flanlib.tally import Tally
 from flanlib.train import Progress
 
-STEPS = 2
 TOLERANCE = 0.05
-"""Relative, on the loss of a step: one machine computes in bfloat16, another in float32."""
+"""Relative, on the loss of the first steps: one machine computes in bfloat16, another in float32."""
 
 
 @pytest.fixture
@@ -32,17 +31,17 @@ def test_a_shipped_run_begins_as_it_did(default, tmp_path, monkeypatch):
     shipped = store.RESULTS / job.label
     if not shipped.is_dir():
         pytest.skip("no shipped run of this commit's inputs")
+    before = pd.read_csv(shipped / "losses.csv").query("split == 'train'")
+    before = before[before["step"] == before["step"].min()]  # what was logged first: one step or a few
 
     def stop(self, args, state, control, **kwargs):
-        control.should_training_stop = state.global_step >= STEPS
+        control.should_training_stop = bool(state.global_step >= before["step"].min())
 
     monkeypatch.setattr(Progress, "on_step_end", stop)
     job.held = ()
     job.build(None, tmp_path)
-    again, before = (pd.read_csv(folder / "losses.csv").query(f"split == 'train' and step <= {STEPS}")
-                     for folder in (tmp_path, shipped))  # fmt: skip
-    assert len(again) >= STEPS
+    again = pd.read_csv(tmp_path / "losses.csv").query("split == 'train'")
     told = again.merge(before, on=["step", "kind"], how="left", suffixes=("", "_shipped"))
+    assert len(told) > 1
     assert (told["tokens"] == told["tokens_shipped"]).all()
-    totals = told.groupby("step")[["nats", "nats_shipped"]].sum()
-    assert totals["nats"].to_numpy() == pytest.approx(totals["nats_shipped"].to_numpy(), rel=TOLERANCE)
+    assert told["nats"].sum() == pytest.approx(told["nats_shipped"].sum(), rel=TOLERANCE)
