@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flanlib.records import FlanError
-from flanlib.sources import listed, load, read
-from flanlib.sources.files import rows
+from flanlib.sources import load, read
+from flanlib.sources.files import rows, values
 from flanlib.tally import Tally
 
 CHAT = {"conversations": [{"from": "human", "value": "Which tea is green?"}, {"from": "gpt", "value": "Sencha."}]}
@@ -87,7 +87,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_
 @given(value=st.lists(JSON, max_size=6), chunk=st.integers(1, 40), indent=st.sampled_from([None, 1]))
 def test_a_list_comes_value_by_value_as_json_reads_it_whole(value, chunk, indent):
     data = json.dumps(value, indent=indent, ensure_ascii=chunk % 2 == 0).encode()
-    assert list(listed.values(io.BytesIO(data + b" \n").read, chunk=chunk)) == value
+    assert list(values(io.BytesIO(data + b" \n").read, chunk=chunk)) == value
 
 
 @given(value=st.lists(JSON, max_size=4), chunk=st.integers(1, 40), at=st.integers(0, 10**6))
@@ -95,11 +95,11 @@ def test_a_list_that_is_cut_gives_the_values_before_and_then_an_error(value, chu
     data = json.dumps(value).encode()
     found = []
     with pytest.raises(ValueError, match=r".+"):
-        found.extend(listed.values(io.BytesIO(data[: at % len(data)]).read, chunk=chunk))
+        found.extend(values(io.BytesIO(data[: at % len(data)]).read, chunk=chunk))
     with pytest.raises(ValueError, match="behind the list"):
-        list(listed.values(io.BytesIO(data + b"]").read, chunk=chunk))
+        list(values(io.BytesIO(data + b"]").read, chunk=chunk))
     assert found == value[: len(found)]
-    told = listed.values(io.BytesIO(data[:-1]).read, chunk=chunk)
+    told = values(io.BytesIO(data[:-1]).read, chunk=chunk)
     assert [next(told) for _ in value[:-1]] == value[:-1]
 
 
@@ -107,7 +107,7 @@ def test_reading_a_long_list_holds_little_of_it():
     row = json.dumps(CHAT).encode()
     endless = chain([b"["], repeat(row + b", "))
     tracemalloc.start()
-    told = listed.values(lambda n: b"".join(islice(endless, n // len(row) + 1)), chunk=4096)
+    told = values(lambda n: b"".join(islice(endless, n // len(row) + 1)), chunk=4096)
     assert sum(len(one["conversations"]) for one in islice(told, 20_000)) == 40_000
     assert tracemalloc.get_traced_memory()[1] < 1_000_000  # of two million bytes that went by
     tracemalloc.stop()

@@ -1,17 +1,7 @@
 """The only place where text formats live: a trajectory written as text, and read back exactly.
 
-``parse(render(t)) == t`` in every dialect, for every trajectory that the dialect can express:
-
-======== ==================================================== ===========================================
-dialect  one step reads                                       source
-======== ==================================================== ===========================================
-react    ``Thought: .. / Action: .. / Action Input: {..}``    section 3 of the paper, ReAct
-json     one object with thought, name and arguments          section 3, function-calling style
-chat     an exchange each for thought, name and argument      section 4.1, alignment to chat
-======== ==================================================== ===========================================
+``parse(render(t)) == t`` in every dialect, for every trajectory that the dialect can express.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterable
 
@@ -29,8 +19,7 @@ def render(trajectory: Trajectory, dialect: str, *, seed: int = 0) -> Conversati
     ``seed`` and the trajectory's id choose among elicit statements, so one row reads the same in any corpus.
     Raises FlanError for an unknown dialect.
     """
-    rng = np.random.default_rng([seed, *trajectory.id.encode()])
-    return _module(dialect).render(trajectory, rng=rng)
+    return _module(dialect).render(trajectory, rng=np.random.default_rng([seed, *trajectory.id.encode()]))
 
 
 def render_all(trajectories: Iterable[Trajectory], dialect: str, *, seed: int = 0) -> list[Conversation]:

@@ -5,15 +5,14 @@ for the arguments one at a time, and for the answer. Where a thought is empty, t
 question or result in the same user turn. The parser goes by position, so no content can be mistaken for a statement.
 """
 
-from __future__ import annotations
-
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from flanlib.dialects.common import Answer, rebuild, reply, spoken, system
+from flanlib.dialects.common import Answer, offer, rebuild, reply, value_parts
 from flanlib.dialects.elicit import ACTION, ANSWER, ARGUMENT, RESULT
-from flanlib.records import Conversation, FlanError, Kind, Step, Trajectory, Turn, clip, from_json, say, to_json
+from flanlib.records import Conversation, FlanError, Kind, Step, Trajectory, Turn, clip, from_json, say
 
 HOW = "Talk with the user. Say what you think should be done next; the user asks for the details and runs the tools."
 _BREAK = "\n\n"
@@ -35,14 +34,15 @@ def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
     def exchange(user: str, *parts: tuple[str, Kind]) -> None:
         turns.extend((say("user", user), reply(*parts)))
 
-    turns: list[Turn] = [system(trajectory, HOW)]
+    turns: list[Turn] = [offer(trajectory.tools, HOW, trajectory.instructions)]
     pending: str | None = trajectory.query
     for step in trajectory.steps:
         pending = think(pending, step.thought, pick(ACTION))
         exchange(pending, (step.tool, "retrieval"))
         for name, value in step.arguments.items():
             before, after = pick(ARGUMENT)
-            exchange(before + name + after, *_value_parts(value))
+            bare = isinstance(value, str) and value != "" and parse_value(value) == value
+            exchange(before + name + after, *([(value, "understanding")] if bare else value_parts(value)))
         pending = None if step.observation is None else pick(RESULT) + step.observation
     if trajectory.answer is not None:
         exchange(think(pending, trajectory.answer_thought, pick(ANSWER)), (trajectory.answer, "reasoning"))
@@ -53,35 +53,39 @@ def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
 
 def parse(conversation: Conversation) -> Trajectory:
     """Read a chat-form conversation back. Raises FlanError where a user turn fits no elicit statement."""
-    texts = spoken(conversation)
+    texts = [turn.text for turn in conversation.turns if turn.role != "system"]
     steps: list[Step] = []
     answer: Answer | None = None
     query, at = None, 0  # the turn that is looked at: always a user's
 
-    while at < len(texts) and answer is None:
-        user, thought = texts[at], ""
+    while at < len(texts):
+        user, thought, statement = texts[at], "", None
         if at + 2 < len(texts) and texts[at + 2] in ACTION + ANSWER:
             thought, statement, at = texts[at + 1], texts[at + 2], at + 2
-        elif at + 1 < len(texts):
-            user, statement = _split_statement(user, f"conversation {conversation.id}, turn {at + 1}")
-        else:
-            statement = None
+        where = f"conversation {conversation.id}, turn {at + 1}"
+        if statement is None and at + 1 < len(texts):
+            user, mark, statement = texts[at].rpartition(_BREAK)
+            if not mark or statement not in ACTION + ANSWER:
+                raise _misfit(where, texts[at], "a user turn that asks for a tool or an answer")
         if query is None:
             query = user
         else:
-            steps[-1] = _with_observation(steps[-1], user, f"conversation {conversation.id}, turn {at + 1}")
+            frame = next((frame for frame in RESULT if user.startswith(frame)), None)
+            if frame is None:
+                raise _misfit(where, user, "a user turn that gives a result")
+            steps[-1] = replace(steps[-1], observation=user.removeprefix(frame))
         if statement is None:
             break
         said, at = texts[at + 1], at + 2
         if statement in ANSWER:
             answer = Answer(thought, said)
-            continue
+            break
         arguments: dict[str, Any] = {}
         while at + 1 < len(texts) and (name := _argument_asked(texts[at])) is not None:
             arguments[name], at = parse_value(texts[at + 1]), at + 2
         steps.append(Step(thought, said, arguments, None))
 
-    if at < len(texts) and answer is not None:
+    if answer and at < len(texts):
         raise FlanError(f"conversation {conversation.id}", found=f"{clip(texts[at])} after the answer",
                         expected="the end", remedy="One trajectory holds one request: split the row in the reader.")
     return rebuild(conversation, HOW, query, steps, answer)
@@ -99,23 +103,6 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def _value_parts(value: Any) -> list[tuple[str, Kind]]:
-    written = to_json(value)
-    if not isinstance(value, str):
-        return [(written, "understanding")]
-    if value and parse_value(value) == value:
-        return [(value, "understanding")]
-    return [('"', "instruction"), (written[1:-1], "understanding"), ('"', "instruction")]
-
-
-def _split_statement(user: str, where: str) -> tuple[str, str]:
-    before, mark, statement = user.rpartition(_BREAK)
-    if not mark or statement not in ACTION + ANSWER:
-        raise FlanError(where, found=clip(user), expected="a user turn that asks for a tool or an answer",
-                        remedy="Count the row as not in chat form.")
-    return before, statement
-
-
 def _argument_asked(user: str) -> str | None:
     for before, after in ARGUMENT:
         if user.startswith(before) and user.endswith(after) and len(user) >= len(before) + len(after):
@@ -123,9 +110,5 @@ def _argument_asked(user: str) -> str | None:
     return None
 
 
-def _with_observation(step: Step, user: str, where: str) -> Step:
-    for before in RESULT:
-        if user.startswith(before):
-            return Step(step.thought, step.tool, step.arguments, user.removeprefix(before))
-    raise FlanError(where, found=clip(user), expected="a user turn that gives a result",
-                    remedy="Count the row as not in chat form.")
+def _misfit(where: str, user: str, expected: str) -> FlanError:
+    return FlanError(where, found=clip(user), expected=expected, remedy="Count the row as not in chat form.")

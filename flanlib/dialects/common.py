@@ -1,29 +1,13 @@
 """What the dialects share: the system turn, arguments as spans, and turns read as steps and an answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
-from flanlib.records import (
-    Conversation,
-    FlanError,
-    Span,
-    Step,
-    Tool,
-    Trajectory,
-    Turn,
-    clip,
-    from_json,
-    say,
-    spans,
-    to_json,
-)
+from flanlib.records import Conversation, FlanError, Step, Tool, Trajectory, Turn, clip, from_json, say, spans, to_json
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """An assistant turn that calls a tool."""
 
     thought: str
@@ -31,8 +15,7 @@ class Call:
     arguments: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """An assistant turn that ends the task."""
 
     thought: str
@@ -67,57 +50,45 @@ def offer(tools: Sequence[Tool], how: str, instructions: str = "") -> Turn:
     return say("system", "\n\n".join(part for part in (instructions, offered, how) if part))
 
 
-def system(trajectory: Trajectory, how: str) -> Turn:
-    """Make a trajectory's system turn."""
-    return offer(trajectory.tools, how, trajectory.instructions)
+def argument_parts(arguments: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Write arguments as one line of JSON, in (text, kind) pairs: all but names and values is instruction.
 
-
-def argument_spans(arguments: Mapping[str, Any]) -> tuple[Span, ...]:
-    """Write arguments as one line of JSON: names and values are understanding, punctuation is instruction.
-
-    >>> [(s.text, s.kind[:5]) for s in argument_spans({"n": 3})]
-    [('{"', 'instr'), ('n', 'under'), ('": ', 'instr'), ('3', 'under'), ('}', 'instr')]
+    >>> [(text, kind[:5]) for text, kind in argument_parts({"n": 3})]
+    [('{', 'instr'), ('"', 'instr'), ('n', 'under'), ('": ', 'instr'), ('3', 'under'), ('}', 'instr')]
     """
-    parts: list = [("{", "instruction")]
+    parts: list[tuple[str, Any]] = [("{", "instruction")]
     for i, (name, value) in enumerate(arguments.items()):
-        parts += [(', "' if i else '"', "instruction"), (to_json(name)[1:-1], "understanding"), ('": ', "instruction")]
-        if isinstance(value, str):
-            parts += [('"', "instruction"), (to_json(value)[1:-1], "understanding"), ('"', "instruction")]
-        else:
-            parts += [(to_json(value), "understanding")]
-    return merged(spans(*parts, ("}", "instruction")))
+        parts += [(', "' if i else '"', "instruction"), (to_json(name)[1:-1], "understanding"), ('": ', "instruction"),
+                  *value_parts(value)]
+    return [*parts, ("}", "instruction")]
 
 
-def merged(parts: Iterable[Span]) -> tuple[Span, ...]:
-    """Join neighbouring spans of one kind.
+def value_parts(value: Any) -> list[tuple[str, Any]]:
+    """Write a value as JSON: it is understanding, but for the quotes around a text."""
+    written = to_json(value)
+    if not isinstance(value, str):
+        return [(written, "understanding")]
+    return [('"', "instruction"), (written[1:-1], "understanding"), ('"', "instruction")]
 
-    >>> merged(spans(("a", "reasoning"), ("b", "reasoning")))
+
+def reply(*parts: tuple[str, Any]) -> Turn:
+    """Make a trained assistant turn of (text, kind) pairs; neighbours of one kind become one span.
+
+    >>> reply(("a", "reasoning"), ("b", "reasoning")).spans
     (Span(text='ab', kind='reasoning'),)
     """
-    joined: list[Span] = []
-    for span in parts:
-        if joined and joined[-1].kind == span.kind:
-            joined[-1] = Span(joined[-1].text + span.text, span.kind)
-        else:
-            joined.append(span)
-    return tuple(joined)
-
-
-def reply(*parts: tuple[str, Any] | Span) -> Turn:
-    """Make a trained assistant turn from spans and (text, kind) pairs."""
-    listed = [part if isinstance(part, Span) else Span(*part) for part in parts if isinstance(part, Span) or part[0]]
-    return Turn("assistant", merged(listed), trained=True)
+    grouped = groupby((part for part in parts if part[0]), key=lambda part: part[1])
+    return Turn("assistant", spans(*(("".join(text for text, _ in group), kind) for kind, group in grouped)), True)
 
 
 def read_object(text: str, where: str) -> Mapping[str, Any]:
     """Read one JSON object. Raises FlanError for anything else."""
     try:
-        value = from_json(text)
+        value, wrong = from_json(text), ""
     except ValueError as error:
-        raise FlanError(where, found=f"{clip(text)} ({error})", expected="one JSON object",
-                        remedy="Count the row as not in this dialect.") from None
+        value, wrong = None, f" ({error})"
     if not isinstance(value, dict):
-        raise FlanError(where, found=clip(text), expected="one JSON object",
+        raise FlanError(where, found=clip(text) + wrong, expected="one JSON object",
                         remedy="Count the row as not in this dialect.")
     return value
 
@@ -125,7 +96,7 @@ def read_object(text: str, where: str) -> Mapping[str, Any]:
 def write_rounds(trajectory: Trajectory, how: str, call: Callable[[Step], Turn], observe: Callable[[str], str],
                  answer: Callable[[str, str], Turn]) -> Conversation:  # fmt: skip
     """Write a trajectory in a dialect of one assistant turn per step, with the observation as the user's."""
-    turns = [system(trajectory, how), say("user", trajectory.query)]
+    turns = [offer(trajectory.tools, how, trajectory.instructions), say("user", trajectory.query)]
     for step in trajectory.steps:
         turns.append(call(step))
         if step.observation is not None:
@@ -138,36 +109,27 @@ def write_rounds(trajectory: Trajectory, how: str, call: Callable[[Step], Turn],
 def read_rounds(conversation: Conversation, how: str, turn: Callable[[str, str], Call | Answer],
                 observation: Callable[[str, str], str]) -> Trajectory:  # fmt: skip
     """Undo :func:`write_rounds`. Raises FlanError where a turn is not in the dialect."""
-    where = f"conversation {conversation.id}"
-    query, *rest = spoken(conversation)
+    texts = [turn.text for turn in conversation.turns if turn.role != "system"]
     steps: list[Step] = []
     answer: Answer | None = None
-    for i in range(0, len(rest), 2):
-        at = f"{where}, turn {i + 2}"
+    for i in range(1, len(texts), 2):
+        at, after = (f"conversation {conversation.id}, turn {number}" for number in (i + 1, i + 2))
         if answer is not None:
             raise FlanError(at, found="a turn after the answer", expected="the end",
                             remedy="One trajectory holds one request: split the row in the reader.")
-        told = turn(rest[i], at)
+        told = turn(texts[i], at)
         if isinstance(told, Answer):
             answer = told
         else:
-            seen = observation(rest[i + 1], f"{where}, turn {i + 3}") if i + 1 < len(rest) else None
-            steps.append(Step(told.thought, told.tool, told.arguments, seen))
-    return rebuild(conversation, how, query, steps, answer)
+            steps.append(Step(*told, observation(texts[i + 1], after) if i + 1 < len(texts) else None))
+    return rebuild(conversation, how, texts[0], steps, answer)
 
 
 def rebuild(conversation: Conversation, how: str, query: str, steps: Iterable[Step],
             answer: Answer | None) -> Trajectory:  # fmt: skip
     """Put a trajectory together again, its instructions recovered from the system turn."""
-    bare = Trajectory(conversation.id, conversation.source, query, conversation.tools, tuple(steps),
-                      answer.text if answer else None, answer.thought if answer else "")
-    first = conversation.turns[0]
-    ending = system(bare, how).text
+    first, ending = conversation.turns[0], offer(conversation.tools, how).text
     instructions = first.text.removesuffix(ending).removesuffix("\n\n") if first.role == "system" else ""
-    return Trajectory(bare.id, bare.source, query, bare.tools, bare.steps, bare.answer, bare.answer_thought,
+    thought, text = answer or ("", None)
+    return Trajectory(conversation.id, conversation.source, query, conversation.tools, tuple(steps), text, thought,
                       instructions)
-
-
-def spoken(conversation: Conversation) -> list[str]:
-    """List the texts of a conversation's turns after the system turn, the user's first."""
-    return [turn.text for turn in conversation.turns if turn.role != "system"]

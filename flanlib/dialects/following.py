@@ -4,34 +4,25 @@ Chat form no longer teaches a format, so the paper adds a small set of these. Th
 what is left to learn is the template.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
 
 from flanlib.dialects import json, react
-from flanlib.dialects.common import tool_list
+from flanlib.dialects.common import offer
 from flanlib.records import Conversation, FlanError, Step, Trajectory, say, to_json
 
 THOUGHT = ("Thought", "thought", "Reason", "reasoning", "Plan", "Why", "goal", "think", "idea", "rationale")
 NAME = ("Action", "name", "Tool", "tool", "API", "Function", "function_name", "Command", "call", "use")
 ARGUMENTS = ("Action Input", "arguments", "Args", "Parameters", "params", "Input", "inputs", "with", "values", "data")
 ASK = (
-    "Use `{name}` {values}.",
-    "Please call `{name}` {values}.",
-    "I want you to run `{name}` {values}.",
-    "Call the tool `{name}`, {values}.",
-    "Make one call of `{name}`, {values}.",
-    "Start `{name}` {values}.",
+    "Use `{name}` {values}.", "Please call `{name}` {values}.", "I want you to run `{name}` {values}.",
+    "Call the tool `{name}`, {values}.", "Make one call of `{name}`, {values}.", "Start `{name}` {values}.",
 )
 FORMAT = (
-    "Reply in exactly this format:",
-    "Your reply must look like this:",
-    "Use this template for your reply and add nothing:",
-    "Answer only in the following form:",
-    "Keep to this layout:",
-    "Write your reply like this:",
+    "Reply in exactly this format:", "Your reply must look like this:",
+    "Use this template for your reply and add nothing:", "Answer only in the following form:",
+    "Keep to this layout:", "Write your reply like this:",
 )
 
 
@@ -59,12 +50,11 @@ def _pair(trajectory: Trajectory, step: Step, id: str, rng: np.random.Generator)
     else:
         answer = react.write_call(step, keys)
         template = f"{thought}: the thought\n{name}: the tool\n{arguments}: the arguments as a JSON object"
-    offered = f"You can use these tools:\n{tool_list(trajectory.tools)}\n\n" if trajectory.tools else ""
     listed = ", ".join(f"{key} = {to_json(value)}" for key, value in step.arguments.items())
     values = f"with {listed}" if listed else "as it is"
     goal = f"Say first: {step.thought}\n" if step.thought else ""
     return Conversation(id, trajectory.source, (
-        say("system", f"{offered}{pick(FORMAT)}\n{template}"),
+        offer(trajectory.tools, f"{pick(FORMAT)}\n{template}"),
         say("user", goal + pick(ASK).format(name=step.tool, values=values)),
         answer,
     ), trajectory.tools)  # fmt: skip

@@ -1,12 +1,10 @@
-"""JSON: every step is one assistant turn that is a single JSON object, as function-calling data writes it."""
-
-from __future__ import annotations
+"""JSON: every step is one assistant turn that is a JSON object, as function-calling data has it (section 3)."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from flanlib.dialects.common import Answer, Call, argument_spans, read_object, read_rounds, reply, write_rounds
+from flanlib.dialects.common import Answer, Call, argument_parts, read_object, read_rounds, reply, write_rounds
 from flanlib.records import Conversation, FlanError, Step, Trajectory, Turn, clip, to_json
 
 HOW = (
@@ -34,12 +32,11 @@ def parse_turn(text: str, where: str = "turn") -> Call | Answer:
     Answer(thought='done', text='42')
     """
     told = read_object(text, where)
-    thought, name, arguments, answer = (told.get(k) for k in ("thought", "name", "arguments", "answer"))
-    if set(told) == {"thought", "answer"} and isinstance(thought, str) and isinstance(answer, str):
-        return Answer(thought, answer)
-    if (set(told) == {"thought", "name", "arguments"} and isinstance(thought, str) and isinstance(name, str)
-            and isinstance(arguments, dict)):  # fmt: skip
-        return Call(thought, name, arguments)
+    types = {key: type(value) for key, value in told.items()}
+    if types == {"thought": str, "answer": str}:
+        return Answer(told["thought"], told["answer"])
+    if types == {"thought": str, "name": str, "arguments": dict}:
+        return Call(told["thought"], told["name"], told["arguments"])
     raise FlanError(where, found=clip(text), expected="the keys thought, name, arguments or thought, answer",
                     remedy="Count the row as not in JSON form.")
 
@@ -48,14 +45,12 @@ def write_call(step: Step, keys: Sequence[str] = ("thought", "name", "arguments"
     """Write one step as a JSON object; ``keys`` name the thought, the tool and the arguments."""
     return reply((f'{{"{keys[0]}": "', "instruction"), (to_json(step.thought)[1:-1], "reasoning"),
                  (f'", "{keys[1]}": "', "instruction"), (to_json(step.tool)[1:-1], "retrieval"),
-                 (f'", "{keys[2]}": ', "instruction"), *argument_spans(step.arguments),
-                 ("}", "instruction"))  # fmt: skip
+                 (f'", "{keys[2]}": ', "instruction"), *argument_parts(step.arguments), ("}", "instruction"))
 
 
 def _answer(thought: str, answer: str) -> Turn:
     return reply(('{"thought": "', "instruction"), (to_json(thought)[1:-1], "reasoning"),
-                 ('", "answer": "', "instruction"), (to_json(answer)[1:-1], "reasoning"),
-                 ('"}', "instruction"))  # fmt: skip
+                 ('", "answer": "', "instruction"), (to_json(answer)[1:-1], "reasoning"), ('"}', "instruction"))
 
 
 def _observation(text: str, where: str) -> str:

@@ -1,13 +1,11 @@
 """ReAct: every step is one assistant turn of labelled lines (section 3 of the paper; Yao et al., 2210.03629)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from flanlib.dialects.common import Answer, Call, argument_spans, read_object, read_rounds, reply, write_rounds
+from flanlib.dialects.common import Answer, Call, argument_parts, read_object, read_rounds, reply, write_rounds
 from flanlib.records import Conversation, FlanError, Step, Trajectory, Turn, clip
 
 HOW = (
@@ -19,11 +17,9 @@ HOW = (
     "Thought: why you can answer now\n"
     "Final Answer: the answer"
 )
-_LABEL = re.compile(r"^(Thought|Action Input|Action|Final Answer): ?", re.M)
+_LABELS = r"(Thought|Action Input|Action|Final Answer):"
+_LABEL = re.compile(f"^{_LABELS} ?", re.M)
 _FORMS = [["Thought", "Action", "Action Input"], ["Thought", "Final Answer"]]
-# A line of content that looks like a label gets a backslash, one that already has some gets one more.
-_LOOKS_LIKE_LABEL = re.compile(r"^(?=\\*(?:Thought|Action Input|Action|Final Answer):)", re.M)
-_ESCAPED = re.compile(r"^\\(?=\\*(?:Thought|Action Input|Action|Final Answer):)", re.M)
 
 
 def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
@@ -59,7 +55,7 @@ def write_call(step: Step, labels: Sequence[str] = _FORMS[0]) -> Turn:
     """Write one step as labelled lines; ``labels`` name the thought, the tool and the arguments."""
     return reply((f"{labels[0]}: ", "instruction"), (_escaped(step.thought), "reasoning"),
                  (f"\n{labels[1]}: ", "instruction"), (step.tool, "retrieval"),
-                 (f"\n{labels[2]}: ", "instruction"), *argument_spans(step.arguments))  # fmt: skip
+                 (f"\n{labels[2]}: ", "instruction"), *argument_parts(step.arguments))  # fmt: skip
 
 
 def _answer(thought: str, answer: str) -> Turn:
@@ -75,8 +71,9 @@ def _observation(text: str, where: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _LOOKS_LIKE_LABEL.sub(r"\\", text)
+    """Put a backslash before a line of content that looks like a label, one more where there are some already."""
+    return re.sub(rf"^(?=\\*{_LABELS})", r"\\", text, flags=re.M)
 
 
 def _plain(text: str) -> str:
-    return _ESCAPED.sub("", text)
+    return re.sub(rf"^\\(?=\\*{_LABELS})", "", text, flags=re.M)

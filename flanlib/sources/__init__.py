@@ -1,9 +1,9 @@
 """Readers: the rows of public data sets become trajectories and conversations, and every loss is counted."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -31,7 +31,7 @@ def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) ->
     if format is not None and format not in FORMATS:
         raise FlanError(str(data), found=f"format {format!r}", expected="one of " + ", ".join(FORMATS),
                         remedy="Leave the format out to let each row's shape tell.")
-    return _read(data, tally, format)
+    return (record for record in _read(data, tally, format) if record is not None)
 
 
 def load(data: str | os.PathLike, format: str | None = None) -> tuple[list[Trajectory], list[Conversation], Tally]:
@@ -42,27 +42,22 @@ def load(data: str | os.PathLike, format: str | None = None) -> tuple[list[Traje
             [record for record in found if isinstance(record, Conversation)], tally)
 
 
-def _read(data: str | os.PathLike, tally: Tally, format: str | None) -> Iterator[Trajectory | Conversation]:
-    longest = toolbench.Longest(tally)
+def _read(data: str | os.PathLike, tally: Tally, format: str | None) -> Iterator[Trajectory | Conversation | None]:
+    held: dict[tuple, list] = {}
     for where, row in rows(data, tally=tally):
-        if format in (None, "toolbench") and longest.wants(row):
-            longest.hold(where, row)
+        if format in (None, "toolbench") and toolbench.is_training(row):
+            toolbench.hold(held, where, row, tally)
         else:
-            yield from _convert(where, row, tally, format)
-    for where, row in longest.rest():
-        yield from _convert(where, row, tally, "toolbench")
+            yield counted(partial(_convert, where, row, format), where, tally)
+    for where, row, _ in chain.from_iterable(held.values()):
+        yield counted(partial(_convert, where, row, "toolbench"), where, tally)
 
 
-def _convert(where: str, row: Any, tally: Tally, format: str | None) -> Iterator[Trajectory | Conversation]:
-    def read_as(note: Note) -> Trajectory | Conversation:
-        if not isinstance(row, (dict, list)):
-            raise Drop("not an object")
-        tried = FORMATS.values() if format is None else [FORMATS[format]]
-        module = next((module for module in tried if module.matches(row)), None)
-        if module is None:
-            raise Drop("no known format" if format is None else f"not in format {format}")
-        return module.convert(row, where, note)
-
-    record = counted(read_as, where, tally)
-    if record is not None:
-        yield record
+def _convert(where: str, row: Any, format: str | None, note: Note) -> Trajectory | Conversation:
+    if not isinstance(row, (dict, list)):
+        raise Drop("not an object")
+    tried = FORMATS.values() if format is None else [FORMATS[format]]
+    module = next((module for module in tried if module.matches(row)), None)
+    if module is None:
+        raise Drop("no known format" if format is None else f"not in format {format}")
+    return module.convert(row, where, note)

@@ -5,26 +5,12 @@ its first request that needed one: what was said before goes to ``instructions``
 and both are noted.
 """
 
-from __future__ import annotations
-
 import re
+from itertools import groupby, takewhile
 from typing import Any
 
-from flanlib.records import Conversation, Role, Tool, Trajectory, Turn, spans, to_json
-from flanlib.sources.common import (
-    Drop,
-    Message,
-    Note,
-    Steps,
-    arguments,
-    lenient_json,
-    messages,
-    note_unknown_tools,
-    parts_of,
-    row_id,
-    tools_of,
-    turns_of,
-)
+from flanlib.records import Conversation, Tool, Trajectory, Turn, spans, to_json
+from flanlib.sources.common import Drop, Message, Note, Steps, messages, parts_of, read_json, row_id, tools_of, turns_of
 
 ROLES = (dict.fromkeys(("human", "user"), "user") | {"system": "system"}
          | dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "assistant", "agent", "function_call"), "assistant")
@@ -51,9 +37,6 @@ def convert(row: Any, where: str, note: Note) -> Conversation | Trajectory:
     if "traj" in about and not about.get("reward", True):
         raise Drop("failed episode")
     said = _messages(row, about, note)
-    for message in said:
-        if message.role not in ROLES:
-            raise Drop(f"unknown role {message.role[:20]}")
     listed = tools_of(about.get("tools") or about.get("functions"), note)
     if any(_HTML.search(m.text) for m in said):
         note("HTML in the text")
@@ -75,20 +58,17 @@ def _messages(row: Any, about: dict[str, Any], note: Note) -> list[Message]:
         whole = isinstance(chosen, list) and len(chosen) > 1
         one = {"role": "assistant", "content": chosen} if isinstance(chosen, str) else chosen
         turns = chosen if whole else [*(turns or ()), *(one if isinstance(one, list) else [one])]
-    return messages(turns)
+    return messages(turns, ROLES)
 
 
 def _text_rows(about: dict[str, Any]) -> list[Message]:
     """Read rows that hold their turns as text: Alpaca's instruction and input, or OASST's marked lines."""
-    output, given = about.get("output"), about.get("input")
-    asked = about.get("instruction")
-    if not isinstance(output, str):
+    asked, given, output = (about.get(key) for key in ("instruction", "input", "output"))
+    if not isinstance(output, str) or not (isinstance(asked, str) or isinstance(given, str)):
         raise Drop("no turns")
     if isinstance(asked, str):
         request = f"{asked}\n\n{given}" if isinstance(given, str) and given.strip() else asked
         return [Message("user", request, {}), Message("assistant", output, {})]
-    if not isinstance(given, str):
-        raise Drop("no turns")
     # Headings of Markdown start with ### too: only the two speaker marks count.
     before, *pieces = _OASST.split(given)
     said = [Message("user" if who == "Human" else "assistant", text.strip(), {})
@@ -111,20 +91,15 @@ def _clean(said: list[Message], note: Note) -> tuple[Turn, ...]:
     start = next((i for i, m in enumerate(body) if ROLES[m.role] == "user"), len(body))
     if start:
         note("leading assistant turn left out")
-    groups: list[list[Message]] = []
-    for message in body[start:]:
-        if groups and ROLES[groups[-1][0].role] == ROLES[message.role]:
-            note("neighbours of one role merged")
-            groups[-1].append(message)
-        else:
-            groups.append([message])
-    empty = next((i for i, group in enumerate(groups) if not any(m.text.strip() for m in group)), None)
-    if empty is not None:
+    groups = [list(group) for _, group in groupby(body[start:], key=lambda m: ROLES[m.role])]
+    for _ in range(len(body) - start - len(groups)):
+        note("neighbours of one role merged")
+    full = list(takewhile(lambda group: any(m.text.strip() for m in group), groups))
+    if len(full) < len(groups):
         note("cut at an empty turn")
-        groups = groups[:empty]
-    elif len(groups) % 2:
+    elif len(full) % 2:
         note("trailing user turn left out")
-    turns = [_turn(group) for group in groups[:len(groups) // 2 * 2]]
+    turns = [_turn(group) for group in full[:len(full) // 2 * 2]]
     if not any(turn.trained for turn in turns):
         raise Drop("nothing to train")
     return tuple(([_turn(head)] if head and head[0].text.strip() else []) + turns)
@@ -135,17 +110,13 @@ def _turn(group: list[Message]) -> Turn:
 
     A missing or null loss flag means trained, as the author of Agent-FLAN told (issue 4).
     """
-    role: Role = ROLES[group[0].role]  # type: ignore[assignment]
+    role = ROLES[group[0].role]
     group = [m for m in group if m.text.strip()]
-    flags = [role == "assistant" and _wants_training(m) for m in group]
+    flags = [role == "assistant" and all(m.raw.get(key) is None or bool(m.raw[key]) for key in ("loss", "loss_weight"))
+             for m in group]
     kinds = ["context" if role != "assistant" or (any(flags) and not flag) else "general" for flag in flags]
     parts = [("\n\n" * bool(i) + m.text, kind) for i, (m, kind) in enumerate(zip(group, kinds, strict=True))]
     return Turn(role, spans(*parts), any(flags))
-
-
-def _wants_training(message: Message) -> bool:
-    flags = (message.raw.get("loss"), message.raw.get("loss_weight"))
-    return all(flag is None or bool(flag) for flag in flags)
 
 
 def _has_calls(message: Message) -> bool:
@@ -174,42 +145,37 @@ def _trajectory(name: str, said: list[Message], listed: tuple[Tool, ...], note: 
         system.append("Earlier in this conversation:\n" + "\n".join(told))
     after = next(i for i, m in enumerate(rest) if ROLES[m.role] != "user")
     query = "\n\n".join(m.text.strip() for m in rest[:after])
-    steps, answer, thought, end = Steps(), None, "", after
+    steps, end = Steps(note), after
     for end, message in enumerate(rest[after:], after):
-        role, later = ROLES[message.role], rest[end + 1:end + 2]
+        role, later = ROLES[message.role], ROLES[rest[end + 1].role] if end + 1 < len(rest) else None
         if role == "user":
             break
         if role == "tool":
-            alone = not (later and ROLES[later[0].role] == "tool")
-            for text in _results(message.text, steps.waiting if alone else 1, note):
+            waiting = sum(call["seen"] is None for call in steps.calls)
+            for text in _results(message.text, 1 if later == "tool" else waiting, note):
                 steps.observe(text, message.raw.get("tool_call_id"))
             continue
         if message.raw.get("loss") is False:
             note("loss flag of a trajectory's turn ignored")
         for reason in parts_of(message.raw.get("content"), "reasoning"):
             steps.think(reason)
-        if message.role != "function_call" and (_has_calls(message) or (later and ROLES[later[0].role] == "assistant")):
+        if not _has_calls(message) and later != "assistant":
+            if not message.text.isspace():
+                steps.finish(message.text or None)  # no text at all after a thought: the record refuses it
+            break
+        if message.role != "function_call":
             steps.think(message.text)
         for call in _calls(message):
-            steps.call(call.get("name"), arguments(call.get("arguments"), note), call.get("id"))
-        if not _has_calls(message) and not (later and ROLES[later[0].role] == "assistant"):
-            answer, thought = message.text or None, steps.thought()
-            break
-    if answer is not None and not answer.strip():
-        answer, thought = None, ""
+            steps.call(**call)
     if any(ROLES[m.role] == "user" for m in rest[end:]):
         note("later requests left out")
-    if answer is None:
-        note("no answer")
-    done = steps.done(answered=answer is not None)
-    note_unknown_tools(listed, done, note)
-    return Trajectory(name, "chat", query, listed, done, answer, thought, "\n\n".join(t for t in system if t))
+    return steps.trajectory(name, "chat", query, listed, "\n\n".join(t for t in system if t))
 
 
 def _results(text: str, waiting: int, note: Note) -> list[str]:
     """Split a message that holds the results of all waiting calls as one JSON list; else it is one result."""
     try:
-        value = lenient_json(text) if waiting > 1 else None
+        value = read_json(text) if waiting > 1 else None
     except ValueError:
         value = None
     if not isinstance(value, list) or len(value) != waiting:
@@ -220,14 +186,12 @@ def _results(text: str, waiting: int, note: Note) -> list[str]:
 
 
 def _calls(message: Message) -> list[dict[str, Any]]:
-    """Return a message's calls as ``{name, arguments, id}``, in whichever of the four ways they are written."""
+    """Return a message's calls as ``{name, given, id}``, in whichever of the four ways they are written."""
     raw = message.raw
-    written = list(parts_of(raw.get("content"), "tool_call"))
-    written += [message.text] if message.role == "function_call" else []
     found: list[Any] = []
-    for text in written:
+    for text in parts_of(raw.get("content"), "tool_call") + [message.text] * (message.role == "function_call"):
         try:
-            value = lenient_json(text)
+            value = read_json(text)
         except ValueError:
             raise Drop("a call that is not JSON") from None
         found += value if isinstance(value, list) else [value]
@@ -238,5 +202,5 @@ def _calls(message: Message) -> list[dict[str, Any]]:
         inner = call.get("function", call) if isinstance(call, dict) else None
         if not isinstance(inner, dict):
             raise Drop("a call that is not an object")
-        calls.append({"name": inner.get("name"), "arguments": inner.get("arguments"), "id": call.get("id")})
+        calls.append({"name": inner.get("name"), "given": inner.get("arguments"), "id": call.get("id")})
     return calls

@@ -3,18 +3,15 @@
 A reader raises :class:`Drop` for a row it cannot use and calls ``note`` for what it repaired.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from flanlib.records import FlanError, Step, Tool
+from flanlib.records import FlanError, Step, Tool, Trajectory
 from flanlib.tally import Tally
 
 Note = Callable[[str], None]
 Record = TypeVar("Record")
-MESSAGE_KEYS = ("conversations", "conversation", "messages", "traj")
 
 
 class Drop(Exception):  # noqa: N818 - a row's fate, not an error of the program
@@ -33,12 +30,14 @@ def turns_of(row: Any) -> list[Any] | None:
     """Return a row's list of turns, whatever its key is called; None if it has none."""
     if isinstance(row, list):
         return row
-    found = (row.get(key) for key in MESSAGE_KEYS) if isinstance(row, dict) else ()
-    return next((turns for turns in found if isinstance(turns, list)), None)
+    keys = ("conversations", "conversation", "messages", "traj") if isinstance(row, dict) else ()
+    return next((row[key] for key in keys if isinstance(row.get(key), list)), None)
 
 
-def messages(turns: Any) -> list[Message]:
-    """Read turns of ``{from, value}`` or ``{role, content}``. Raises Drop for anything else.
+def messages(turns: Any, roles: Collection[str] = ()) -> list[Message]:
+    """Read turns of ``{from, value}`` or ``{role, content}``.
+
+    Raises Drop for anything else, and for a role that is none of ``roles``, where any are given.
 
     >>> messages([{"from": "human", "value": "Hi"}])[0][:2]
     ('human', 'Hi')
@@ -52,19 +51,19 @@ def messages(turns: Any) -> list[Message]:
         role = turn.get("from") if isinstance(turn.get("from"), str) else turn.get("role")
         if not isinstance(role, str) or not role.strip():
             raise Drop("a turn without a role")
-        content = turn["content"] if turn.get("value") is None and "content" in turn else turn.get("value")
+        content = turn.get("content") if turn.get("value") is None else turn["value"]
         read.append(Message(role.strip().lower(), text_of(content), turn))
+    unknown = [message.role for message in read if roles and message.role not in roles]
+    if unknown:
+        raise Drop(f"unknown role {unknown[0][:20]}")
     return read
 
 
 def parts_of(content: Any, kind: str) -> list[str]:
     """Return the texts of one kind of part (text, reasoning, tool_call) in a list of content parts."""
-    found = []
-    for part in content if isinstance(content, list) else ():
-        if isinstance(part, dict) and part.get("type") == kind:
-            text = part.get("text", part.get("value", part.get("content")))
-            found.append(text if isinstance(text, str) else "" if text is None else json.dumps(text))
-    return found
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    texts = [part.get("text", part.get("value", part.get("content"))) for part in parts if part.get("type") == kind]
+    return [text if isinstance(text, str) else "" if text is None else json.dumps(text) for text in texts]
 
 
 def text_of(content: Any) -> str:
@@ -72,12 +71,12 @@ def text_of(content: Any) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     if isinstance(content, list):
-        return "\n".join(part if isinstance(part, str) else "".join(parts_of([part], "text"))
-                         for part in content if isinstance(part, str) or parts_of([part], "text"))
+        return "\n".join(text for part in content
+                         for text in ([part] if isinstance(part, str) else parts_of([part], "text")))
     raise Drop("content is not text")
 
 
-def lenient_json(text: str) -> Any:
+def read_json(text: str) -> Any:
     """Parse JSON that may hold raw line ends in strings. Raises ValueError, for endless nesting and NaN too."""
 
     def refuse(name: str) -> Any:
@@ -101,10 +100,10 @@ def arguments(value: Any, note: Note) -> dict[str, Any]:
         return {}
     if isinstance(value, str):
         try:
-            value = lenient_json(value)
+            value = read_json(value)
         except ValueError:
             try:
-                value = lenient_json(value[value.find("{"):value.rfind("}") + 1])
+                value = read_json(value[value.find("{"):value.rfind("}") + 1])
             except ValueError:
                 raise Drop("arguments are not JSON") from None
             note("arguments cut out of other text")
@@ -116,11 +115,11 @@ def arguments(value: Any, note: Note) -> dict[str, Any]:
     return value
 
 
-def tools_of(value: Any, note: Note, *, leave_out: Sequence[str] = ()) -> tuple[Tool, ...]:
+def tools_of(value: Any, note: Note, *, leave_out: Collection[str] = ()) -> tuple[Tool, ...]:
     """Read a tool list: OpenAI wrappers or plain functions, as objects or as a JSON string; names once each."""
     if isinstance(value, str):
         try:
-            value = lenient_json(value) if value.strip() else []
+            value = read_json(value) if value.strip() else []
         except ValueError:
             raise Drop("tool list is not JSON") from None
     if value is None:
@@ -133,14 +132,11 @@ def tools_of(value: Any, note: Note, *, leave_out: Sequence[str] = ()) -> tuple[
         name = spec.get("name") if isinstance(spec, dict) else None
         if not isinstance(name, str) or not name.strip():
             raise Drop("a tool without a name")
-        name = name.strip()
-        if name in leave_out:
-            continue
+        name, about = name.strip(), spec.get("description")
         if name in found:
             note("a tool listed twice, the first kept")
-            continue
-        found[name] = Tool(name, spec.get("description") if isinstance(spec.get("description"), str) else "",
-                           _schema(spec.get("parameters")))
+        elif name not in leave_out:
+            found[name] = Tool(name, about if isinstance(about, str) else "", _schema(spec.get("parameters")))
     return tuple(found.values())
 
 
@@ -154,58 +150,57 @@ def tool(name: str, description: str, **parameters: str) -> Tool:
     return Tool(name, description, {"type": "object", "properties": properties, "required": list(parameters)})
 
 
-def note_unknown_tools(tools: Sequence[Tool], steps: Sequence[Step], note: Note) -> None:
-    """Note calls of tools that were not offered, or a row that lists no tools at all."""
-    if steps and not tools:
-        note("no tool list")
-    known = {tool.name for tool in tools}
-    for _ in (step for step in steps if tools and step.tool not in known):
-        note("call of a tool not offered")
-
-
 class Steps:
-    """Put calls and their results together, in order; results name their call where ids are distinct."""
+    """Put calls, their results and the answer together, in order; results name their call where ids are distinct."""
 
-    def __init__(self) -> None:
-        self._calls: list[dict[str, Any]] = []
-        self._thoughts: list[str] = []
+    def __init__(self, note: Note) -> None:
+        self.note = note
+        self.calls: list[dict[str, Any]] = []  # each with its name, given (the arguments), id, thought, and seen
+        self.answer: str | None = None
+        self._thought, self._why = "", ""
 
     def think(self, text: str) -> None:
         """Remember a thought for the next call or the answer."""
-        if text.strip():
-            self._thoughts.append(text.strip())
+        self._thought = f"{self._thought}\n{text.strip()}".strip()
 
-    @property
-    def waiting(self) -> int:
-        """Calls without a result so far."""
-        return sum(call["seen"] is None for call in self._calls)
-
-    def thought(self) -> str:
-        """Hand over the thoughts since the last call."""
-        told = "\n".join(self._thoughts)
-        self._thoughts.clear()
-        return told
-
-    def call(self, name: Any, given: Mapping[str, Any], id: Any = None) -> None:
-        """Add a call. Raises Drop without a name."""
+    def call(self, name: Any, given: Any, id: Any = None) -> None:
+        """Add a call. Raises Drop for arguments that cannot be read, and without a name."""
+        given = arguments(given, self.note)
         if not isinstance(name, str) or not name.strip():
             raise Drop("a call without a name")
-        self._calls.append({"name": name.strip(), "given": given, "id": id, "thought": self.thought(), "seen": None})
+        self.calls.append({"name": name.strip(), "given": given, "id": id, "thought": self._thought, "seen": None})
+        self._thought = ""
 
     def observe(self, text: str, id: Any = None) -> None:
         """Add a result: to the one waiting call of that id, else to the first call that waits."""
-        waiting = [call for call in self._calls if call["seen"] is None]
+        waiting = [call for call in self.calls if call["seen"] is None]
         if not waiting:
             raise Drop("a result without a call")
         same = [call for call in waiting if id is not None and call["id"] == id]
         (same if len(same) == 1 else waiting)[0]["seen"] = text
 
-    def done(self, *, answered: bool = False) -> tuple[Step, ...]:
-        """Return the steps. Raises Drop if a call other than the row's very end has no result."""
-        held = self._calls if answered else self._calls[:-1]
-        if any(call["seen"] is None for call in held):
+    def finish(self, answer: str | None) -> None:
+        """Take the answer, and the thoughts since the last call with it."""
+        self.answer, self._why = answer, self._thought
+
+    def trajectory(self, name: str, source: str, query: str, tools: tuple[Tool, ...], instructions: str) -> Trajectory:
+        """Make the record; calls of tools that were not offered are noted, and so is a row that lists none at all.
+
+        Raises Drop for an empty answer, and if a call other than the row's very end has no result.
+        """
+        if self.answer is None:
+            self.note("no answer")
+        elif not self.answer.strip():
+            raise Drop("an empty answer")
+        if any(call["seen"] is None for call in (self.calls[:-1] if self.answer is None else self.calls)):
             raise Drop("a call without a result")
-        return tuple(Step(c["thought"], c["name"], c["given"], c["seen"]) for c in self._calls)
+        if self.calls and not tools:
+            self.note("no tool list")
+        known = {tool.name for tool in tools}
+        for _ in (call for call in self.calls if tools and call["name"] not in known):
+            self.note("call of a tool not offered")
+        steps = tuple(Step(c["thought"], c["name"], c["given"], c["seen"]) for c in self.calls)
+        return Trajectory(name, source, query, tools, steps, self.answer, self._why, instructions)
 
 
 def row_id(row: Any, where: str) -> str:
@@ -219,35 +214,28 @@ def counted(read: Callable[[Note], Record], where: str, tally: Tally) -> Record 
     told: list[str] = []
     try:
         record = read(told.append)
-    except Drop as drop:
-        tally.drop(str(drop), where)
-    except FlanError as error:
+    except (Drop, FlanError, RecursionError) as error:
         tally.drop(_reason(error), where)
-    except RecursionError:
-        tally.drop("nested too deeply", where)
-    else:
-        tally.keep()
-        for what in told:
-            tally.note(what)
-        return record
-    return None
+        return None
+    tally.keep()
+    for what in told:
+        tally.note(what)
+    return record
 
 
-def _reason(error: FlanError) -> str:
+def _reason(error: Drop | FlanError | RecursionError) -> str:
     """Shorten what a record refused to a reason that is the same for every row."""
-    for word, reason in (("surrogate", "broken Unicode"), ("empty query", "empty query"), ("no step", "no step"),
-                         ("roles", "roles do not alternate"), ("tool name", "a broken tool name"),
-                         ("key", "keys that are not text")):
-        if word in error.found:
-            return reason
-    return "values that JSON cannot carry"
+    if not isinstance(error, FlanError):
+        return str(error) if isinstance(error, Drop) else "nested too deeply"
+    reasons = {"surrogate": "broken Unicode", "empty query": "empty query", "no step": "no step",
+               "roles": "roles do not alternate", "tool name": "a broken tool name", "key": "keys that are not text"}
+    return next((reasons[word] for word in reasons if word in error.found), "values that JSON cannot carry")
 
 
 def _schema(value: Any) -> Mapping[str, Any]:
     """Keep a parameter schema, made safe to look into: properties an object, required a list of names."""
     schema = {"type": "object"} | (value if isinstance(value, dict) else {})
-    listed, required = schema.get("properties"), schema.get("required")
-    return schema | {
-        "properties": {key: told if isinstance(told, dict) else {} for key, told in listed.items()}
-        if isinstance(listed, dict) else {},
-        "required": [key for key in required if isinstance(key, str)] if isinstance(required, list) else []}
+    listed = schema["properties"] if isinstance(schema.get("properties"), dict) else {}
+    required = schema["required"] if isinstance(schema.get("required"), list) else []
+    return schema | {"properties": {key: told if isinstance(told, dict) else {} for key, told in listed.items()},
+                     "required": [key for key in required if isinstance(key, str)]}

@@ -1,7 +1,9 @@
-"""Rows of local files and hub data sets, each with the place it came from."""
+"""Rows of local files and hub data sets, each with the place it came from.
 
-from __future__ import annotations
+JSON lists are read value by value: some public sets are a single list of gigabytes.
+"""
 
+import codecs
 import glob
 import gzip
 import io
@@ -9,18 +11,19 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from flanlib.records import FlanError, clip
-from flanlib.sources import listed
 from flanlib.tally import Tally
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
 # Keys of a single row; an object without them whose values are all containers maps ids to rows.
 ROW_KEYS = {"conversations", "conversation", "messages", "traj", "instruction", "answer_generation", "chosen", "turns"}
+CHUNK = 1 << 20
+_SPACE = re.compile(r"[ \t\r\n]*")
 HUB = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::(?P<config>[\w.-]+)(?:/(?P<split>[\w.-]+))?)?")
 
 
@@ -33,42 +36,109 @@ def rows(data: str | os.PathLike, *, tally: Tally) -> Iterator[tuple[str, Any]]:
 
     Raises FlanError for a file that is missing, empty, cut, not UTF-8, or of an unknown type.
     """
-    for path, label in files(data):
+    found = files(data)
+    for path, label in found:
         yield from _read(path, label, tally)
-    if not _is_local(data):
+    if not found:
         yield from _hub(os.fspath(data))
 
 
 def files(data: str | os.PathLike) -> list[tuple[Path, str]]:
     """List the data files of a path, folder or glob with their labels; none for a hub name."""
-    path = Path(data)
+    path, text = Path(data), os.fspath(data)
     if path.is_file():
         if not _suffix(path):
-            raise FlanError(str(data), found=f"the file type {clip(path.suffix)}",
+            raise FlanError(text, found=f"the file type {clip(path.suffix)}",
                             expected="one of " + ", ".join(SUFFIXES) + ", each also .gz",
                             remedy="Convert the file to JSON Lines.")
         return [(path, path.name)]
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.is_file() and _suffix(p))
-        listed = [(p, p.relative_to(path).as_posix()) for p in found]
-    elif glob.has_magic(os.fspath(data)):
-        matched = sorted(glob.glob(os.fspath(data), recursive=True))
-        listed = [(Path(p), Path(p).name) for p in matched if Path(p).is_file() and _suffix(Path(p))]
-    elif _is_local(data):
-        raise FlanError(str(data), found="no such file or folder", expected="a local path, a glob or owner/name",
-                        remedy="Check the path; relative paths start at the working directory.")
-    else:
+        found = [(p, p.relative_to(path).as_posix()) for p in sorted(path.rglob("*")) if p.is_file() and _suffix(p)]
+    elif glob.has_magic(text):
+        matched = [Path(p) for p in sorted(glob.glob(text, recursive=True))]
+        found = [(p, p.name) for p in matched if p.is_file() and _suffix(p)]
+    elif isinstance(data, str) and HUB.fullmatch(text) and not _suffix(path) and not path.exists():
         return []
-    if not listed:
-        raise FlanError(str(data), found="no data file", expected="files ending in " + ", ".join(SUFFIXES) + " or .gz",
+    else:
+        raise FlanError(text, found="no such file or folder", expected="a local path, a glob or owner/name",
+                        remedy="Check the path; relative paths start at the working directory.")
+    if not found:
+        raise FlanError(text, found="no data file", expected="files ending in " + ", ".join(SUFFIXES) + " or .gz",
                         remedy="Check the folder or pattern.")
-    return listed
+    return found
 
 
-def _is_local(data: str | os.PathLike) -> bool:
-    text = os.fspath(data)
-    return bool(not isinstance(data, str) or Path(text).exists() or glob.has_magic(text) or _suffix(Path(text))
-                or not HUB.fullmatch(text))
+def values(read: Callable[[int], bytes], begun: bytes = b"", *, chunk: int = CHUNK) -> Iterator[Any]:
+    """Yield the values of the JSON list that ``begun`` and what ``read(n)`` returns make together.
+
+    No more is held than ``chunk`` bytes or a few times the largest value. Raises ValueError, after the values before
+    it, for whatever ``json.loads`` would refuse: a list that breaks off, text behind it, bytes that are not UTF-8.
+
+    >>> import io
+    >>> list(values(io.BytesIO(b'[1, "two", [3]]').read, chunk=4))
+    [1, 'two', [3]]
+    """
+    text = _Text(read, begun, chunk)
+    if text.next() != "[":
+        raise ValueError("no list")
+    text.at += 1
+    if text.next() != "]":
+        yield text.value()
+        while text.next() == ",":
+            text.at += 1
+            yield text.value()
+    mark = text.next()
+    if mark != "]":
+        raise ValueError(f"{mark!r} behind a value" if mark else "the list does not end")
+    text.at += 1
+    if text.next():
+        raise ValueError("more text behind the list")
+
+
+class _Text:
+    """Text that is read as it is needed; ``at`` is the place up to which it has been used."""
+
+    def __init__(self, read: Callable[[int], bytes], begun: bytes, chunk: int) -> None:
+        self.read, self.chunk, self.at = read, chunk, 0
+        self.decode, self.decoder = codecs.getincrementaldecoder("utf-8")().decode, json.JSONDecoder()
+        self.held, self.ended = self.decode(begun), False
+
+    def more(self) -> bool:
+        """Read on, at least as much as is held: a large value is not tried again too often. False at the end."""
+        if self.ended:
+            return False
+        data = self.read(max(self.chunk, len(self.held) - self.at))
+        self.ended = not data
+        self.held, self.at = self.held[self.at :] + self.decode(data, final=self.ended), 0
+        return True
+
+    def next(self) -> str:
+        """Return the next character that is not space, without using it; nothing at the end."""
+        while True:
+            self.at = _SPACE.match(self.held, self.at).end()
+            if self.at < len(self.held):
+                return self.held[self.at]
+            if not self.more():
+                return ""
+
+    def value(self) -> Any:
+        """Use the next value and return it."""
+        while True:
+            self.next()
+            try:
+                value, end = self.decoder.raw_decode(self.held, self.at)
+            except RecursionError as error:
+                raise ValueError("nested too deeply") from error
+            except ValueError:
+                if not self.more():
+                    raise
+                continue
+            # The number 12 may go on at the end of what is held: 123, or 12.5 after the point.
+            if end < len(self.held) and (self.held[end] not in ".eE" or type(value) not in (int, float)):
+                self.at = end
+                return value
+            if not self.more():
+                raise ValueError("the list does not end")
 
 
 def _suffix(path: Path) -> str | None:
@@ -97,17 +167,16 @@ def _lines(lines: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
         line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if not line.strip():
             continue
-        where = f"{label}:{number}"
         try:
             row = _parse(line)
         except ValueError:
-            tally.drop("line is not JSON", where)
-            continue
-        yield where, row
+            tally.drop("line is not JSON", f"{label}:{number}")
+        else:
+            yield f"{label}:{number}", row
 
 
 def _json(file: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
-    head = file.read(listed.CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
+    head = file.read(CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
     if not head.startswith(b"[") and b"\n" not in head:
         head += file.readline()
     first, _, more = head.partition(b"\n")
@@ -116,8 +185,8 @@ def _json(file: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
         yield from _lines(chain(lines, [cut + file.readline()], file), label, tally)
         return
     try:
-        if head.startswith(b"["):  # gigabytes, it may be
-            yield from ((f"{label}[{i}]", row) for i, row in enumerate(listed.values(file.read, head)))
+        if head.startswith(b"["):
+            yield from ((f"{label}[{i}]", row) for i, row in enumerate(values(file.read, head)))
             return
         value = _parse(data) if (data := (head + file.read()).strip()) else {}
     except ValueError as error:
@@ -133,7 +202,6 @@ def _json(file: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
 
 
 def _parquet(file: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
-    import pyarrow
     import pyarrow.parquet
 
     try:

@@ -5,8 +5,6 @@ episode in ``output``. Both become the same records. The grade that ends every e
 episodes are dropped.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 
@@ -16,41 +14,43 @@ from flanlib.sources.common import Drop, Note, Steps, messages, row_id, tool
 TOOLS = (tool("search", "Search the web and see a short result.", query="What to look for"),)
 INSTRUCTIONS = "You answer a question, looking up what you need."
 _ACT = re.compile(r"^[^\S\n]*Action:[^\S\n]*(\w+)\[", re.M)
-_NEXT = re.compile(r"\n(?=Thought:|Action:)")
-_GRADE = re.compile(r"Episode finished, reward = (\w+)")
 
 
 def matches(row: Any) -> bool:
     """Tell whether a row is a FireAct episode, in either format."""
     if not isinstance(row, dict):
         return False
-    if isinstance(row.get("instruction"), str) and isinstance(row.get("output"), str):
-        return _known(row["output"])
-    turns = row.get("messages")
-    texts = [t["content"] for t in (turns if isinstance(turns, list) else ())
-             if isinstance(t, dict) and t.get("role") in ("user", "assistant") and isinstance(t.get("content"), str)]
-    return len(texts) > 0 and len(texts) == len(turns) and _known("\n".join(texts))
+    texts, turns = [row.get("output")], row.get("messages")
+    if not (isinstance(row.get("instruction"), str) and isinstance(texts[0], str)):
+        texts = [t.get("content") if isinstance(t, dict) and t.get("role") in ("user", "assistant") else None
+                 for t in (turns if isinstance(turns, list) else ())]
+    if not all(isinstance(text, str) for text in texts):
+        return False
+    whole = "\n".join(texts)
+    return bool(re.search(r"^Observation:", whole, re.M)) and any(
+        m[1] in ("search", "finish") for m in _ACT.finditer(whole))
 
 
 def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
     """Read one row. Raises Drop for failed episodes and for turns that hold no action."""
-    query, turns = _alpaca(row) if "messages" not in row else _gpt(row)
-    steps, answer, thought, grade = Steps(), None, "", None
+    query, turns = _gpt(row) if "messages" in row else _alpaca(row)
+    steps, grade = Steps(note), None
     query = re.sub(r"\A\s*Question:\s*", "", query).strip()
     for i, (role, text) in enumerate(turns):
-        if re.match(r"\s*Observation:", text):
+        result = re.match(r"\s*Observation:[^\S\n]?", text)
+        if result:
             if role != "user":
                 note("result in an assistant turn")
-            seen = re.sub(r"\A\s*Observation:[^\S\n]?", "", text)
-            found = _GRADE.match(seen)
+            seen = text[result.end():]
+            found = re.match(r"Episode finished, reward = (\w+)", seen)
             if found:  # the last one is the environment's, an earlier one was made up by the agent
                 grade = found[1]
-            elif answer is None:
+            elif steps.answer is None:
                 steps.observe(seen)
             continue
         if role == "user":
             raise Drop("a user turn that is no result")
-        if answer is not None:
+        if steps.answer is not None:
             raise Drop("turns after the answer")
         preface, told, name, argument = _turn(text, first=i == 0, note=note)
         if preface and preface not in query:
@@ -58,43 +58,32 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
             query = preface if query in preface else f"{query}\n{preface}"
         steps.think(told)
         if name == "finish":
-            answer, thought = argument, steps.thought()
+            steps.finish(argument)
         elif name == "search":
             steps.call(name, {"query": argument})
         else:
             raise Drop("an unknown action")
-    if grade is None:
-        note("no grade")
-    else:
-        note("grade cut")
-        if grade in ("False", "0"):
-            raise Drop("failed episode")
-    if answer is not None and not answer.strip():
-        raise Drop("an empty answer")
-    if answer is None:
-        note("no answer")
-    return Trajectory(row_id(row, where), "fireact", query, TOOLS, steps.done(answered=answer is not None), answer,
-                      thought, INSTRUCTIONS)
+    note("no grade" if grade is None else "grade cut")
+    if grade in ("False", "0"):
+        raise Drop("failed episode")
+    return steps.trajectory(row_id(row, where), "fireact", query, TOOLS, INSTRUCTIONS)
 
 
 def _gpt(row: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
-    turns = [(m.role, m.text) for m in messages(row["messages"])]
-    if any(role not in ("user", "assistant") for role, _ in turns):
-        raise Drop(f"unknown role {next(r for r, _ in turns if r not in ('user', 'assistant'))[:20]}")
+    turns = [(m.role, m.text) for m in messages(row["messages"], ("user", "assistant"))]
     return (turns[0][1], turns[1:]) if turns[0][0] == "user" else ("", turns)
 
 
 def _alpaca(row: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
-    asked, output = row.get("instruction"), row.get("output")
-    given = row.get("input") or ""
-    if not isinstance(asked, str) or not isinstance(output, str) or not isinstance(given, str):
+    given, turns = row.get("input") or "", []
+    if not isinstance(given, str):
         raise Drop("content is not text")
-    turns: list[tuple[str, str]] = []
-    for piece in re.split(r"\n(?=Observation:)", output.rstrip("\n")):
+    for piece in re.split(r"\n(?=Observation:)", row["output"].rstrip("\n")):
         # What follows a result is the agent's again.
-        result, *said = _NEXT.split(piece, maxsplit=1) if piece.startswith("Observation:") else ("", piece)
+        result, *said = (re.split(r"\n(?=Thought:|Action:)", piece, maxsplit=1) if piece.startswith("Observation:")
+                         else ("", piece))
         turns += [("user", result)] * bool(result) + [("assistant", text) for text in said]
-    return f"{asked}\n{given}".strip(), turns
+    return f"{row['instruction']}\n{given}".strip(), turns
 
 
 def _turn(text: str, *, first: bool, note: Note) -> tuple[str, str, str, str]:
@@ -104,8 +93,8 @@ def _turn(text: str, *, first: bool, note: Note) -> tuple[str, str, str, str]:
         raise Drop("a turn without an action")
     if len(acts) > 1:
         note("two actions in a turn, the first kept")
-    act = acts[0]
-    argument = text[act.end():acts[1].start() if len(acts) > 1 else None].rstrip()
+    act, end = acts[0], acts[1].start() if len(acts) > 1 else len(text)
+    argument = text[act.end():end].rstrip()
     if not argument.endswith("]"):
         note("an action without its closing bracket")
     argument = argument.removesuffix("]").strip()
@@ -124,8 +113,3 @@ def _turn(text: str, *, first: bool, note: Note) -> tuple[str, str, str, str]:
     if bare != told:
         note("label inside a thought removed")
     return preface.strip(), bare.strip(), act[1], argument
-
-
-def _known(text: str) -> bool:
-    return bool(re.search(r"^Observation:", text, re.M)) and any(
-        m[1] in ("search", "finish") for m in _ACT.finditer(text))

@@ -3,43 +3,27 @@ r"""Glaive function calling (glaiveai/glaive-function-calling, v1 and v2): whole
 v2 rows are ``{system, chat}``; v1 rows hold both in ``{sample}``. The system text offers functions as JSON objects,
 one after the other. A turn starts at a mark (``USER:``, ``ASSISTANT:``, ``FUNCTION RESPONSE:``) after an empty line,
 in v1 after any line. A call follows ``<functioncall>``; it looks like JSON, but its arguments mostly stand between
-apostrophes that escape nothing inside. Once marks and calls are read, a row goes the way of
-:mod:`flanlib.sources.chat`: the first request that needed a call becomes a Trajectory, a row without calls a
-Conversation. What can't be read is dropped, never guessed.
+apostrophes that escape nothing inside. Once marks and calls are read, :mod:`flanlib.sources.chat` does the rest.
+What can't be read is dropped, never guessed.
 """
-
-from __future__ import annotations
 
 import json
 import re
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from flanlib.records import Conversation, Trajectory
 from flanlib.sources import chat
-from flanlib.sources.common import Drop, Note, arguments, row_id
+from flanlib.sources.common import Drop, Note, arguments
 
 END = "<|endoftext|>"
 _MARK = r"(USER|ASSISTANT|FUNCTION RESPONSE):(?!\S)"
 _V1, _V2 = re.compile(r"(?:\A|(?<=\n))" + _MARK), re.compile(r"(?:\A|(?<=\n\n))" + _MARK)
 _ROLES = {"USER": "user", "ASSISTANT": "assistant", "FUNCTION RESPONSE": "tool"}
-_LEAD = re.compile(r".*\baccess to the following functions\b[^{\n]*")
 _CALL = re.compile(r"<functioncall>|^(?=AI to= *[^\s:]+ *: *\{)", re.M)
-_AI_TO = re.compile(r"\s*AI to= *([^\s:]+) *: *(\{.*)", re.S)
 _HEAD = r"""\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(arguments|parameters)"\s*:\s*'"""
-_CUT = re.compile(_HEAD, re.S)
 # Greedy: only the last apostrophe can be the closing one, others belong to the text of the arguments.
 _QUOTED = re.compile(_HEAD + r"(.*)'\s*\}([\s}]*)", re.S)
-_SPACE = re.compile(r"\s*")
-
-
-class _Said(NamedTuple):
-    role: str
-    text: str
-
-    @property
-    def calls(self) -> bool:
-        return self.role == "assistant" and bool(_CALL.search(self.text))
 
 
 def matches(row: Any) -> bool:
@@ -52,13 +36,13 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Conversation | Traje
     """Read one row. Raises Drop, with the reason, for rows that cannot be used."""
     system, said = _split(row, note)
     told, offered = _system(system)
-    first = next((i for i, turn in enumerate(said) if turn.calls), len(said))
-    end = next((i for i in range(first, len(said)) if said[i].role == "user"), len(said))
+    first = next((i for i, turn in enumerate(said) if _calls(turn)), len(said))
+    end = next((i for i in range(first, len(said)) if said[i]["role"] == "user"), len(said))
     if end < len(said):  # before any of their calls is read: a broken one there spoils nothing here
         note("later requests left out")
     turns = [{"role": "system", "content": told}] * bool(told) + [_message(turn, note) for turn in said[:end]]
-    return replace(chat.convert({"messages": turns, "tools": offered}, where, note), id=row_id(row, where),
-                   source="glaive")
+    read = chat.convert({"id": row.get("id"), "messages": turns, "tools": offered}, where, note)
+    return replace(read, source="glaive")
 
 
 def read_call(text: str, note: Note) -> tuple[str, dict[str, Any]]:
@@ -71,7 +55,7 @@ def read_call(text: str, note: Note) -> tuple[str, dict[str, Any]]:
     >>> read_call(' {"name": "say", "arguments": \'{"text": "let\'s go"}\'} ', print)
     ('say', {'text': "let's go"})
     """
-    aside, quoted = _AI_TO.fullmatch(text), _QUOTED.fullmatch(text)
+    aside, quoted = re.fullmatch(r"\s*AI to= *([^\s:]+) *: *(\{.*)", text, re.S), _QUOTED.fullmatch(text)
     if aside:
         note("a call written as AI to=")
         return aside[1], arguments(_given(aside[2], note), note)
@@ -79,7 +63,7 @@ def read_call(text: str, note: Note) -> tuple[str, dict[str, Any]]:
         if quoted[4].strip():
             note("a brace too many")
         call = {"name": _json(quoted[1], note, "a call that is not JSON"), quoted[2]: _given(quoted[3], note)}
-    elif _CUT.match(text):
+    elif re.match(_HEAD, text, re.S):
         raise Drop("a call that breaks off")
     else:
         call = _json(text, note, "a call that is not JSON")
@@ -105,43 +89,45 @@ def _given(text: str, note: Note) -> Any:
 
 def _json(text: str, note: Note, otherwise: str) -> Any:
     """Parse one JSON value with nothing after it but braces. Raises Drop, with the reason given, for anything else."""
-    try:
-        value, end = _decode(text, 0)
-    except ValueError:
-        raise Drop(otherwise) from None
-    rest = "".join(text[end:].split())
-    if rest.strip("}"):
+    value, rest = _first(text, otherwise)
+    if rest.replace("}", "").strip():
         raise Drop(otherwise)
-    if rest:
+    if rest.strip():
         note("a brace too many")
     return value
 
 
-def _refuse(name: str) -> Any:
-    raise Drop("values that JSON cannot carry")  # NaN, Infinity
+def _first(text: str, otherwise: str) -> tuple[Any, str]:
+    """Parse the JSON value that a text begins with; return it and what follows it."""
 
+    def refuse(name: str) -> Any:  # NaN, Infinity
+        raise Drop("values that JSON cannot carry")
 
-_JSON = json.JSONDecoder(strict=False, parse_constant=_refuse)
-
-
-def _decode(text: str, start: int) -> tuple[Any, int]:
+    text = text.lstrip()
     try:
-        return _JSON.raw_decode(text, _SPACE.match(text, start).end())
+        value, end = json.JSONDecoder(strict=False, parse_constant=refuse).raw_decode(text)
+    except ValueError:
+        raise Drop(otherwise) from None
     except RecursionError:
         raise Drop("nested too deeply") from None
+    return value, text[end:]
 
 
 def _is_v2(row: Any) -> bool:
     return isinstance(row, dict) and all(isinstance(row.get(key), str) for key in ("system", "chat"))
 
 
-def _split(row: dict[str, Any], note: Note) -> tuple[str, list[_Said]]:
+def _calls(turn: dict[str, str]) -> bool:
+    return turn["role"] == "assistant" and bool(_CALL.search(turn["content"]))
+
+
+def _split(row: dict[str, Any], note: Note) -> tuple[str, list[dict[str, str]]]:
     """Cut a row at its marks: the system text, and the turns without their end marks."""
     v2 = _is_v2(row)
     before, *pieces = _V2.split(row["chat"].strip()) if v2 else _V1.split(row["sample"].strip())
     if v2 and before:
         raise Drop("text before the first turn")
-    said: list[_Said] = []
+    said: list[dict[str, str]] = []
     for who, text in zip(pieces[::2], pieces[1::2], strict=True):
         role, text = _ROLES[who], text.strip()
         if role == "assistant":
@@ -150,10 +136,10 @@ def _split(row: dict[str, Any], note: Note) -> tuple[str, list[_Said]]:
             text = text.removesuffix(END).rstrip()
         if END in text:  # the data set wrote "AI:" as an end mark and ASSISTANT:, in any turn that held it
             raise Drop("an end mark inside a turn")
-        if said and role == said[-1].role == "assistant" and not said[-1].calls:
+        if said and role == said[-1]["role"] == "assistant" and not _calls(said[-1]):
             note("two assistant turns in a row joined")
-            text = f"{said.pop().text}\n\n{text}".strip()
-        said.append(_Said(role, text))
+            text = f"{said.pop()['content']}\n\n{text}".strip()
+        said.append({"role": role, "content": text})
     if not said:
         raise Drop("no turns")
     return row["system"] if v2 else before, said
@@ -162,24 +148,20 @@ def _split(row: dict[str, Any], note: Note) -> tuple[str, list[_Said]]:
 def _system(text: str) -> tuple[str, list[Any]]:
     """Return a system text's own words and the functions it offers; the sentence that leads to them is left out."""
     text = text.strip().removeprefix("SYSTEM:").strip()
-    lead = _LEAD.match(text)
+    lead = re.match(r".*\baccess to the following functions\b[^{\n]*", text)
     if not lead:
         return text, []
-    end, found = lead.end(), []
-    while text[end:].strip():
-        try:
-            value, end = _decode(text, end)
-        except ValueError:
-            raise Drop("tool list is not JSON") from None
+    rest, found = text[lead.end():], []
+    while rest.strip():
+        value, rest = _first(rest, "tool list is not JSON")
         found.append(value)
     return "", found
 
 
-def _message(turn: _Said, note: Note) -> dict[str, Any]:
-    """Write a turn as a message: what an assistant says before a call is its thought."""
-    if not turn.calls:
-        return {"role": turn.role, "content": turn.text}
-    thought, *written = _CALL.split(turn.text)
-    read = (read_call(text, note) for text in written)
-    return {"role": turn.role, "content": thought.strip(),
-            "tool_calls": [{"name": name, "arguments": given} for name, given in read]}
+def _message(turn: dict[str, str], note: Note) -> dict[str, Any]:
+    """Read the calls of a turn that has some: what an assistant says before a call is its thought."""
+    if not _calls(turn):
+        return turn
+    thought, *written = _CALL.split(turn["content"])
+    calls = [dict(zip(("name", "arguments"), read_call(text, note), strict=True)) for text in written]
+    return turn | {"content": thought.strip(), "tool_calls": calls}

@@ -1,30 +1,16 @@
 """ToolBench (OpenBMB/ToolBench, THUNLP-MT/StableToolBench): training rows and answer files of real web APIs.
 
 A training row (``toolllama_*.json``) writes each turn as Thought / Action / Action Input text; one trajectory
-was cut into a row for every prefix, of which :class:`Longest` keeps the longest. An answer file holds one
+was cut into a row for every prefix, of which :func:`hold` keeps the longest. An answer file holds one
 DFS tree or CoT chain and, under ``answer_generation``, the messages that lead to the answer.
 """
 
-from __future__ import annotations
-
 import ast
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from flanlib.records import Tool, Trajectory, to_json
-from flanlib.sources.common import (
-    Drop,
-    Message,
-    Note,
-    Steps,
-    arguments,
-    messages,
-    note_unknown_tools,
-    row_id,
-    tools_of,
-    turns_of,
-)
+from flanlib.sources.common import Drop, Message, Note, Steps, arguments, messages, row_id, tools_of, turns_of
 from flanlib.tally import Tally
 
 INSTRUCTIONS = "You help with a request by calling web APIs, then answer with what they returned."
@@ -34,9 +20,19 @@ _ACT = re.compile(r"^[^\S\n]*Action:(.*)\n\s*Action Input:", re.M)
 
 def matches(row: Any) -> bool:
     """Tell whether a row is a ToolBench answer file or training row."""
-    if not isinstance(row, dict):
+    return is_training(row) or (isinstance(row, dict) and isinstance(row.get("answer_generation"), dict))
+
+
+def is_training(row: Any) -> bool:
+    """Tell whether a row is a training row, which may be a prefix of another."""
+    if not isinstance(row, dict) or isinstance(row.get("answer_generation"), dict):
         return False
-    return isinstance(row.get("answer_generation"), dict) or _is_training(row)
+    turns = row.get("conversations")
+    said = [(t.get("from"), t["value"]) for t in (turns if isinstance(turns, list) else ())
+            if isinstance(t, dict) and isinstance(t.get("value"), str)]
+    return (any(role == "system" and text.lstrip().startswith("You are AutoGPT") for role, text in said)
+            or (any(role == "function" for role, _ in said)
+                and any(role == "assistant" and "\nAction Input:" in text for role, text in said)))
 
 
 def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
@@ -52,7 +48,7 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
         said = messages(turns_of(row))
         tools = _listed_tools("".join(m.text for m in said if m.role == "system"), note)
         name = re.sub(r"\AStep \d+: *", "", row_id(row, where))
-    asked, steps, finish = "", Steps(), None
+    asked, steps = "", Steps(note)
     for message in said:
         if message.role in ("user", "human"):
             if message.raw.get("valid") is False:
@@ -64,70 +60,42 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
         elif message.role in ("function", "tool"):
             steps.observe(message.text)
         elif message.role in ("assistant", "gpt"):
-            finish = _agent_turn(message, steps, note) or finish
-            if finish:
+            _agent_turn(message, steps)
+            if steps.answer is not None:
                 break
         elif message.role != "system":
             raise Drop(f"unknown role {message.role[:20]}")
-    answer = _answer(finish)
-    thought = steps.thought()
-    done = steps.done(answered=True)
-    for _ in (step for step in done if not step.thought):
+    if steps.answer is None:
+        raise Drop("no final answer")
+    for _ in (call for call in steps.calls if not call["thought"]):
         note("step without a thought")
-    note_unknown_tools(tools, done, note)
-    return Trajectory(name, "toolbench", asked, tools, done, answer, thought, INSTRUCTIONS)
+    return steps.trajectory(name, "toolbench", asked, tools, INSTRUCTIONS)
 
 
-class Longest:
-    """Hold training rows back until the longest of each trajectory is known.
+def hold(held: dict[tuple, list[tuple[str, Any, list]]], where: str, row: Any, tally: Tally) -> None:
+    """Hold a training row back until the longest of each trajectory is known.
 
-    >>> tally = Tally("rows")
-    >>> longest = Longest(tally)
-    >>> short = {"conversations": [{"from": "user", "value": "a"}]}
-    >>> for i, extra in enumerate(([], [{"from": "assistant", "value": "b"}])):
-    ...     longest.hold(f"rows:{i}", {"conversations": short["conversations"] + extra})
-    >>> [where for where, _ in longest.rest()], tally.dropped.total()
-    (['rows:1'], 1)
+    ``held`` has a list per request: where a row was read, the row, its turns. A prefix of another row, or the equal of
+    one, is counted as dropped.
+
+    >>> held, said = {}, [{"from": "user", "value": "a"}, {"from": "assistant", "value": "b"}]
+    >>> for n in (1, 2):
+    ...     hold(held, f"rows:{n}", {"conversations": said[:n]}, Tally("rows"))
+    >>> [where for group in held.values() for where, *_ in group]
+    ['rows:2']
     """
-
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
-        self._held: dict[tuple, list[tuple[str, Any, list[tuple]]]] = {}
-
-    @staticmethod
-    def wants(row: Any) -> bool:
-        """Tell whether a row may be a prefix of another."""
-        return isinstance(row, dict) and not isinstance(row.get("answer_generation"), dict) and _is_training(row)
-
-    def hold(self, where: str, row: Any) -> None:
-        """Take a row in; count the one that is a prefix of the other (or equal to it)."""
-        turns = [tuple(v if isinstance(v, str) else None for v in (t.get("from"), t.get("value")))
-                 for t in turns_of(row) or () if isinstance(t, dict) and t.get("valid") is not False]
-        asked = [value for role, value in turns if role == "user"][:1]
-        group = self._held.setdefault(tuple(asked), [])
-        for i, (other, _, longer) in enumerate(group):
-            if longer[:len(turns)] == turns:
-                self._tally.drop("a prefix of another row", where)
-                return
-            if turns[:len(longer)] == longer:
-                self._tally.drop("a prefix of another row", other)
-                group[i] = (where, row, turns)
-                return
-        group.append((where, row, turns))
-
-    def rest(self) -> Iterator[tuple[str, Any]]:
-        """Yield the rows that no other row continues, in order of their first prefix."""
-        for group in self._held.values():
-            yield from ((where, row) for where, row, _ in group)
-
-
-def _is_training(row: dict[str, Any]) -> bool:
-    turns = row.get("conversations")
-    said = [(t.get("from"), t["value"]) for t in (turns if isinstance(turns, list) else ())
-            if isinstance(t, dict) and isinstance(t.get("value"), str)]
-    return (any(role == "system" and text.lstrip().startswith("You are AutoGPT") for role, text in said)
-            or (any(role == "function" for role, _ in said)
-                and any(role == "assistant" and "\nAction Input:" in text for role, text in said)))
+    turns = [tuple(v if isinstance(v, str) else None for v in (t.get("from"), t.get("value")))
+             for t in turns_of(row) or () if isinstance(t, dict) and t.get("valid") is not False]
+    group = held.setdefault(tuple(value for role, value in turns if role == "user")[:1], [])
+    for i, (other, _, longer) in enumerate(group):
+        if longer[:len(turns)] == turns:
+            tally.drop("a prefix of another row", where)
+            return
+        if turns[:len(longer)] == longer:
+            tally.drop("a prefix of another row", other)
+            group[i] = (where, row, turns)
+            return
+    group.append((where, row, turns))
 
 
 def _answer_file(made: dict[str, Any], note: Note) -> tuple[list[Message], tuple[Tool, ...]]:
@@ -139,46 +107,37 @@ def _answer_file(made: dict[str, Any], note: Note) -> tuple[list[Message], tuple
     if not isinstance(lists, list) or not lists:
         raise Drop("no turns")
     # Each list trains one branch of the search; the last is the one that ends in the answer.
-    said = messages(lists[-1])
-    return said, tools_of(made.get("function"), note, leave_out=("Finish",))
+    return messages(lists[-1]), tools_of(made.get("function"), note, leave_out=("Finish",))
 
 
-def _agent_turn(message: Message, steps: Steps, note: Note) -> dict[str, Any] | None:
-    """Add a turn to the steps; return the arguments of Finish if it is one."""
-    call = message.raw.get("function_call")
+def _agent_turn(message: Message, steps: Steps) -> None:
+    """Add a turn to the steps: a thought, with the call or, as arguments of Finish, the answer that it leads to."""
+    call, found = message.raw.get("function_call"), _ACT.search(message.text)
     if isinstance(call, dict):
         if message.text.strip():
-            note("thought kept beside its call")  # upstream's own preparation loses it
+            steps.note("thought kept beside its call")  # upstream's own preparation loses it
         steps.think(message.text)
         name, given = call.get("name"), call.get("arguments")
-    elif "Action:" in message.text:
-        found = _ACT.search(message.text)
-        if not found:
-            raise Drop("a turn without Thought, Action and Action Input")
+    elif found:
         steps.think(re.sub(r"\A\s*Thought:", "", message.text[:found.start()]))
         name, given = found[1].strip(), message.text[found.end():]
+    elif "Action:" in message.text:
+        raise Drop("a turn without Thought, Action and Action Input")
     else:
         if message.text.strip():
-            note("thought in a turn of its own")
+            steps.note("thought in a turn of its own")
         steps.think(re.sub(r"\A\s*Thought:", "", message.text))
-        return None
-    given = arguments(given, note)
-    if name == "Finish":
-        return given
-    steps.call(name, given)
-    return None
-
-
-def _answer(finish: dict[str, Any] | None) -> str:
-    if finish is None:
-        raise Drop("no final answer")
-    if finish.get("return_type") == "give_up_and_restart":
-        raise Drop("gave up")
-    answer = finish.get("final_answer")
-    text = answer if isinstance(answer, str) else "" if answer is None else to_json(answer)
-    if not text.strip():
-        raise Drop("no final answer")
-    return text
+        return
+    if name != "Finish":
+        steps.call(name, given)
+    elif finish := arguments(given, steps.note):
+        if finish.get("return_type") == "give_up_and_restart":
+            raise Drop("gave up")
+        answer = finish.get("final_answer")
+        text = answer if isinstance(answer, str) else "" if answer is None else to_json(answer)
+        if not text.strip():
+            raise Drop("no final answer")
+        steps.finish(text)
 
 
 def _listed_tools(system: str, note: Note) -> tuple[Tool, ...]:
