@@ -1,14 +1,13 @@
 """From the rows of cached runs to the tidy tables that figures draw and claims are checked on. No torch here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from itertools import product
 
 import numpy as np
 import pandas as pd
 
-from flanlib.intervals import Interval, bootstrap, seeds
+from flanlib.intervals import BOUNDS, RESAMPLES, Interval, bootstrap, ratios, seeds
 from flanlib.records import CAPABILITIES, CONTENT, KINDS
 from flanlib.tokens import Example
 
@@ -27,28 +26,27 @@ def shares(examples: Mapping[tuple[str, str], Sequence[Example]]) -> pd.DataFram
     return pd.DataFrame(found, columns=["source", "dialect", "kind", "tokens", "share", "n"])
 
 
-def per_byte(rows: pd.DataFrame, kinds: Iterable[str] = KINDS, *, resamples: int = 2000) -> Interval:
+def per_byte(rows: pd.DataFrame, kinds: Iterable[str] = KINDS) -> Interval:
     """Return nats per byte over rows of (id, kind, nats, bytes, and a seed if there are several).
 
     The interval is a bootstrap over conversations, and over seeds too where a column tells them apart.
     """
-    return _ratio(_matrix(rows, kinds), None, resamples)
+    return _ratio(_matrix(rows, kinds))
 
 
-def gap_per_byte(a: pd.DataFrame, b: pd.DataFrame, kinds: Iterable[str] = KINDS, *, paired: bool = True,
-                 resamples: int = 2000) -> Interval:  # fmt: skip
+def gap_per_byte(a: pd.DataFrame, b: pd.DataFrame, kinds: Iterable[str] = KINDS, *, paired: bool = True) -> Interval:
     """Return the difference a - b in nats per byte, as :func:`per_byte`.
 
     With ``paired`` the two hold the same conversations (in two forms, say): only ids in both count, and they are
     resampled together. A model without seeds, such as one before tuning, is held against every seed of the other.
     """
     if paired:
-        both = sorted(set(a["id"]) & set(b["id"]))
+        both = set(a["id"]) & set(b["id"])
         a, b = (frame[frame["id"].isin(both)] for frame in (a, b))
     one, two = _matrix(a, kinds), _matrix(b, kinds)
     if two.shape[1] == 1:
         two = np.repeat(two, one.shape[1], 1)
-    return _ratio(one, (two, paired), resamples)
+    return _ratio(one, two, paired=paired)
 
 
 def _matrix(rows: pd.DataFrame, kinds: Iterable[str]) -> np.ndarray:
@@ -60,34 +58,29 @@ def _matrix(rows: pd.DataFrame, kinds: Iterable[str]) -> np.ndarray:
     return np.stack([sums[column].unstack("id").fillna(0).to_numpy() for column in ("nats", "bytes")])
 
 
-def _ratio(a: np.ndarray, b: tuple[np.ndarray, bool] | None, resamples: int) -> Interval:
-    rng = np.random.default_rng(SEED)
+def _ratio(*sides: np.ndarray, paired: bool = True) -> Interval:
+    """Bootstrap nats over bytes of one side, or what the first has more than the second; ``n`` is the first's."""
+    rng, (_, _, n) = np.random.default_rng(SEED), sides[0].shape
 
-    def total(sums: np.ndarray, seed: np.ndarray | slice, row: np.ndarray | slice) -> float:
-        nats, size = sums[:, seed][:, :, row].sum((1, 2))
-        return nats / size
+    def drawn(side: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(rng.integers(size, size=size) for size in side.shape[1:])
 
-    def drawn(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return tuple(rng.integers(n, size=n) for n in sums.shape[1:])
+    def told(picked: Iterable[tuple]) -> float:
+        sums = [side[:, seed][:, :, row].sum((1, 2)) for side, (seed, row) in zip(sides, picked, strict=True)]
+        first, *less = (nats / size for nats, size in sums)
+        return float(first - sum(less))
 
-    every = slice(None)
-    mean = total(a, every, every) - (total(b[0], every, every) if b else 0.0)
     means = []
-    for _ in range(resamples if a.shape[2] > 1 else 0):
-        picked = drawn(a)
-        means.append(total(a, *picked))
-        if b:
-            means[-1] -= total(b[0], *(picked if b[1] else drawn(b[0])))
-    low, high = np.quantile(means, [0.025, 0.975]) if means else (np.nan, np.nan)
-    return Interval(float(mean), float(low), float(high), a.shape[2])
+    for _ in range(RESAMPLES if n > 1 else 0):
+        first = drawn(sides[0])
+        means.append(told([first, *(first if paired else drawn(side) for side in sides[1:])]))
+    low, high = np.quantile(means, BOUNDS) if means else (np.nan, np.nan)
+    return Interval(told([(slice(None), slice(None))] * len(sides)), float(low), float(high), n)
 
 
-def distances(measured: Mapping[str, pd.DataFrame], forms: Mapping[str, str] | None = None) -> pd.DataFrame:
+def distances(measured: Mapping[str, pd.DataFrame], forms: Mapping[str, str]) -> pd.DataFrame:
     """Tabulate the distance of texts from a model: text, form, nats_per_byte, low, high, n (conversations)."""
-    found = []
-    for text, rows in measured.items():
-        told = per_byte(rows)
-        found.append((text, (forms or {}).get(text, text), told.mean, told.low, told.high, told.n))
+    found = [(text, forms.get(text, text), *astuple(per_byte(rows))) for text, rows in measured.items()]
     return pd.DataFrame(found, columns=["text", "form", "nats_per_byte", "low", "high", "n"])
 
 
@@ -99,35 +92,29 @@ def evened(losses: pd.DataFrame, *, parts: int = 12) -> pd.DataFrame:
     """
     train, rest = losses[losses["split"] == "train"], losses[losses["split"] != "train"]
     end = train.groupby(["form", "seed"])["trained_tokens"].transform("max")
-    part = np.ceil(parts * train["trained_tokens"] / end).astype(int)
-    by = ["form", "seed", "split", "kind", "step"]
-    sums = train.assign(step=part).groupby(by, sort=True)
-    told = sums.agg(nats=("nats", "sum"), tokens=("tokens", "sum"), bytes=("bytes", "sum")).reset_index()
-    reached = train.assign(step=part).groupby(["form", "seed", "step"])["trained_tokens"].max().reset_index()
-    return pd.concat([told.merge(reached, on=["form", "seed", "step"]), rest], ignore_index=True)
+    train = train.assign(step=np.ceil(parts * train["trained_tokens"] / end).astype(int))
+    reached = train.groupby(["form", "seed", "step"])["trained_tokens"].transform("max")
+    by = ["form", "seed", "split", "kind", "step", "trained_tokens"]
+    sums = train.assign(trained_tokens=reached).groupby(by, sort=True)[["nats", "tokens", "bytes"]].sum()
+    return pd.concat([sums.reset_index(), rest], ignore_index=True)
 
 
-def curves(losses: pd.DataFrame, *, split: str = "train", unit: str = "tokens",
-           kinds: Sequence[str] = CAPABILITIES) -> pd.DataFrame:  # fmt: skip
+def curves(losses: pd.DataFrame, *, split: str = "train", kinds: Sequence[str] = CAPABILITIES) -> pd.DataFrame:
     """Tabulate loss by kind against trained tokens, the band being the range over seeds.
 
-    ``unit`` is tokens or bytes. Returns form, kind, trained_tokens (mean over seeds), nats_per_token (or _byte),
-    low, high, n (seeds).
+    Returns form, kind, trained_tokens (mean over seeds), nats_per_token, low, high, n (seeds).
     """
     rows = losses[(losses["split"] == split) & losses["kind"].isin(list(kinds))]
-    column = f"nats_per_{unit[:-1]}"
-    rows = rows.assign(**{column: rows["nats"] / rows[unit]})
-    grouped = rows.groupby(["form", "kind", "step"], sort=True)
-    frame = grouped.agg(trained_tokens=("trained_tokens", "mean"), **{column: (column, "mean")},
-                        low=(column, "min"), high=(column, "max"), n=("seed", "nunique"))  # fmt: skip
+    grouped = rows.assign(loss=rows["nats"] / rows["tokens"]).groupby(["form", "kind", "step"], sort=True)
+    frame = grouped.agg(trained_tokens=("trained_tokens", "mean"), nats_per_token=("loss", "mean"),
+                        low=("loss", "min"), high=("loss", "max"), n=("seed", "nunique"))  # fmt: skip
     frame = frame[frame["n"] == frame["n"].groupby(["form", "kind"]).transform("max")]
     return frame.reset_index().drop(columns="step")
 
 
-def final(losses: pd.DataFrame, form: str, kinds: Iterable[str], *, split: str = "train",
-          share: float = 0.2) -> Interval:  # fmt: skip
-    """Return the loss in nats per token over the last ``share`` of a run's trained tokens, with its seed interval."""
-    return seeds(_final_by_seed(losses, form, kinds, split, share))
+def final(losses: pd.DataFrame, form: str, kinds: Iterable[str]) -> Interval:
+    """Return the training loss in nats per token over the last fifth of a run's tokens, with its seed interval."""
+    return seeds(_final_by_seed(losses, form, kinds, "train", 0.2))
 
 
 def final_gap(losses: pd.DataFrame, form: str, kinds: Iterable[str], less: Iterable[str], *, split: str = "train",
@@ -171,8 +158,7 @@ def tokens_to_drop(losses: pd.DataFrame, form: str, kinds: Iterable[str], *, spl
     return found
 
 
-def learning(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str] = ("train", "heldout"),
-             kinds: Sequence[str] = CAPABILITIES) -> pd.DataFrame:  # fmt: skip
+def learning(losses: pd.DataFrame, forms: Sequence[str], splits: Sequence[str] = ("train", "heldout")) -> pd.DataFrame:
     """Tabulate how each kind is learned: its loss, and the share of its own whole fall still to come.
 
     Means over seeds, with the range over seeds as band. Returns form, split, kind, trained_tokens, nats_per_token,
@@ -180,9 +166,9 @@ def learning(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str
     of all runs, and NaN for a kind whose loss rose further above its start than it ended below: nothing to share out.
     """
     found = []
-    for form, split, kind in product(forms, splits, kinds):
-        ends, runs = _final_by_seed(losses, form, [kind], split, 0.2), _by_seed(losses, form, [kind], split)
-        curves = [_by_tokens(run) for run in runs]
+    for form, split, kind in product(forms, splits, CAPABILITIES):
+        ends = _final_by_seed(losses, form, [kind], split, 0.2)
+        curves = [_by_tokens(run) for run in _by_seed(losses, form, [kind], split)]
         points = min(map(len, curves), default=0)
         if not points:
             continue
@@ -208,9 +194,9 @@ def speeds(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str] 
 
 def slower(losses: pd.DataFrame, form: str, kinds: Iterable[str], than: Iterable[str], *,
            split: str = "train") -> Interval:  # fmt: skip
-    """Return how many times the trained tokens one group of kinds takes for nine tenths of its fall, by seed."""
+    """Return how many times the trained tokens one group of kinds takes for nine tenths of its fall, seed by seed."""
     a, b = (tokens_to_drop(losses, form, group, split=split) for group in (kinds, than))
-    return seeds([x / y for x, y in zip(a, b, strict=True)])
+    return ratios([x / y for x, y in zip(a, b, strict=True)])
 
 
 def _by_tokens(run: pd.DataFrame) -> pd.Series:
@@ -219,27 +205,23 @@ def _by_tokens(run: pd.DataFrame) -> pd.Series:
     return sums["nats"] / sums["tokens"]
 
 
-def contents(rows: pd.DataFrame, forms: Sequence[str], kinds: Sequence[str] = CONTENT) -> pd.DataFrame:
+def contents(rows: pd.DataFrame, forms: Sequence[str]) -> pd.DataFrame:
     """Tabulate held-out loss by form and kind, and the paired difference of the first two forms.
 
     Returns form, kind, nats_per_byte, low, high, n (conversations).
     """
-    found = []
-    for kind in kinds:
-        sides = [rows[rows["form"] == form] for form in forms]
-        told = [(form, per_byte(side, [kind])) for form, side in zip(forms, sides, strict=True)]
-        told.append((f"{forms[0]} - {forms[1]}", gap_per_byte(sides[0], sides[1], [kind])))
-        found += [(form, kind, i.mean, i.low, i.high, i.n) for form, i in told]
+    sides, found = {form: rows[rows["form"] == form] for form in forms}, []
+    for kind in CONTENT:
+        found += [(form, kind, *astuple(per_byte(side, [kind]))) for form, side in sides.items()]
+        gap = gap_per_byte(sides[forms[0]], sides[forms[1]], [kind])
+        found.append((f"{forms[0]} - {forms[1]}", kind, *astuple(gap)))
     return pd.DataFrame(found, columns=["form", "kind", "nats_per_byte", "low", "high", "n"])
 
 
 def by_kind(measured: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Tabulate nats per byte of each kind in each text: text, kind, nats_per_byte, low, high, n, bytes."""
-    found = []
-    for text, rows in measured.items():
-        for kind in [k for k in KINDS if (rows["kind"] == k).any()]:
-            told, size = per_byte(rows, [kind]), int(rows[rows["kind"] == kind]["bytes"].sum())
-            found.append((text, kind, told.mean, told.low, told.high, told.n, size))
+    found = [(text, kind, *astuple(per_byte(rows, [kind])), int(rows[rows["kind"] == kind]["bytes"].sum()))
+             for text, rows in measured.items() for kind in KINDS if (rows["kind"] == kind).any()]  # fmt: skip
     return pd.DataFrame(found, columns=["text", "kind", "nats_per_byte", "low", "high", "n", "bytes"])
 
 

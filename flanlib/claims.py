@@ -3,32 +3,30 @@
 ``figures/claims.csv`` gathers the claims of all notebooks, one row each.
 """
 
-from __future__ import annotations
-
 import csv
-import io
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal
+
+import pandas as pd
 
 from flanlib.intervals import Interval
 from flanlib.presets import output
 from flanlib.records import FlanError
-from flanlib.store import write
-
-COLUMNS = ("notebook", "material", "claim", "paper", "ours", "low", "high", "n", "seeds", "verdict")
-Verdict = Literal["holds", "differs", "unclear"]
+from flanlib.store import write_table
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim checked: what the paper says, what we measured, and whether that bears it out."""
+    """One claim checked: what the paper says, what we measured, and whether that bears it out.
+
+    ``material`` is what it was measured on: ``lab``, or the name of some data.
+    """
 
     notebook: str
     material: str
-    """What it was measured on: ``lab``, or the name of some data."""
     claim: str
     paper: str
     ours: float
@@ -36,20 +34,14 @@ class Claim:
     high: float
     n: int
     seeds: int
-    verdict: Verdict
+    verdict: Literal["holds", "differs", "unclear"]
 
 
-def check(
-    notebook: str,
-    claim: str,
-    *,
-    material: str,
-    paper: str | float,
-    ours: Interval,
-    seeds: int,
-    above: float | None = None,
-    below: float | None = None,
-) -> Claim:
+COLUMNS = tuple(Claim.__dataclass_fields__)
+
+
+def check(notebook: str, claim: str, *, material: str, paper: str | float, ours: Interval, seeds: int,
+          above: float | None = None, below: float | None = None) -> Claim:  # fmt: skip
     """Hold a measured interval against a claim: strictly above a bound, strictly below one, or between two.
 
     ``holds`` if the whole interval satisfies it, ``differs`` if all of it fails, else ``unclear``;
@@ -66,14 +58,14 @@ def check(
     if floor >= ceiling or ours.low > ours.high:
         raise FlanError(f"claim {claim!r}", found=f"bounds {floor} to {ceiling}, interval {ours.low} to {ours.high}",
                         expected="low ends below high ends", remedy="Swap them.")  # fmt: skip
-    verdict: Verdict = "unclear"
+    verdict = "unclear"
     if math.isfinite(ours.low) and math.isfinite(ours.high):
         if floor < ours.low and ours.high < ceiling:
             verdict = "holds"
         elif ours.high <= floor or ours.low >= ceiling:
             verdict = "differs"
     said = paper if isinstance(paper, str) else f"{paper:g}"
-    return Claim(notebook, material, claim, said, ours.mean, ours.low, ours.high, ours.n, seeds, verdict)
+    return Claim(notebook, material, claim, said, *astuple(ours), seeds, verdict)
 
 
 def save(rows: Iterable[Claim], notebook: str) -> Path:
@@ -81,19 +73,14 @@ def save(rows: Iterable[Claim], notebook: str) -> Path:
 
     Other notebooks' rows stay as they are; rows are sorted by notebook. Returns the file's path.
     """
-    rows = list(rows)
-    path = output() / "claims.csv"
+    rows, path = list(rows), output() / "claims.csv"
     if strangers := {row.notebook for row in rows} - {notebook}:
-        raise FlanError(str(path.name), found=f"claims of {', '.join(sorted(strangers))}",
+        raise FlanError(path.name, found=f"claims of {', '.join(sorted(strangers))}",
                         expected=f"claims of {notebook}", remedy="Save each notebook's claims by itself.")  # fmt: skip
     replaced = {(row.notebook, row.material) for row in rows}
     lines = [line for line in _read(path) if (line[0], line[1]) not in replaced]
-    lines += [[_cell(getattr(row, column)) for column in COLUMNS] for row in rows]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(sorted(lines, key=lambda line: line[:2]))
-    write(path, text.getvalue())
+    lines += [[*map(_cell, astuple(row))] for row in rows]
+    write_table(path, pd.DataFrame(sorted(lines, key=lambda line: line[:2]), columns=COLUMNS))
     return path
 
 

@@ -5,8 +5,6 @@ read from public ``notes`` about it, or ``derived`` from printed numbers), ``whe
 the paper contradicts itself. What the paper does not report stays empty.
 """
 
-from __future__ import annotations
-
 import pandas as pd
 
 from flanlib.presets import DATA
@@ -23,9 +21,8 @@ def names() -> list[str]:
 def table(name: str) -> pd.DataFrame:
     """Read one published table, a number per row. Raises FlanError for a table that is not there."""
     if name not in names():
-        raise FlanError(
-            "data/paper", found=f"no table {name!r}", expected=f"one of {', '.join(names())}", remedy="Check the name."
-        )
+        raise FlanError("data/paper", found=f"no table {name!r}", expected=f"one of {', '.join(names())}",
+                        remedy="Check the name.")  # fmt: skip
     frame = pd.read_csv(DATA / "paper" / f"{name}.csv", dtype=str, keep_default_na=False, encoding="utf-8")
     return frame.assign(value=pd.to_numeric(frame["value"]))
 
@@ -38,20 +35,17 @@ def number(name: str, **keys: str) -> float:
     >>> number("table1", model="Agent-FLAN", score="overall")
     41.7
     """
-    frame = table(name)
-    allowed = [column for column in frame.columns if column not in ABOUT]
-    where = f"data/paper/{name}.csv"
+    rows, where = table(name), f"data/paper/{name}.csv"
+    allowed = [column for column in rows.columns if column not in ABOUT]
     if set(keys) - set(allowed):
         raise FlanError(where, found=f"keys {', '.join(keys)}", expected=f"keys among {', '.join(allowed)}",
                         remedy="Use the columns of the table.")  # fmt: skip
-    rows = frame
     for key, value in keys.items():
-        left = rows[rows[key] == value]
-        if left.empty:
-            raise FlanError(where, found=f"no row with {key}={value!r}",
-                            expected=f"one of {', '.join(rows[key].unique())}",
+        known = rows[key].unique()
+        if value not in known:
+            raise FlanError(where, found=f"no row with {key}={value!r}", expected=f"one of {', '.join(known)}",
                             remedy="Check the spelling.")  # fmt: skip
-        rows = left
+        rows = rows[rows[key] == value]
     if len(rows) > 1:
         raise FlanError(where, found=f"{len(rows)} rows that fit", expected="one row",
                         remedy=f"Give all of {', '.join(allowed)}.")  # fmt: skip

@@ -5,42 +5,38 @@ and columns that tell the models apart. Tasks and seeds are both samples, so a b
 given the same tasks are drawn together.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
 
-from flanlib.intervals import Interval, rate
+from flanlib.intervals import BOUNDS, RESAMPLES, Interval, rate, wilson
 from flanlib.records import CAPABILITIES, FlanError
 
 SEED = 0  # of the bootstrap: an interval is part of a result, so it must come out the same again
-OVERALL = "overall"
-_RESAMPLES = 2000
 
 
-def table(rows: pd.DataFrame, by: Sequence[str], *, overall: Sequence[str] = CAPABILITIES) -> pd.DataFrame:
+def table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Tabulate every score of every model: the columns ``by``, score, value, low, high, n (tasks), seeds.
 
-    Where all scores of ``overall`` were judged, their plain mean is a score too, as in T-Eval.
+    Where all four capabilities were judged, their plain mean is a score too, ``overall``, as in T-Eval.
     """
     found = []
     for key, part in rows.groupby(list(by), sort=False):
-        for score, judged in part.groupby("score", sort=False):
-            told = rate(judged["value"], clusters=list(judged["id"]), seeds=list(judged["seed"]),
-                        rng=np.random.default_rng(SEED))  # fmt: skip
-            found.append((*key, score, told.mean, told.low, told.high, told.n, judged["seed"].nunique()))
-        if set(overall) <= set(part["score"]):
-            told = mean(part, overall)
-            found.append((*key, OVERALL, told.mean, told.low, told.high, told.n, part["seed"].nunique()))
+        told = [(score, judged, rate(judged["value"], clusters=judged["id"], seeds=judged["seed"],
+                                     rng=np.random.default_rng(SEED)))
+                for score, judged in part.groupby("score", sort=False)]  # fmt: skip
+        if set(CAPABILITIES) <= set(part["score"]):
+            told.append(("overall", part, mean(part)))
+        found += [(*key, score, *astuple(of), judged["seed"].nunique()) for score, judged, of in told]
     return pd.DataFrame(found, columns=[*by, "score", "value", "low", "high", "n", "seeds"])
 
 
 def mean(rows: pd.DataFrame, scores: Sequence[str] = CAPABILITIES) -> Interval:
     """Return the plain mean of several scores, with its interval; ``n`` counts tasks."""
-    return _interval(rows, None, scores)
+    return _interval([rows], scores)
 
 
 def gap(rows: pd.DataFrame, less: pd.DataFrame, scores: Sequence[str] = CAPABILITIES) -> Interval:
@@ -49,7 +45,7 @@ def gap(rows: pd.DataFrame, less: pd.DataFrame, scores: Sequence[str] = CAPABILI
     Only tasks that both hold count. Where neither set varies at all, so that a bootstrap would have no width, the
     interval is Newcombe's (1998) for a difference of two rates. Raises FlanError if they share no task.
     """
-    return _interval(rows, less, scores)
+    return _interval([rows, less], scores)
 
 
 def interval(row: pd.Series) -> Interval:
@@ -62,42 +58,34 @@ def points(told: Interval) -> Interval:
     return Interval(100 * told.mean, 100 * told.low, 100 * told.high, told.n)
 
 
-def _interval(rows: pd.DataFrame, less: pd.DataFrame | None, scores: Sequence[str]) -> Interval:
-    sides = [frame[frame["score"].isin(list(scores))] for frame in (rows, less) if frame is not None]
+def _interval(sides: Sequence[pd.DataFrame], scores: Sequence[str]) -> Interval:
+    sides = [side[side["score"].isin(list(scores))] for side in sides]
     tasks = sorted(set.intersection(*(set(side["id"]) for side in sides)))
     if not tasks:
         raise FlanError("scores", found="no task in common", expected="judgements of the same tasks",
                         remedy="Score both models on one draw of tasks.")  # fmt: skip
     rng, cells = np.random.default_rng(SEED), [_cells(side, scores, tasks) for side in sides]
-    drawn = rng.multinomial(len(tasks), np.full(len(tasks), 1 / len(tasks)), size=_RESAMPLES)
-    value, many = 0.0, np.zeros(_RESAMPLES)
+    drawn = rng.multinomial(len(tasks), np.full(len(tasks), 1 / len(tasks)), size=RESAMPLES)
+    value, many = 0.0, np.zeros(RESAMPLES)
     for sign, side in zip((1, -1), cells, strict=False):
         runs = side.shape[2]
-        by_run = rng.multinomial(runs, np.full(runs, 1 / runs), size=_RESAMPLES)
-        value += sign * _mean(side.sum((2, 3))[..., None])[0]
+        by_run = rng.multinomial(runs, np.full(runs, 1 / runs), size=RESAMPLES)
+        value += sign * _mean(side.sum((2, 3)))
         many += sign * _mean(np.einsum("vsrt,br,bt->vsb", side, by_run, drawn))
-    if many.std() > 1e-12:
-        low, high = np.quantile(many, [0.025, 0.975])
-    else:
-        low, high = _newcombe(cells)
+    low, high = np.quantile(many, BOUNDS) if many.std() > 1e-12 else _newcombe(cells)
     return Interval(float(value), float(low), float(high), len(tasks))
 
 
 def _cells(rows: pd.DataFrame, scores: Sequence[str], tasks: Sequence[str]) -> np.ndarray:
     """Sum and count judgements: an array (2, scores, seeds, tasks)."""
-    runs = sorted(rows["seed"].unique())
-    places = [{x: i for i, x in enumerate(xs)} for xs in (list(scores), runs, tasks)]
-    rows = rows[rows["id"].isin(tasks)]
-    at = tuple(rows[column].map(place).to_numpy()
-               for column, place in zip(("score", "seed", "id"), places, strict=True))  # fmt: skip
-    cells = np.zeros((2, len(scores), len(runs), len(tasks)))
-    np.add.at(cells[0], at, rows["value"].to_numpy(float))
-    np.add.at(cells[1], at, 1.0)
-    return cells
+    axes = [list(scores), sorted(rows["seed"].unique()), tasks]
+    told = rows.groupby(["score", "seed", "id"])["value"].agg(["sum", "count"])
+    told = told.reindex(pd.MultiIndex.from_product(axes), fill_value=0)
+    return told.to_numpy(float).T.reshape(2, *map(len, axes))
 
 
 def _mean(sums: np.ndarray) -> np.ndarray:
-    """Average the rates of all scores: (2, scores, resamples) to (resamples,)."""
+    """Average the rates of all scores: (2, scores) or (2, scores, resamples) to a number or (resamples,)."""
     ones, all_ = sums
     return np.divide(ones, all_, out=np.zeros_like(ones), where=all_ > 0).mean(0)
 
@@ -106,9 +94,8 @@ def _newcombe(sides: Sequence[np.ndarray]) -> tuple[float, float]:
     """Bound a mean of rates, or the difference of two, where nothing varies: Wilson's bounds, by tasks."""
     bounds = []
     for ones, all_ in sides:  # (scores, seeds, tasks)
-        each = [rate([round(one.sum() / n.sum())] * int(n.any(0).sum()), rng=np.random.default_rng(SEED))
-                for one, n in zip(ones, all_, strict=True)]  # fmt: skip
-        bounds.append([float(np.mean([getattr(told, name) for told in each])) for name in ("mean", "low", "high")])
+        each = [wilson(round(one.sum() / n.sum()), int(n.any(0).sum())) for one, n in zip(ones, all_, strict=True)]
+        bounds.append(np.mean([(told.mean, told.low, told.high) for told in each], 0))
     if len(bounds) == 1:
         return bounds[0][1], bounds[0][2]
     (a, a_low, a_high), (b, b_low, b_high) = bounds

@@ -4,9 +4,8 @@ A run keeps, for every measurement, which held-out tokens were the model's first
 such as a tool's name, is right where all of its tokens are. No torch here.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import NamedTuple
 
 import numpy as np
@@ -38,27 +37,23 @@ def judgements(firsts: pd.DataFrame, passages: Mapping[str, Sequence[Passage]]) 
     ``firsts`` has the columns form, seed, trained_tokens and firsts (a text of 0 and 1); ``passages`` are by form.
     Raises FlanError for texts that are shorter than the passages say.
     """
-    return pd.DataFrame(_judged(firsts, passages),
-                        columns=["form", "seed", "measured", "trained_tokens", "id", "score", "value"])  # fmt: skip
-
-
-def _judged(firsts: pd.DataFrame, passages: Mapping[str, Sequence[Passage]]) -> Iterator[tuple]:
+    found = []
     for (form, seed), run in firsts.groupby(["form", "seed"], sort=False):
         for measured, row in enumerate(run.sort_values("trained_tokens").to_dict("records")):
             right = np.frombuffer(str(row["firsts"]).encode(), np.uint8) == ord("1")
-            for passage in passages[form]:
-                if passage.tokens[-1] >= len(right):
-                    raise FlanError(f"run of {form}, seed {seed}", found=f"{len(right)} held-out tokens measured",
-                                    expected=f"more than {passage.tokens[-1]}", remedy="Measure the same texts.")
-                value = int(right[list(passage.tokens)].all())
-                yield form, seed, measured, row["trained_tokens"], passage.id, passage.score, value
+            beyond = [one.tokens[-1] for one in passages[form] if one.tokens[-1] >= len(right)]
+            if beyond:
+                raise FlanError(f"run of {form}, seed {seed}", found=f"{len(right)} held-out tokens measured",
+                                expected=f"more than {beyond[0]}", remedy="Measure the same texts.")
+            at = (form, seed, measured, row["trained_tokens"])
+            found += [(*at, one.id, one.score, int(right[list(one.tokens)].all())) for one in passages[form]]
+    return pd.DataFrame(found, columns=["form", "seed", "measured", "trained_tokens", "id", "score", "value"])
 
 
 def curves(judged: pd.DataFrame) -> pd.DataFrame:
     """Tabulate skill by trained tokens: form, score, trained_tokens (mean over seeds), value, low, high, n (tasks)."""
-    told = scores.table(judged, ["form", "measured"], overall=("none",))
-    tokens = judged.groupby(["form", "measured"])["trained_tokens"].mean().reset_index()
-    told = told.merge(tokens, on=["form", "measured"])
+    at = ["form", "measured"]
+    told = scores.table(judged, at).merge(judged.groupby(at)["trained_tokens"].mean().reset_index(), on=at)
     return told[["form", "score", "trained_tokens", "value", "low", "high", "n"]]
 
 
@@ -68,13 +63,12 @@ def ahead(judged: pd.DataFrame, form: str, other: str) -> pd.DataFrame:
     Columns: trained_tokens, score, ahead, low, high, n (tasks).
     """
     found = []
-    for (measured, score), part in judged.groupby(["measured", "score"], sort=False):
+    for (score, _), part in judged.groupby(["score", "measured"]):
         sides = [part[part["form"] == name] for name in (form, other)]
         if all(map(len, sides)):
             told = scores.points(scores.gap(*sides, scores=(score,)))
-            found.append((measured, part["trained_tokens"].mean(), score, told.mean, told.low, told.high, told.n))
-    frame = pd.DataFrame(found, columns=["measured", "trained_tokens", "score", "ahead", "low", "high", "n"])
-    return frame.sort_values(["score", "measured"]).drop(columns="measured").reset_index(drop=True)
+            found.append((part["trained_tokens"].mean(), score, *astuple(told)))
+    return pd.DataFrame(found, columns=["trained_tokens", "score", "ahead", "low", "high", "n"])
 
 
 def rises(judged: pd.DataFrame) -> pd.DataFrame:
@@ -94,6 +88,5 @@ def rises(judged: pd.DataFrame) -> pd.DataFrame:
             rose = y[-1] > y[0] and at
             tokens.append(float(np.interp(bound, y[at - 1 : at + 1], x[at - 1 : at + 1])) if rose else float("nan"))
             ends.append((y[0], y[-1]))
-        told, (first, last) = seeds(tokens), np.mean(ends, 0)
-        found.append((form, score, told.mean, told.low, told.high, told.n, first, last))
+        found.append((form, score, *astuple(seeds(tokens)), *np.mean(ends, 0)))
     return pd.DataFrame(found, columns=["form", "score", "tokens", "low", "high", "n", "from", "to"])

@@ -1,9 +1,7 @@
 """Words of a text, evened out, and what two texts share of them."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -23,9 +21,10 @@ def words(text: str) -> list[str]:
     return [_stem(word) for word in re.findall(r"[^\W\d_]+", text.lower())]
 
 
-def shared(text: str, tool: Tool) -> int:
-    """Count the words that a text shares with a tool's name and description, small words aside."""
-    return _shared(frozenset(words(text)) - SMALL, tool)
+def shared(text: str, tools: Iterable[Tool]) -> list[int]:
+    """Count the words that a text shares with the name and description of each tool, small words aside."""
+    said = frozenset(words(text)) - SMALL
+    return [len(said & _about(tool.name, tool.description)) for tool in tools]
 
 
 def near(text: str, tools: Sequence[Tool], n: int, *, rng: np.random.Generator) -> list[Tool]:
@@ -35,13 +34,8 @@ def near(text: str, tools: Sequence[Tool], n: int, *, rng: np.random.Generator) 
     >>> [tool.name for tool in near("Which town is it?", tools, 2, rng=np.random.default_rng(0))]
     ['get_fare', 'find_mayor']
     """
-    said = frozenset(words(text)) - SMALL
-    counts = np.array([_shared(said, tool) for tool in tools]) + rng.random(len(tools))
+    counts = np.array(shared(text, tools)) + rng.random(len(tools))
     return [tools[i] for i in rng.permutation(np.argsort(-counts)[:n])]
-
-
-def _shared(said: frozenset[str], tool: Tool) -> int:
-    return len(said & _about(tool.name, tool.description))
 
 
 @lru_cache(maxsize=8192)

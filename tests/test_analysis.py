@@ -83,6 +83,15 @@ def test_how_many_times_slower_is_asked_seed_by_seed():
     assert told.n == 3
 
 
+def test_a_ratio_over_seeds_and_its_interval_are_above_zero():
+    curves = {}
+    for seed, slow in enumerate((2, 6, 18)):  # in steps of a hundred tokens, against one
+        curves["react", seed, "instruction"] = [1.0, 0.0] + [0.0] * 18
+        curves["react", seed, "reasoning"] = [max(0.0, 1.0 - i / slow) for i in range(20)]
+    told = analysis.slower(losses(curves), "react", ["reasoning"], ["instruction"])
+    assert 0 < told.low < told.mean < told.high
+
+
 def test_training_losses_are_summed_over_parts_of_a_run_and_nothing_is_lost():
     columns = ["form", "seed", "step", "trained_tokens", "split", "kind", "nats", "tokens", "bytes"]
     rows = pd.DataFrame([("chat", 0, step, 10 * step, split, "reasoning", float(step), 10, 30)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flanlib.benchmarks import episodes
 from flanlib.benchmarks.episodes import LONGEST_REPLY, LONGEST_TALK, MOST_CALLS, play, solves, table
 from flanlib.dialects import DIALECTS, render
 from flanlib.dialects.elicit import ANSWER
 from flanlib.lab import tasks
+from flanlib.lab.world import world
 from flanlib.records import FlanError
 
 SHAPES = (*tasks.SHAPES, *[tasks.UNSERVED] * 4)
@@ -109,7 +109,7 @@ def test_calls_to_tools_not_offered_are_counted_answered_and_bounded(protocol, c
 
 def test_a_tool_of_the_world_that_is_not_offered_is_not_run():
     task = HELD[0]
-    other = next(name for name in episodes.make_world().tools if name not in {t.name for t in task.trajectory.tools})
+    other = next(name for name in world().tools if name not in {t.name for t in task.trajectory.tools})
     reply = f'{{"thought": "x", "name": "{other}", "arguments": {{}}}}'
     (row,) = play([task], "json", lambda prompts: [reply] * len(prompts))
     assert (row.invented, row.valid_calls) == (MOST_CALLS, 0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flanlib import claims, intervals
-from flanlib.claims import Claim, check
+from flanlib.claims import check
 from flanlib.intervals import Interval
 from flanlib.records import FlanError
 
@@ -26,6 +26,10 @@ def claim(notebook="01", text="a gap", low=0.1, high=0.3, material="lab", **boun
     return check(notebook, text, material=material, paper=0.5, ours=ours, seeds=3, **(bounds or {"above": 0.0}))
 
 
+def bootstrap(values, seed):
+    return intervals.bootstrap(values, weights=np.ones(len(values)), rng=np.random.default_rng(seed))
+
+
 def test_interval_over_seeds_has_its_textbook_value():
     interval = intervals.seeds([0.70, 0.74, 0.81])
     half = 4.302653 * np.std([0.70, 0.74, 0.81], ddof=1) / math.sqrt(3)
@@ -35,7 +39,7 @@ def test_interval_over_seeds_has_its_textbook_value():
 
 @pytest.mark.parametrize("values", [[], [0.4]])
 def test_too_few_values_have_no_interval(values):
-    for interval in (intervals.seeds(values), intervals.bootstrap(values, rng=np.random.default_rng(0))):
+    for interval in (intervals.seeds(values), bootstrap(values, 0)):
         assert interval.n == len(values)
         assert math.isnan(interval.low)
         assert math.isnan(interval.high)
@@ -44,11 +48,10 @@ def test_too_few_values_have_no_interval(values):
 
 def test_bootstrap_of_many_normal_values_is_close_to_the_formula():
     values = np.random.default_rng(1).normal(3.0, 2.0, size=400)
-    interval = intervals.bootstrap(values, rng=np.random.default_rng(2))
+    interval = bootstrap(values, 2)
     half = 1.96 * values.std(ddof=1) / 20
     assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
-    assert interval == intervals.bootstrap(values, rng=np.random.default_rng(2))
-    assert interval != intervals.bootstrap(values, rng=np.random.default_rng(3))
+    assert interval == bootstrap(values, 2) != bootstrap(values, 3)
 
 
 def test_bootstrap_with_bytes_as_weights_is_all_nats_over_all_bytes():
@@ -166,12 +169,11 @@ def test_where_there_is_no_table_there_is_nothing_to_compare(tmp_path):
     assert claims.beside(tmp_path / "a.csv", tmp_path / "b.csv", ["01"]).startswith("0 claims")
 
 
-def test_columns_are_the_fields_of_a_claim():
-    assert tuple(Claim.__dataclass_fields__) == claims.COLUMNS
-
-
-def rate(values, **more):
-    return intervals.rate(values, rng=np.random.default_rng(0), **more)
+def rate(values, *, clusters=None, seeds=None):
+    """By default every row is a cluster of its own, of one run."""
+    clusters = range(len(values)) if clusters is None else clusters
+    seeds = [0] * len(values) if seeds is None else seeds
+    return intervals.rate(values, clusters=clusters, seeds=seeds, rng=np.random.default_rng(0))
 
 
 def test_a_rate_where_all_agree_has_wilsons_interval_over_clusters():

@@ -10,7 +10,7 @@ import pytest
 
 from flanlib.benchmarks import plans
 from flanlib.benchmarks.agent_h.replies import ANNOUNCED, CALLS, DEGENERATE, read
-from flanlib.benchmarks.plans import FRAMES, LONG, OTHERS, READ, Plans, cues, lab_plans, written
+from flanlib.benchmarks.plans import LONG, READ, SENTENCES, Plans, cues, lab_plans, written
 from flanlib.lab import tasks
 from flanlib.presets import DATA
 from flanlib.records import Step, Tool, Trajectory
@@ -88,11 +88,11 @@ def test_it_is_learnt_the_same_every_time_and_named_after_what_it_saw(monkeypatc
         assert other.learnt != first.learnt
 
 
-@pytest.mark.parametrize("frames", [FRAMES, OTHERS])
-def test_sentences_of_ours_are_put_together_cleanly(frames):
+@pytest.mark.parametrize("kind", ["plans", "others"])
+def test_sentences_of_ours_are_put_together_cleanly(kind):
     step = Step("x", "get_fare", {"town": "Ulm"}, "3")
     trajectory = Trajectory("t", "test", "Q", (Tool("get_fare"),), (step,), "3")
-    texts = list(written(frames, [trajectory], 0))
+    texts = list(written(SENTENCES[kind], [trajectory], 0))
     assert len(set(texts)) > len(texts) / 2
     assert not [text for text in texts if re.search(r"[\[\]{}|\n/]|  ", text) or text != text.strip()]
     assert all(text[:1] == text[:1].upper() for text in texts)

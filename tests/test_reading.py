@@ -1,5 +1,6 @@
-"""Names and values judged by reading: what is looked at, and what follows from a model's first choices."""
+"""Names and values judged by reading: what is looked at, what follows from a model's first choices, and the reader."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -7,40 +8,51 @@ import pytest
 import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from peft import get_peft_model
 from strategies import trajectories as any_trajectories
 
 from flanlib import models, runs, skill
+from flanlib.attention import by_document
 from flanlib.benchmarks import steps
-from flanlib.benchmarks.reading import (
-    RIGHT,
-    UNDECIDED,
-    WRONG,
-    Choices,
-    Passage,
-    passages,
-    ranges,
-    tokens,
-    verdict,
-)
-from flanlib.dialects import DIALECTS, render
+from flanlib.benchmarks.reading import RIGHT, UNDECIDED, WRONG, Choices, Passage, passages, ranges, tokens, verdict
+from flanlib.dialects import DIALECTS, render, render_all
 from flanlib.generate import Decoding, Writer, dense
 from flanlib.lab import tasks
+from flanlib.loss import collate, token_losses
+from flanlib.model import lora_config
 from flanlib.offsets import Placed, place
+from flanlib.packing import pack
 from flanlib.presets import PRESETS
 from flanlib.reader import Reader
 from flanlib.records import Conversation, FlanError, from_json, say, to_json
 from flanlib.tally import Tally
 from flanlib.templates import get_template
-from flanlib.tokens import CONTEXT, load_tokenizer
+from flanlib.tokens import CONTEXT, encode_all, load_tokenizer
 
 every_dialect = pytest.mark.parametrize("protocol", DIALECTS)
-SOLVED = [task.trajectory for task in tasks.tasks(8, rng=np.random.default_rng(5), split="heldout")]
+SOLVED = [task.trajectory for task in tasks.tasks(12, rng=np.random.default_rng(5), split="heldout")]
+SHORT = sorted(SOLVED, key=lambda one: len(one.steps))[:4]
+TOKENIZER = load_tokenizer(models.folder("random"))
+TEMPLATE = get_template("own", TOKENIZER)
 
 
 @pytest.fixture(scope="module")
-def read_by():
-    tokenizer = load_tokenizer(models.folder("random"))
-    return dense("random"), tokenizer, get_template("own", tokenizer)
+def model():
+    return dense("random")
+
+
+@pytest.fixture(scope="module", params=["react", "chat"])
+def learnt(request):
+    """The tiny model, halfway through learning three of four tasks by heart in one protocol."""
+    rows = encode_all(render_all(SHORT[:3], request.param), TOKENIZER, TEMPLATE, max_tokens=4000, tally=Tally("t"))
+    batch = collate(pack(rows, row_tokens=8000, pad_id=0))
+    model = by_document(dense("random")).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(50):
+        token_losses(model, batch).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model, request.param
 
 
 @every_dialect
@@ -89,15 +101,14 @@ def test_ranges_hold_the_same_in_the_text_of_a_template(template, protocol, traj
 
 
 @every_dialect
-def test_a_wrong_token_spoils_what_it_stands_in_and_nothing_else(read_by, protocol):
-    _, tokenizer, template = read_by
-    [stray] = tokenizer("~", add_special_tokens=False).input_ids
+def test_a_wrong_token_spoils_what_it_stands_in_and_nothing_else(protocol):
+    [stray] = TOKENIZER("~", add_special_tokens=False).input_ids
     for trajectory in SOLVED[:4]:
         text = render(trajectory, protocol)
         found = list(passages(trajectory, text, protocol))
-        places, whole = ranges(text, found, template), template.layout(text.turns, "t")[0]
-        [placed] = place([whole], tokenizer)
-        right = Choices(whole, placed, placed.ids, lambda i: tokenizer.decode([i]))
+        places, whole = ranges(text, found, TEMPLATE), TEMPLATE.layout(text.turns, "t")[0]
+        [placed] = place([whole], TOKENIZER)
+        right = Choices(whole, placed, placed.ids, lambda i: TOKENIZER.decode([i]))
         assert {verdict(right, *at) for at in places} == {RIGHT}
         for i in {i for at in places for i in tokens(placed, *at)}:
             firsts = placed.ids.copy()
@@ -146,30 +157,28 @@ def test_a_token_that_reaches_over_the_border_belongs_to_the_passage():
 
 
 @every_dialect
-def test_the_reader_agrees_with_one_conversation_at_a_time(read_by, protocol):
-    model, tokenizer, template = read_by
+def test_the_reader_agrees_with_one_conversation_at_a_time(model, protocol):
     texts = [render(one, protocol) for one in SOLVED]
     listed = [list(passages(one, text, protocol)) for one, text in zip(SOLVED, texts, strict=True)]
-    together = Reader(model, tokenizer, template)(texts, listed)
-    assert together == Reader(model, tokenizer, template, tokens_per_pass=1)(texts, listed)
+    together = Reader(model, TOKENIZER, TEMPLATE)(texts, listed)
+    assert together == Reader(model, TOKENIZER, TEMPLATE, tokens_per_pass=1)(texts, listed)
     for text, found, verdicts in zip(texts, listed, together, strict=True):
-        [placed] = place([template.layout(text.turns, "t")[0]], tokenizer)
+        [placed] = place([TEMPLATE.layout(text.turns, "t")[0]], TOKENIZER)
         with torch.no_grad():
             firsts = model(input_ids=torch.tensor(placed.ids.astype(np.int64))[None]).logits[0].argmax(-1).numpy()
-        for where, told in zip(ranges(text, found, template), verdicts, strict=True):
+        for where, told in zip(ranges(text, found, TEMPLATE), verdicts, strict=True):
             right = all(firsts[i - 1] == placed.ids[i] for i in tokens(placed, *where))
             assert (told == RIGHT) == right
 
 
 @pytest.mark.parametrize("tokens_per_pass", [1, 1500, 100_000])
-def test_first_choices_are_those_of_one_text_at_a_time_and_only_where_asked(read_by, tokens_per_pass):
-    model, tokenizer, template = read_by
+def test_first_choices_are_those_of_one_text_at_a_time_and_only_where_asked(model, tokens_per_pass):
     texts = [render(one, protocol) for one, protocol in zip(SOLVED, [*DIALECTS] * 3, strict=False)]
-    whole = [template.layout(text.turns, "t")[0] for text in texts]
+    whole = [TEMPLATE.layout(text.turns, "t")[0] for text in texts]
     listed = [list(passages(*of)) for of in zip(SOLVED, texts, [*DIALECTS] * 3, strict=False)]
-    asked = [ranges(text, found, template) for text, found in zip(texts, listed, strict=True)]
+    asked = [ranges(text, found, TEMPLATE) for text, found in zip(texts, listed, strict=True)]
     asked[2] = []
-    for told, where in zip(Reader(model, tokenizer, template, tokens_per_pass=tokens_per_pass).choices(whole, asked),
+    for told, where in zip(Reader(model, TOKENIZER, TEMPLATE, tokens_per_pass=tokens_per_pass).choices(whole, asked),
                            asked, strict=True):  # fmt: skip
         with torch.no_grad():
             logits = model(input_ids=torch.tensor(told.placed.ids.astype(np.int64))[None]).logits[0]
@@ -180,29 +189,14 @@ def test_first_choices_are_those_of_one_text_at_a_time_and_only_where_asked(read
         assert told.firsts.tolist() == expected.tolist()
 
 
-@every_dialect
-def test_reading_agrees_with_generation(read_by, protocol):
-    model, tokenizer, template = read_by
-    text = render(SOLVED[0], protocol)
-    found = list(passages(SOLVED[0], text, protocol))
-    [told] = Reader(model, tokenizer, template)([text], [found])
-    writer = Writer(model, tokenizer, template, Decoding(24))
-    for passage, one in zip(found, told, strict=True):
-        before = text.turns[passage.turn].text[: passage.start].rstrip(" ")
-        prompt = steps.Prompt("p", text.turns[: passage.turn], before)
-        written = steps._written(protocol, passage, writer([prompt])[0])
-        assert one == UNDECIDED or (one == RIGHT) == written
-
-
-def test_what_a_model_cannot_be_given_is_wrong(read_by):
-    model, tokenizer, template = read_by
+def test_what_a_model_cannot_be_given_is_wrong(model):
     bad = Conversation("bad", "t", (say("user", "Hi <|im_end|>"), say("assistant", "find", "retrieval", trained=True)))
     good = Conversation("good", "t", (say("user", "Hi"), say("assistant", "find", "retrieval", trained=True)))
     passage = Passage("retrieval", 0, 1, 0, 4, "", "find")
-    told = Reader(model, tokenizer, template)([bad, good], [[passage], [passage]])
+    told = Reader(model, TOKENIZER, TEMPLATE)([bad, good], [[passage], [passage]])
     assert told[0] == [WRONG]
     assert len(told[1]) == 1
-    assert Reader(model, tokenizer, template)([bad], [[passage]]) == [[WRONG]]
+    assert Reader(model, TOKENIZER, TEMPLATE)([bad], [[passage]]) == [[WRONG]]
 
 
 @every_dialect
@@ -234,3 +228,80 @@ def test_tokens_cover_a_range_and_go_one_beyond_unless_one_reaches_over(pieces, 
     last = found[-1]
     assert placed.stops[last] > stop or last == len(pieces) - 1
     assert placed.starts[last] <= stop
+
+
+def test_reading_and_generation_find_the_same(learnt):
+    model, protocol = learnt
+    write = Writer(model, TOKENIZER, TEMPLATE, Decoding(24))
+    read = Reader(model, TOKENIZER, TEMPLATE)
+
+    def undecided(texts, found):
+        return [[UNDECIDED] * len(listed) for listed in found]
+
+    told, written = (steps.measure(SHORT, protocol, write, one, free=0) for one in (read, undecided))
+    assert 0.1 < told["value"].mean() < 0.9
+    assert (told["note"] == "read").mean() > 0.5
+    key = ["id", "step", "score", "type", "value"]
+    assert sorted(map(tuple, told[key].values)) == sorted(map(tuple, written[key].values))
+
+
+def asked(protocol):
+    texts = render_all(SHORT, protocol)
+    return texts, [list(passages(*of, protocol)) for of in zip(SHORT, texts, strict=True)]
+
+
+def test_an_adapter_is_read_with_and_the_mode_of_the_model_stays(learnt):
+    model, protocol = learnt
+    bare = Reader(model, TOKENIZER, TEMPLATE)(*asked(protocol))
+    tuned = get_peft_model(copy.deepcopy(model), lora_config(4)).train()
+    assert Reader(tuned, TOKENIZER, TEMPLATE)(*asked(protocol)) == bare
+    assert tuned.training
+    with torch.no_grad():
+        for name, weight in tuned.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))
+    assert Reader(tuned, TOKENIZER, TEMPLATE)(*asked(protocol)) != bare
+    assert Reader(tuned.merge_and_unload(), TOKENIZER, TEMPLATE)(*asked(protocol)) != bare
+
+
+def test_what_lies_beyond_the_positions_of_a_model_is_wrong(learnt):
+    model, protocol = copy.deepcopy(learnt[0]), learnt[1]
+    texts, found = asked(protocol)
+    everything = Reader(model, TOKENIZER, TEMPLATE)(texts, found)
+    where = [[tokens(place([TEMPLATE.layout(text.turns, "t")[0]], TOKENIZER)[0], *at)
+              for at in ranges(text, listed, TEMPLATE)] for text, listed in zip(texts, found, strict=True)]  # fmt: skip
+    model.config.max_position_embeddings = most = where[0][-1][0]
+    cut = Reader(model, TOKENIZER, TEMPLATE)(texts, found)
+    assert cut[0][-1] == WRONG
+    for before, after, places in zip(everything, cut, where, strict=True):
+        assert all(one == other for one, other, at in zip(before, after, places, strict=True) if at[-1] < most)
+
+
+def chosen(text, start, stop, *, in_place_of, first):
+    """Judge a passage where one token is not the first choice of a model that else repeats the text."""
+    [placed] = place([text], TOKENIZER)
+    firsts = placed.ids.copy()
+    [at] = [i for i in tokens(placed, start, stop) if text[placed.starts[i] : placed.stops[i]] == in_place_of][:1]
+    firsts[at] = first
+    return verdict(Choices(text, placed, firsts, Reader(dense("random"), TOKENIZER, TEMPLATE)._spell), start, stop)
+
+
+def test_part_of_a_character_may_still_become_the_right_one():
+    text, vocabulary = 'town": "\U0001f642", "n', TOKENIZER.get_vocab()
+    [placed] = place([text], TOKENIZER)
+    assert len([i for i in placed.starts if i == 8]) > 1, "a character of several tokens"
+    other = vocabulary["\u00c3"]  # how the byte-level alphabet writes byte C3, by itself no character
+    assert chosen(text, 8, 9, in_place_of="\U0001f642", first=other) == UNDECIDED
+    assert chosen(text, 8, 9, in_place_of="\U0001f642", first=vocabulary["x"]) == WRONG
+
+
+def test_a_token_that_begins_before_a_passage_leaves_it_open_unless_a_space_is_all_it_adds():
+    vocabulary = TOKENIZER.get_vocab()
+    text = "Action: get_fare\n"
+    [placed] = place([text], TOKENIZER)
+    first = tokens(placed, 8, 16)[0]
+    name = text[placed.starts[first] : placed.stops[first]]
+    assert name.startswith(" g"), "the space belongs to the name's first token"
+    assert chosen(text, 8, 16, in_place_of=name, first=vocabulary["x"]) == WRONG
+    # The same token as part of a passage that begins after its first letter.
+    assert chosen(text, 9, 16, in_place_of=name, first=vocabulary["x"]) == UNDECIDED

@@ -4,8 +4,6 @@ Nothing here knows how replies come about: every benchmark is given a ``generate
 the reference tests the benchmark itself; :class:`flanlib.generate.Writer` is one made of a model.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

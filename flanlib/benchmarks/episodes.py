@@ -28,8 +28,7 @@ from flanlib.dialects.chat import parse_value
 from flanlib.dialects.common import Answer
 from flanlib.dialects.elicit import ACTION, ANSWER, ARGUMENT, RESULT
 from flanlib.lab.tasks import Task
-from flanlib.lab.world import World
-from flanlib.lab.world import world as make_world
+from flanlib.lab.world import world
 from flanlib.records import Conversation, FlanError, Step, Tool, Trajectory, say
 
 MOST_CALLS = 6
@@ -59,33 +58,31 @@ class Episode:
     conversation: Conversation
 
 
-def play(tasks: Sequence[Task], protocol: str, generate: Generate, *, world: World | None = None,
+def play(tasks: Sequence[Task], protocol: str, generate: Generate, *,
          intention: Intention | None = None) -> list[Episode]:  # fmt: skip
     """Let a model do tasks in one protocol (``react``, ``json`` or ``chat``), all of them in step.
 
     Every round asks ``generate`` once, for the next reply of all episodes that go on. Raises FlanError for an
     unknown protocol.
     """
-    players = [_Player(task, protocol, world or make_world(), intention or lab_intention()) for task in tasks]
-    talks = [player.talk() for player in players]
-    asked = {i: next(talk) for i, talk in enumerate(talks)}
+    players = [_Player(task, protocol, intention or lab_intention()) for task in tasks]
+    ended, asked = {}, dict.fromkeys(players)
+    replies = [None] * len(players)  # which begins a talk
     while asked:
-        replies = ask(generate, list(asked.values()))
         going = {}
-        for i, reply in zip(asked, replies, strict=True):
+        for player, reply in zip(asked, replies, strict=True):
             try:
-                going[i] = talks[i].send(reply)
-            except StopIteration:
-                continue
-        asked = going
-    return [player.episode() for player in players]
+                going[player] = player.talk.send(reply)
+            except _Ended as end:
+                ended[player] = player.episode(end)
+        asked, replies = going, ask(generate, list(going.values())) if going else []
+    return [ended[player] for player in players]
 
 
 def table(episodes: Sequence[Episode]) -> pd.DataFrame:
     """List episodes, a row each: the fields of :class:`Episode` but the conversation, truth values as 0 and 1."""
     columns = [name for name in Episode.__dataclass_fields__ if name != "conversation"]
-    frame = pd.DataFrame([[getattr(e, name) for name in columns] for e in episodes], columns=columns)
-    return frame.astype({"solved": int})
+    return pd.DataFrame([vars(one) for one in episodes], columns=columns).astype({"solved": int})
 
 
 def solves(answer: str, task: Task) -> bool:
@@ -99,41 +96,30 @@ def solves(answer: str, task: Task) -> bool:
     if task.shape != "compare":
         return True
     compared = [str(value) for step in task.trajectory.steps for value in step.arguments.values()]
-    told = {text: (mentions(answer, text), -answer.casefold().find(text.casefold())) for text in compared}
-    return max(told, key=told.__getitem__) in task.expected
-
-
-_Talk = Generator[Prompt, str, None]
+    folded = answer.casefold()
+    return max(compared, key=lambda text: (mentions(answer, text), -folded.find(text.casefold()))) in task.expected
 
 
 class _Player:
     """Leads one episode, and keeps count."""
 
-    def __init__(self, task: Task, protocol: str, world: World, intention: Intention) -> None:
-        self.task, self.protocol, self.world, self.intention = task, protocol, world, intention
+    def __init__(self, task: Task, protocol: str, intention: Intention) -> None:
+        self.task, self.protocol, self.intention = task, protocol, intention
         self.tools = {tool.name: tool for tool in task.trajectory.tools}
         self.rng = np.random.default_rng([0, *task.trajectory.id.encode()])  # chooses the user's wordings
         self.turns = list(self._reference("").turns[:2])
         self.calls = self.valid = self.invented = 0
-        self.ended, self.answer = "", ""
+        self.talk = self._chat() if protocol == "chat" else self._rounds()
 
-    def talk(self) -> _Talk:
-        """Yield prompts and take replies, until the episode ends."""
-        try:
-            yield from self._chat() if self.protocol == "chat" else self._rounds()
-        except _Ended as end:
-            self.ended = str(end)
-
-    def episode(self) -> Episode:
+    def episode(self, end: _Ended) -> Episode:
         """Sum up."""
-        trajectory = self.task.trajectory
-        called = bool(trajectory.steps) or not self.calls
-        solved = self.ended == "answered" and called and solves(self.answer, self.task)
-        return Episode(trajectory.id, self.task.shape, self.protocol, solved, self.calls, self.valid, self.invented,
-                       self.ended, self.answer,
-                       Conversation(trajectory.id, "episode", tuple(self.turns), trajectory.tools))  # fmt: skip
+        told = self.task.trajectory
+        strayed = not told.steps and self.calls  # called a tool where none serves
+        solved = end.how == "answered" and not strayed and solves(end.answer, self.task)
+        return Episode(told.id, self.task.shape, self.protocol, solved, self.calls, self.valid, self.invented, end.how,
+                       end.answer, Conversation(told.id, "episode", tuple(self.turns), told.tools))  # fmt: skip
 
-    def _rounds(self) -> _Talk:
+    def _rounds(self) -> Generator[Prompt, str, None]:
         """React and JSON: a turn is a call or the answer."""
         read = dialects.DIALECTS[self.protocol].parse_turn
         while True:
@@ -143,15 +129,15 @@ class _Player:
             except FlanError:
                 raise _Ended("malformed") from None
             if isinstance(told, Answer):
-                self._finish(told.text)
+                raise _Ended("answered", told.text)
             self.turns.append(self._reference(self._run(told.tool, told.arguments)).turns[-1])
 
-    def _chat(self) -> _Talk:
+    def _chat(self) -> Generator[Prompt, str, None]:
         """Chat: thought, tool and arguments are asked for one by one."""
         while True:
             thought = yield from self._ask()
             if self.intention.answers(thought):
-                self._finish((yield from self._ask(self._pick(ANSWER))))
+                raise _Ended("answered", (yield from self._ask(self._pick(ANSWER))))
             name = (yield from self._ask(self._pick(ACTION))).strip()
             if name not in self.tools and not is_name(name):
                 raise _Ended("malformed")
@@ -167,8 +153,7 @@ class _Player:
             self.turns.append(say("user", user))
         if sum(len(turn.text) for turn in self.turns) > LONGEST_TALK:
             raise _Ended("too long")
-        given = len(self.turns)
-        reply = yield Prompt(f"{self.task.trajectory.id}/{self.protocol}/{given}", tuple(self.turns))
+        reply = yield Prompt(f"{self.task.trajectory.id}/{self.protocol}/{len(self.turns)}", tuple(self.turns))
         reply = reply[:LONGEST_REPLY]
         if not reply.strip():
             raise _Ended("malformed")
@@ -181,13 +166,9 @@ class _Player:
             raise _Ended("too many calls")
         self.calls += 1
         self.invented += name not in self.tools
-        value, seen = self.world.run(name if name in self.tools else "", arguments)
+        value, seen = world().run(name if name in self.tools else "", arguments)
         self.valid += value is not None
         return seen
-
-    def _finish(self, answer: str) -> None:
-        self.answer = answer
-        raise _Ended("answered")
 
     def _reference(self, observation: str) -> Conversation:
         """Write the request and an observation in the protocol, with a call between them that nobody reads."""
@@ -201,7 +182,8 @@ class _Player:
 
 
 class _Ended(Exception):  # noqa: N818 (how an episode ends, not a failure of the kit)
-    """Ends an episode."""
+    def __init__(self, how: str, answer: str = "") -> None:
+        self.how, self.answer = how, answer
 
 
 def _asked_for(tool: Tool | None, query: str) -> list[str]:
@@ -209,11 +191,8 @@ def _asked_for(tool: Tool | None, query: str) -> list[str]:
     if tool is None:
         return []
     said = _long_words(query)
-
-    def mentioned(name: str) -> bool:
-        return any(a.startswith(b) or b.startswith(a) for a in _long_words(name) for b in said)
-
-    return [name for name in tool.properties if name in tool.required or mentioned(name)]
+    return [name for name in tool.properties if name in tool.required
+            or any(a.startswith(b) or b.startswith(a) for a in _long_words(name) for b in said)]  # fmt: skip
 
 
 def _long_words(text: str) -> list[str]:

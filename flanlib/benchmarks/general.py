@@ -5,9 +5,8 @@ everything it can think of, or tells the question again, is judged by what it sa
 decided by what the untuned default model does with them (``data/lab/README.md``), so that there is something to lose.
 """
 
-from __future__ import annotations
-
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,10 +37,9 @@ def questions(n: int, *, rng: np.random.Generator) -> list[Question]:
 
     The wrong answers of each are those that it names itself, and those to the other questions of its family.
     """
-    made = ordinary.questions()
-    known: dict[str, dict[str, None]] = {}
+    made, known = ordinary.questions(), defaultdict(set)
     for one in made:
-        known.setdefault(one.family, {}).update(dict.fromkeys(one.answers))
+        known[one.family].update(one.answers)
     return [Question(one.family, Prompt(one.id, (say("user", one.text),)), one.answers,
                      tuple(sorted({*one.others, *known[one.family]} - {*one.answers})))
             for one in (made[i] for i in rng.permutation(len(made))[:n])]  # fmt: skip
@@ -67,15 +65,15 @@ def right(reply: str, answers: Sequence[str], others: Sequence[str] = ()) -> boo
     (True, False, False)
     """
     said = _words(reply)[:READ]
-    named = [(_place(said, _words(answer)), answer in answers) for answer in (*answers, *others)]
-    found = sorted((place, not accepted) for place, accepted in named if place is not None)
-    return bool(found) and not found[0][1] and _DENIALS.isdisjoint(said)
+
+    def place(answer: str) -> int:
+        """Return where an answer stands first; READ if nowhere."""
+        told = _words(answer)
+        return next((i for i in range(len(said)) if said[i : i + len(told)] == told), READ)
+
+    at, wrong = min(((place(answer), answer not in answers) for answer in (*answers, *others)), default=(READ, True))
+    return at < READ and not wrong and _DENIALS.isdisjoint(said)
 
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
-
-
-def _place(said: list[str], answer: list[str]) -> int | None:
-    """Return where in a text an answer stands first."""
-    return next((i for i in range(len(said)) if said[i : i + len(answer)] == answer), None)

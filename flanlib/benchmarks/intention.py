@@ -1,8 +1,8 @@
 """What a thought says is to be done next, read from its words: call one of the offered tools, or answer.
 
 A measure of wording, not of meaning: it knows how training thoughts announce an answer, and it takes a call to be
-meant for the tool whose name and description share most words with the thought. :func:`audit` says how far to
-trust it: how often it accepts reference thoughts, and how often thoughts that belong elsewhere.
+meant for the tool whose name and description share most words with the thought. A test says how far to trust it: how
+often it accepts reference thoughts, and how often thoughts that belong elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from scipy.special import expit
@@ -23,7 +22,7 @@ from scipy.special import expit
 from flanlib import store
 from flanlib.lab import tasks
 from flanlib.lab.tasks import Task
-from flanlib.records import Tool, Trajectory
+from flanlib.records import Step, Tool, Trajectory
 from flanlib.wording import shared, words
 
 LEAST = 5
@@ -50,10 +49,9 @@ class Intention:
     @classmethod
     def of(cls, trajectories: Iterable[Trajectory]) -> Intention:
         """Learn how answers are announced from the thoughts of training trajectories."""
-        told: list[tuple[str, float]] = []
-        for trajectory in trajectories:
-            told += [*((step.thought, 0.0) for step in trajectory.steps), (trajectory.answer_thought, 1.0)]
-        told = [(thought, answer) for thought, answer in told if thought]
+        told = [(thought, answer) for one in trajectories
+                for thought, answer in (*((step.thought, 0.0) for step in one.steps), (one.answer_thought, 1.0))
+                if thought]  # fmt: skip
         weights = learn([(_cues(thought), answer) for thought, answer in told])
         return cls(weights, store.digest(sorted(told), [LEAST, PENALTY])) if weights else cls({})
 
@@ -67,16 +65,14 @@ class Intention:
         It must announce the right move, name every value that the reference thought names (of the call's
         arguments, or of what the answer holds), and no offered tool may be nearer to it than the right one.
         """
-        trajectory = item.trajectory if isinstance(item, Task) else item
-        if step == len(trajectory.steps):
-            wanted, reference = item.expected if isinstance(item, Task) else (), trajectory.answer_thought
-        else:
-            wanted, reference = _values(trajectory.steps[step].arguments), trajectory.steps[step].thought
+        trajectory, expected = (item.trajectory, item.expected) if isinstance(item, Task) else (item, ())
+        call = trajectory.steps[step] if step < len(trajectory.steps) else None
+        wanted, reference = (_values(call), call.thought) if call else (expected, trajectory.answer_thought)
         if not all(mentions(thought, value) for value in wanted if mentions(reference, value)):
             return False
-        if step == len(trajectory.steps) or self.answers(thought):
-            return step == len(trajectory.steps) and self.answers(thought)
-        return trajectory.steps[step].tool in nearest(thought, trajectory.tools)
+        if call is None:
+            return self.answers(thought)
+        return not self.answers(thought) and call.tool in nearest(thought, trajectory.tools)
 
 
 def nearest(thought: str, tools: Sequence[Tool]) -> set[str]:
@@ -85,8 +81,8 @@ def nearest(thought: str, tools: Sequence[Tool]) -> set[str]:
     >>> nearest("I need the fares of Ulm.", [Tool("get_fare", "The fare of a town."), Tool("find_mayor")])
     {'get_fare'}
     """
-    counts = {tool.name: shared(thought, tool) for tool in tools}
-    return {name for name, count in counts.items() if count == max(counts.values()) > 0}
+    counts = shared(thought, tools)
+    return {tool.name for tool, count in zip(tools, counts, strict=True) if count == max(counts) > 0}
 
 
 def mentions(text: str, value: str) -> int:
@@ -106,29 +102,8 @@ def lab_intention() -> Intention:
     return Intention.of(tasks.trajectories(1000, rng=np.random.default_rng(0), shapes=shapes))
 
 
-def audit(items: Sequence[Task | Trajectory], intention: Intention, *, rng: np.random.Generator) -> pd.DataFrame:
-    """Try the measure on thoughts whose place is known: a row per step and candidate thought.
-
-    Columns: id, step, candidate (``own``: the reference itself, ``same task``: that of another step of it,
-    ``other task``: of a random step of another), move (call or answer), value (1 if accepted).
-    """
-    told = [item.trajectory if isinstance(item, Task) else item for item in items]
-    thoughts = [[*(step.thought for step in t.steps), t.answer_thought] for t in told]
-    rows = []
-    for i, (item, trajectory) in enumerate(zip(items, told, strict=True)):
-        for step, own in enumerate(thoughts[i]):
-            others = [k for k in range(len(items)) if k != i]
-            apart = thoughts[others[rng.integers(len(others))]] if others else []
-            candidates = [("own", own)] + [("same task", t) for t in thoughts[i] if t != own]
-            candidates += [("other task", apart[rng.integers(len(apart))])] if apart else []
-            move = "answer" if step == len(trajectory.steps) else "call"
-            rows += [(trajectory.id, step, kind, move, int(intention.right(thought, item, step)))
-                     for kind, thought in candidates]  # fmt: skip
-    return pd.DataFrame(rows, columns=["id", "step", "candidate", "move", "value"])
-
-
-def _values(arguments: Mapping) -> list[str]:
-    listed = [v for value in arguments.values() for v in (value if isinstance(value, tuple) else (value,))]
+def _values(call: Step) -> list[str]:
+    listed = [v for value in call.arguments.values() for v in (value if isinstance(value, tuple) else (value,))]
     return [str(value) for value in listed if isinstance(value, (str, int, float)) and not isinstance(value, bool)]
 
 

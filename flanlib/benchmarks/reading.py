@@ -5,23 +5,22 @@ one after it that ends it, is the model's first choice given the reference befor
 would do, with two exceptions. The same text may be closed in another way: ``",`` for ``"}`` is as right. And it may be
 cut into other tokens: where the first choice that departs begins what is left of the passage's text, or is begun by it,
 nothing is decided, and the passage is to be generated. So judged, 676 names and values of SmolLM2 (tuned in ReAct and
-in chat form, whole and at half strength, on held-out tools) all came out as when each of them was generated; for 29 of
-them that was needed.
+in chat form, on held-out tools) all came out as when each was generated; for 29 of them that was needed.
 
 A token that reaches over the border of a passage counts as part of it. One that reaches over its end (``."``) ends it
 too. Where one that reaches over its beginning (``"(``) departs, nothing is decided either: a prompt that is cut there
 holds part of it. Not so a space, which no prompt ends with.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from flanlib.dialects.common import argument_parts
 from flanlib.offsets import Placed
-from flanlib.records import Conversation, Span, Step, Trajectory, to_json
+from flanlib.records import Conversation, Span, Step, Trajectory
 from flanlib.templates import AnyTemplate
 
 RETRIEVAL, UNDERSTANDING, NAMING = "retrieval", "understanding", "naming"
@@ -48,14 +47,15 @@ class Passage(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """What a model made of a conversation: its text, where tokens stand, and the first choice in place of each."""
+    """What a model made of a conversation: its text, where tokens stand, and the first choice in place of each.
+
+    ``firsts`` are ids, each given the tokens before it; -1 where it was not looked at. ``spell`` writes a token.
+    """
 
     text: str
     placed: Placed
     firsts: np.ndarray
-    """Id of the model's first choice for every token, given the tokens before it; -1 where it was not looked at."""
     spell: Callable[[int], str]
-    """The text of a token."""
 
 
 Read: TypeAlias = Callable[[Sequence[Conversation], Sequence[Sequence[Passage]]], list[list[str]]]
@@ -76,7 +76,7 @@ def passages(trajectory: Trajectory, conversation: Conversation, protocol: str) 
             turn = next(turns)
             yield from _lined(k, step, turn, conversation.turns[turn].spans)
             continue
-        if step.thought:
+        if step.thought:  # a turn of its own
             next(turns)
         asked = [(RETRIEVAL, "", step.tool), *((UNDERSTANDING, *argument) for argument in step.arguments.items())]
         for score, name, wanted in asked:
@@ -86,20 +86,15 @@ def passages(trajectory: Trajectory, conversation: Conversation, protocol: str) 
 
 def _lined(k: int, step: Step, turn: int, spans: Sequence[Span]) -> Iterator[Passage]:
     """React and JSON: a call's spans of content are its name, then names and values in turns."""
-    at, parts = 0, []
-    for span in spans:
-        parts.append((span.kind, at, at + len(span.text), span.text))
-        at += len(span.text)
-    tool = next(part for part in parts if part[0] == "retrieval")
-    yield Passage(RETRIEVAL, k, turn, tool[1], tool[2], "", step.tool)
-    rest = iter([part for part in parts if part[0] == "understanding"])
+    stops = accumulate(len(span.text) for span in spans)
+    places = iter([(stop - len(span.text), stop) for span, stop in zip(spans, stops, strict=True)
+                   if span.kind in (RETRIEVAL, UNDERSTANDING)])  # fmt: skip
+    yield Passage(RETRIEVAL, k, turn, *next(places), "", step.tool)
+    texts = iter([text for text, kind in argument_parts(step.arguments) if kind == UNDERSTANDING])
     for name, value in step.arguments.items():
-        written = to_json(value)[1:-1] if isinstance(value, str) else to_json(value)
-        for score, text, wanted in ((NAMING, to_json(name)[1:-1], name), (UNDERSTANDING, written, value)):
-            if text:
-                _, start, stop, found = next(rest)
-                assert found == text, f"{found!r} in place of {text!r}"
-                yield Passage(score, k, turn, start, stop, name, wanted)
+        for score, wanted in ((NAMING, name), (UNDERSTANDING, value)):
+            if next(texts):  # an empty one has no span
+                yield Passage(score, k, turn, *next(places), name, wanted)
 
 
 def ranges(conversation: Conversation, found: Iterable[Passage], template: AnyTemplate) -> list[tuple[int, int]]:

@@ -11,21 +11,15 @@ reasoning      the history; it writes the thought      it states the next move, 
 =============  ======================================  ==================================================
 
 Names and values are judged by reading the reference (:mod:`.reading`), at a twentieth of the cost of generating them;
-where reading leaves it open, that one is generated. What a model has to write freely is generated too, if wanted on
-fewer tasks.
-
-In chat form nothing is parsed but short replies, so ``instruction`` asks those for their form: to "which tool?" one
-offered name, or one word that could be a name, and nothing else; to "which value?" one line that reads as a value of
-the parameter's type.
+where reading leaves it open, that one is generated. In chat form nothing is parsed but short replies, so
+``instruction`` asks those for their form: to "which tool?" one offered name, or one word that could be a name, and
+nothing else; to "which value?" one line that reads as a value of the parameter's type.
 """
-
-from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -36,32 +30,25 @@ from flanlib.dialects import DIALECTS, render
 from flanlib.dialects.chat import parse_value
 from flanlib.dialects.common import Answer
 from flanlib.lab.tasks import Task
-from flanlib.records import FlanError, Step, Tool, Trajectory, Turn
+from flanlib.records import FlanError, Trajectory
 
 COLUMNS = ("id", "step", "protocol", "score", "type", "value", "note", "reply")
 _TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict,
           "null": type(None)}  # fmt: skip
+FORMS: dict[str, tuple[str, tuple[str, ...], Callable[[str], Any]]] = {
+    "react": ("Thought:", ("\nAction", "\nFinal Answer"), str.strip),
+    "json": ('{"thought":', (', "name"', ', "answer"'), first_value),
+    "chat": ("", (), str),
+}
+"""What a turn with a thought begins with, where writing it may stop, and how it is read (ValueError: not)."""
 
 
-@dataclass(frozen=True)
-class Form:
-    """Where the thought of a turn begins, where generation of it may stop, and how it is read (ValueError: not)."""
-
-    thought: str
-    after_thought: tuple[str, ...]
-    read: Callable[[str], Any]
-
-
-FORMS = {"react": Form("Thought:", ("\nAction", "\nFinal Answer"), str.strip),
-         "json": Form('{"thought":', (', "name"', ', "answer"'), first_value)}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Probe:
+class Probe(NamedTuple):
     """One thing to judge in a reply: ``judge`` gives right or wrong and a note. Probes may share a prompt."""
 
     id: str
     step: int
+    protocol: str
     score: str
     type: str
     prompt: Prompt
@@ -88,32 +75,31 @@ def measure(items: Sequence[Task | Trajectory], protocol: str, generate: Generat
     prompts = {probe.prompt.id: probe.prompt for probe in asked if isinstance(probe, Probe)}
     replies = dict(zip(prompts, ask(generate, list(prompts.values())), strict=True))
     rows = []
-    for probe in asked:
-        if isinstance(probe, Probe):
-            reply = replies[probe.prompt.id]
-            right, note = probe.judge(reply)
-            rows.append((probe.id, probe.step, protocol, probe.score, probe.type, int(right), note, reply))
-        else:
-            rows.append(probe)
+    for row in asked:
+        if isinstance(row, Probe):
+            *of, prompt, judge = row
+            right, note = judge(replies[prompt.id])
+            row = (*of, int(right), note, replies[prompt.id])
+        rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _by_reading(told: Sequence[Trajectory], protocol: str, read: Read) -> Iterator[Any]:
+def _by_reading(told: Sequence[Trajectory], protocol: str, read: Read) -> Iterator[tuple]:
     """Judge names and values by reading: rows where that decides, probes where it does not."""
     texts = [render(one, protocol) for one in told]
     found = [list(passages(one, text, protocol)) for one, text in zip(told, texts, strict=True)]
-    for trajectory, text, listed, choices in zip(told, texts, found, read(texts, found), strict=True):
-        for passage, verdict in zip(listed, choices, strict=True):
-            kind = _type(trajectory, passage)
+    for trajectory, text, listed, verdicts in zip(told, texts, found, read(texts, found), strict=True):
+        for one, verdict in zip(listed, verdicts, strict=True):
+            type = _type(trajectory, one.step, one.name) if one.score == UNDERSTANDING else "name"
+            of = (trajectory.id, one.step, protocol, one.score, type)
             if verdict == UNDECIDED:
-                prompt = Prompt(f"{trajectory.id}/{passage.step}/{passage.score}/{passage.name}",
-                                text.turns[: passage.turn], text.turns[passage.turn].text[: passage.start].rstrip(" "),
+                prompt = Prompt(f"{trajectory.id}/{one.step}/{one.score}/{one.name}", text.turns[: one.turn],
+                                text.turns[one.turn].text[: one.start].rstrip(" "),
                                 ("\n",) if protocol == "react" else ())  # fmt: skip
-                yield Probe(trajectory.id, passage.step, passage.score, kind, prompt,
-                            lambda reply, p=passage: (_written(protocol, p, reply), "generated"))  # fmt: skip
+                yield Probe(*of, prompt, lambda reply, one=one: (_written(protocol, one, reply), "generated"))
             else:
-                yield (trajectory.id, passage.step, protocol, passage.score, kind, int(verdict == RIGHT), "read",
-                       passage.wanted if verdict == RIGHT and isinstance(passage.wanted, str) else "")  # fmt: skip
+                right = verdict == RIGHT
+                yield *of, int(right), "read", one.wanted if right and isinstance(one.wanted, str) else ""
 
 
 def _written(protocol: str, passage: Passage, reply: str) -> bool:
@@ -122,83 +108,48 @@ def _written(protocol: str, passage: Passage, reply: str) -> bool:
         return reply.strip() == passage.wanted
     if protocol == "chat":
         return any(same(parse_value(text), passage.wanted) for text in (reply, reply.strip()))
-    quoted = isinstance(passage.wanted, str)
     try:
-        return same(first_value('"' + reply if quoted else reply), passage.wanted)
+        return same(first_value('"' + reply if isinstance(passage.wanted, str) else reply), passage.wanted)
     except ValueError:
         return False
 
 
-def _type(trajectory: Trajectory, passage: Passage) -> str:
-    if passage.score != UNDERSTANDING:
-        return "name"
-    called = trajectory.steps[passage.step].tool
-    return parameter_type(next((tool for tool in trajectory.tools if tool.name == called), None), passage.name)
+def _type(trajectory: Trajectory, step: int, name: str) -> str:
+    """Return the JSON type of a parameter of the tool that a step calls, ``any`` where none is given."""
+    called = trajectory.steps[step].tool
+    schema = next((tool.properties.get(name) for tool in trajectory.tools if tool.name == called), None)
+    type = schema.get("type") if isinstance(schema, Mapping) else None
+    return type if isinstance(type, str) else "any"
 
 
 def probes(item: Task | Trajectory, protocol: str, intention: Intention) -> Iterator[Probe]:
     """List what is judged by what a model writes in one task. Raises FlanError for an unknown protocol."""
     trajectory = item.trajectory if isinstance(item, Task) else item
-    conversation = render(trajectory, protocol)  # the reference, cut before each of the assistant's turns
-    turns = conversation.turns
+    turns = render(trajectory, protocol).turns  # the reference, cut before each of the assistant's turns
     asked = iter([(turns[:i], turn.text) for i, turn in enumerate(turns) if turn.role == "assistant"])
-    for step, move in enumerate([*trajectory.steps, None]):
-        if move is None and trajectory.answer is None:
+    names = {tool.name for tool in trajectory.tools}
+    begun, stop, read = FORMS[protocol]
+    for k, call in enumerate([*trajectory.steps, None]):
+        if call is None and trajectory.answer is None:
             return
-        thought = move.thought if move else trajectory.answer_thought
-        maker = _Prober(trajectory, step, "call" if move else "answer", lambda r, k=step: intention.right(r, item, k))
-        yield from (maker.chat if protocol == "chat" else maker.lined)(protocol, asked, move, thought)
-
-
-@dataclass(frozen=True)
-class _Prober:
-    """Makes the probes of one step."""
-
-    trajectory: Trajectory
-    step: int
-    move: str
-    reasoned: Callable[[str], bool]
-
-    def lined(self, protocol: str, asked: Iterator[tuple[Sequence[Turn], str]], move: Step | None,
-              thought: str) -> Iterator[Probe]:  # fmt: skip
-        """React and JSON: one turn holds the whole step, so its beginning is given up to the part in question."""
-        form, (before, text) = FORMS[protocol], next(asked)
-
-        def upto(label: str) -> str:
-            return text[: text.index(label) + len(label)]
-
-        yield self._probe("instruction", self.move, self._prompt("turn", before), lambda r: _turn(protocol, r))
+        move, thought = ("call", call.thought) if call else ("answer", trajectory.answer_thought)
+        of, at = (trajectory.id, k, protocol), f"{trajectory.id}/{k}"
+        before, _ = next(asked)
+        if protocol != "chat":  # one turn holds the whole step
+            yield Probe(*of, "instruction", move, Prompt(f"{at}/turn", before), lambda reply: _turn(protocol, reply))
         if thought:
-            yield self._probe("reasoning", self.move,
-                              self._prompt("thought", before, upto(form.thought), form.after_thought),
-                              lambda r: (self.reasoned(_read(form.read, r)), ""))  # fmt: skip
-
-    def chat(self, protocol: str, asked: Iterator[tuple[Sequence[Turn], str]], move: Step | None,
-             thought: str) -> Iterator[Probe]:  # fmt: skip
-        """Chat: thought, name and every argument are replies of their own."""
-        if thought:
-            yield self._probe("reasoning", self.move, self._prompt("thought", next(asked)[0]),
-                              lambda r: (self.reasoned(r), ""))  # fmt: skip
-        prompt = self._prompt("name" if move else "answer", next(asked)[0])
-        if move is None:
-            return
-        yield self._probe("instruction", "name", prompt, lambda r: (self._is_name(r.strip()), ""))
-        for name in move.arguments:
-            before, said = next(asked)
-            prompt, kind = self._prompt(f"argument {name}", before), self._type(move, name)
-            yield self._probe("instruction", kind, prompt, lambda r, k=kind, s=said: (is_value(r, k, like=s), ""))
-
-    def _probe(self, score: str, type: str, prompt: Prompt, judge: Callable[[str], tuple[bool, str]]) -> Probe:
-        return Probe(self.trajectory.id, self.step, score, type, prompt, judge)
-
-    def _prompt(self, part: str, before: Sequence[Turn], begun: str = "", stop: tuple[str, ...] = ()) -> Prompt:
-        return Prompt(f"{self.trajectory.id}/{self.step}/{part}", tuple(before), begun, stop)
-
-    def _is_name(self, text: str) -> bool:
-        return text in {tool.name for tool in self.trajectory.tools} or is_name(text)
-
-    def _type(self, move: Step, name: str) -> str:
-        return parameter_type(next((tool for tool in self.trajectory.tools if tool.name == move.tool), None), name)
+            yield Probe(*of, "reasoning", move, Prompt(f"{at}/thought", before, begun, stop),
+                        lambda reply, k=k: (intention.right(_thought(read, reply), item, k), ""))  # fmt: skip
+        if protocol != "chat" or call is None:
+            continue
+        if thought:  # was a reply of its own, as the name is, and every argument
+            before, _ = next(asked)
+        yield Probe(*of, "instruction", "name", Prompt(f"{at}/name", before),
+                    lambda reply: (reply.strip() in names or is_name(reply.strip()), ""))  # fmt: skip
+        for name in call.arguments:
+            (before, said), type = next(asked), _type(trajectory, k, name)
+            yield Probe(*of, "instruction", type, Prompt(f"{at}/argument {name}", before),
+                        lambda reply, type=type, said=said: (is_value(reply, type, like=said), ""))  # fmt: skip
 
 
 def is_name(text: str) -> bool:
@@ -219,8 +170,12 @@ def is_value(text: str, type: str, *, like: str = "") -> bool:
     (True, False, True, False)
     """
     text = text.strip()
-    lines = max(1, len(like.splitlines()))
-    return bool(text) and len(text.splitlines()) <= lines and _is(parse_value(text), type)
+    if not text or len(text.splitlines()) > max(1, len(like.splitlines())):
+        return False
+    value = parse_value(text)
+    if isinstance(value, bool):  # a whole number to Python
+        return type == "boolean" or type not in _TYPES
+    return isinstance(value, _TYPES.get(type, object))
 
 
 def same(told: Any, wanted: Any) -> bool:
@@ -229,29 +184,15 @@ def same(told: Any, wanted: Any) -> bool:
     >>> same([1, "a"], (1, "a")), same("3", 3), same(True, 1), same(3.0, 3)
     (True, False, False, True)
     """
-    if isinstance(wanted, Mapping):
-        return (isinstance(told, Mapping) and told.keys() == wanted.keys()
-                and all(same(told[k], wanted[k]) for k in wanted))  # fmt: skip
-    if isinstance(wanted, (tuple, list)):
-        return (isinstance(told, (tuple, list)) and len(told) == len(wanted)
-                and all(same(a, b) for a, b in zip(told, wanted, strict=True)))  # fmt: skip
+    if isinstance(told, (tuple, list)) and isinstance(wanted, (tuple, list)):
+        told, wanted = (dict(enumerate(value)) for value in (told, wanted))
+    if isinstance(told, Mapping) and isinstance(wanted, Mapping):
+        return told.keys() == wanted.keys() and all(same(told[key], wanted[key]) for key in wanted)
     return isinstance(told, bool) == isinstance(wanted, bool) and told == wanted
 
 
-def parameter_type(tool: Tool | None, name: str) -> str:
-    """Return the JSON type of a tool's parameter, ``any`` where it gives none."""
-    schema = tool.properties.get(name) if tool else None
-    type = schema.get("type") if isinstance(schema, Mapping) else None
-    return type if isinstance(type, str) else "any"
-
-
-def _is(value: Any, type: str) -> bool:
-    if isinstance(value, bool) or type not in _TYPES:
-        return type not in _TYPES or type == "boolean"
-    return isinstance(value, _TYPES[type])
-
-
-def _read(read: Callable[[str], Any], reply: str) -> str:
+def _thought(read: Callable[[str], Any], reply: str) -> str:
+    """Read a thought; empty where there is none."""
     try:
         text = read(reply)
     except ValueError:
