@@ -95,7 +95,7 @@ def test_replies_of_every_kind_are_scored(run, made, tmp_path):
     assert set(table["cell"]) == {"all", *(one.cell for one in made)}
     assert (table["low"] <= table["value"] + 1e-9).all()
     assert (table["value"] <= table["high"] + 1e-9).all()
-    plain = sum(one.plain for one in made)
+    plain = sum(one.truth not in ("call", "react") for one in made)
     whole = table[table["cell"] == "all"].set_index("score")["n"]
     assert whole[["kept to words", "H_ReAct"]].to_list() == [plain, plain]
     assert whole["made the call"] == sum(one.truth == "call" for one in made)

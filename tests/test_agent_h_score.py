@@ -6,7 +6,7 @@ import pytest
 from flanlib import paper
 from flanlib.benchmarks.agent_h import ask
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, FORMAT, PLAIN, REACT, Sample
-from flanlib.benchmarks.agent_h.score import as_printed, hscore, judge, judgements, outcomes, table
+from flanlib.benchmarks.agent_h.score import hscore, judge, judgements, table
 from flanlib.records import FlanError, Tool
 
 FARE, FLY = Tool("get_fare"), Tool("book_flight")
@@ -43,7 +43,7 @@ def values(told, **where):
 
 def printed(model):
     react, general, whole = (paper.number("table3", model=model, score=s) for s in ("h_react", "h_general", "h_score"))
-    return 100 * hscore(react / 100, general / 100), 100 * as_printed(react / 100), whole
+    return 100 * hscore(react / 100, general / 100), 100 - react, whole
 
 
 @pytest.mark.parametrize("model", ["Llama2-7B", "AgentTuning", "Agent-FLAN"])
@@ -170,13 +170,3 @@ def test_replies_that_belong_to_no_sample_are_refused():
 
 def test_the_same_replies_give_the_same_intervals():
     assert table(judge(SAMPLES, REPLIES)).equals(table(judge(SAMPLES, dict(reversed(REPLIES.items())))))
-
-
-def test_a_malformed_call_is_neither_a_call_nor_abstaining():
-    samples = [Sample(str(i), "bfcl", "action", "tools, none needed", "plain", "Is it late?", (Tool("get_time"),),
-                      variety="bfcl irrelevance") for i in range(5)]  # fmt: skip
-    replies = {"0": '{"name": "get_time", "arguments": {}}', "1": '<tool_call>{"name": "get_time"', "2": "No idea.",
-               "3": '<tool_call>{"name": ', "4": "It is, it is, it is, it is, it is, it is"}  # fmt: skip
-    told = outcomes(judge(samples, replies)).to_dict("records")
-    assert told == [{"variety": "bfcl irrelevance", "truth": "plain", "call": 0.2, "malformed": 0.4, "degenerate": 0.2,
-                     "abstain": 0.2, "n": 5}]  # fmt: skip

@@ -26,11 +26,11 @@ def distances():
     return pd.DataFrame(rows, columns=["text", "nats_per_byte", "low", "high", "n"])
 
 
-def losses(column="nats_per_byte"):
+def losses():
     rows = [(form, kind, tokens, 2 * 0.5**i * 0.7**k, 2 * 0.5**i * 0.7**k * 0.9, 2 * 0.5**i * 0.7**k * 1.1, 3)
             for form, (k, kind), (i, tokens) in itertools.product(
                 ("react", "chat"), enumerate(CAPABILITIES), enumerate((0, 500, 1000)))]  # fmt: skip
-    return pd.DataFrame(rows, columns=["form", "kind", "trained_tokens", column, "low", "high", "n"])
+    return pd.DataFrame(rows, columns=["form", "kind", "trained_tokens", "nats_per_token", "low", "high", "n"])
 
 
 def contents():
@@ -105,7 +105,7 @@ def rising():
 
 
 PICTURES = {
-    "learning_speeds": (figures.learning_speeds, learning),
+    "learning_speeds": (lambda frame: figures.learning_speeds(frame, "chat"), learning),
     "speeds": (figures.speeds, pace),
     "table2": (lambda frame: figures.table2(frame, printed()), lambda: arms().iloc[:30]),
     "skill_by_tokens": (figures.skill_by_tokens, rising),
@@ -198,12 +198,11 @@ def test_distances_are_sorted_and_labelled_with_n():
     assert "0.42   n = 96" in words(axes.figure)
 
 
-@pytest.mark.parametrize("column", ["nats_per_byte", "nats_per_token"])
-def test_loss_axes_name_their_unit_and_lines_their_kind(column):
-    frame = losses(column)
+def test_loss_axes_name_their_unit_and_lines_their_kind():
+    frame = losses()
     figure = figures.loss_by_kind(frame, {"format": 0.04, "content": 0.54})
     told = words(figure)
-    assert f"loss (nats per {column[9:]}), log scale" in told
+    assert "loss (nats per token), log scale" in told
     assert "n = 3 seeds" in told
     assert "paper, content: 0.54" in told
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["ReAct form", "chat form"]
@@ -211,15 +210,10 @@ def test_loss_axes_name_their_unit_and_lines_their_kind(column):
         lines = {line.get_label(): line for line in axes.get_lines()}
         for kind in CAPABILITIES:
             rows = frame[(frame["form"] == axes.get_title(loc="left").split()[0].lower()) & (frame["kind"] == kind)]
-            np.testing.assert_allclose(lines[kind].get_ydata(), rows[column])
+            np.testing.assert_allclose(lines[kind].get_ydata(), rows["nats_per_token"])
             assert lines[kind].get_marker() == STYLE[kind].marker
     low, high = figure.axes[0].get_ylim()
-    assert 0 < low < 0.04 < frame[column].max() < high
-
-
-def test_a_loss_without_a_unit_is_refused():
-    with pytest.raises(FlanError, match="expected nats_per_byte or nats_per_token"):
-        figures.loss_by_kind(losses("loss"))
+    assert 0 < low < 0.04 < frame["nats_per_token"].max() < high
 
 
 def test_differences_of_forms_are_printed_and_not_drawn():
@@ -288,7 +282,7 @@ def test_dots_stand_at_their_values_with_the_numbers_beside_them(name, column, s
 
 def test_learning_speeds_are_shares_above_and_losses_below():
     frame = learning("react")
-    figure = figures.learning_speeds(frame)
+    figure = figures.learning_speeds(frame, "react")
     assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["ReAct form, training data",
                                                                         "ReAct form, held-out tools"]  # fmt: skip
     for axes, split, column in zip(figure.axes, ("train", "heldout") * 2, ["share"] * 2 + ["nats_per_token"] * 2,
@@ -304,15 +298,15 @@ def test_a_kind_that_hardly_fell_is_named_where_its_share_would_be():
     frame = learning("chat")
     rows = (frame["kind"] == "understanding") & (frame["split"] == "heldout")
     frame.loc[rows, ["share", "share_low", "share_high"]] = np.nan
-    left, right, *_ = figures.learning_speeds(frame).axes
+    left, right, *_ = figures.learning_speeds(frame, "chat").axes
     assert [text.get_text() for text in right.texts] == ["hardly fell: understanding"]
     assert not left.texts
 
 
-def test_learning_speeds_of_several_forms_ask_for_one():
+def test_learning_speeds_are_of_one_form_of_the_table():
     frame = pd.concat([learning("react"), learning("chat")])
     with pytest.raises(FlanError, match="one form"):
-        figures.learning_speeds(frame)
+        figures.learning_speeds(frame, "json")
     assert "chat form, held-out tools" in words(figures.learning_speeds(frame, "chat"))
 
 

@@ -6,14 +6,12 @@ Scores come as 0 to 1 and are drawn as points of 100, which is how the paper pri
 """
 
 from flanlib.figures.bench import peers
-from flanlib.figures.hallucination import cells, reply_kinds, two_measures
-from flanlib.figures.learning import content_by_form, learning_speeds, loss_by_kind, skill_by_tokens, speeds
-from flanlib.figures.scores import report_card, scores_by_form, table2
-from flanlib.figures.style import BANNER, FORM_NAMES, FORMS, STYLE, Look, form_name, save
-from flanlib.figures.texts import distance, kind_shares
+from flanlib.figures.learning import content_by_form, distance, learning_speeds, loss_by_kind, skill_by_tokens, speeds
+from flanlib.figures.scores import cells, kind_shares, reply_kinds, report_card, scores_by_form, table2, two_measures
+from flanlib.figures.style import BANNER, FORM_NAMES, STYLE, save
 
 __all__ = [
-    "BANNER", "FORMS", "FORM_NAMES", "STYLE", "Look", "cells", "content_by_form", "distance",
-    "form_name", "kind_shares", "learning_speeds", "loss_by_kind", "peers", "reply_kinds", "report_card", "save",
-    "scores_by_form", "skill_by_tokens", "speeds", "table2", "two_measures",
+    "BANNER", "FORM_NAMES", "STYLE", "cells", "content_by_form", "distance", "kind_shares", "learning_speeds",
+    "loss_by_kind", "peers", "reply_kinds", "report_card", "save", "scores_by_form", "skill_by_tokens", "speeds",
+    "table2", "two_measures",
 ]  # fmt: skip

@@ -1,37 +1,33 @@
 """The picture of speeds: how many times as fast as each peer."""
 
-from __future__ import annotations
-
 import pandas as pd
 from matplotlib.figure import Figure
 
-from flanlib.figures.style import INK, OTHER, Picture, need, styled
+from flanlib.figures.style import INK, OTHER, Picture, draws
 
 
-@styled
+@draws("name", "device", "unit", "ours", "peer", "peer_name", "ratio", "low", "high", "n")
 def peers(frame: pd.DataFrame) -> Figure:
     """Draw how many times as fast as its peers the kit is: a panel per piece of work, a line per peer.
 
     Columns: those of :mod:`flanlib.bench`. A mark is the median ratio, its line reaches over all rounds.
     """
-    need(frame, "bench", "name", "device", "unit", "ours", "peer", "peer_name", "ratio", "low", "high", "n")
-    contests = list(dict.fromkeys(frame["name"]))
-    sizes = [int((frame["name"] == name).sum()) for name in contests]
-    figure = Picture(figsize=(8.4, 0.34 * sum(sizes) + 0.75 * len(contests) + 0.7), layout="constrained")
-    panels = figure.subplots(len(contests), 1, sharex=True, height_ratios=[size + 0.8 for size in sizes])
-    most = frame["high"].max()
-    for axes, name in zip(figure.axes if len(contests) > 1 else [panels], contests, strict=True):
+    sizes = frame.groupby("name", sort=False).size()
+    figure = Picture(figsize=(8.4, 0.34 * sizes.sum() + 0.75 * len(sizes) + 0.7))
+    figure.subplots(len(sizes), 1, sharex=True, height_ratios=sizes + 0.8)
+    most = 1.9 * frame["high"].max()
+    ticks = [tick for tick in (1, 2, 3, 5, 10, 20, 50) if tick < most]
+    for axes, name in zip(figure.axes, sizes.index, strict=True):
         rows = frame[frame["name"] == name].reset_index(drop=True)
         axes.hlines(rows.index, rows["low"], rows["high"], color=OTHER.colour, linewidth=2)
         axes.plot(rows["ratio"], rows.index, OTHER.marker, color=OTHER.colour, markersize=6)
         for i, row in rows.iterrows():
-            axes.text(1.03 * row["high"], i, f"  {row['ratio']:.1f} x  ({_speed(row['peer'])})", va="center", color=INK,
-                      fontsize=9)  # fmt: skip
+            told = f"  {row['ratio']:.1f} x  ({_speed(row['peer'])})"
+            axes.text(1.03 * row["high"], i, told, va="center", color=INK, fontsize=9)
         axes.axvline(1, color=INK, linewidth=1)
-        axes.set(xscale="log", xlim=(0.8, 1.9 * most), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)),
+        axes.set(xscale="log", xlim=(0.8, most), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)),
                  yticklabels=rows["peer_name"])  # fmt: skip
         axes.set_title(f"{name}: ours {_speed(rows['ours'][0])} {rows['unit'][0]}", fontsize=10)
-        ticks = [tick for tick in (1, 2, 3, 5, 10, 20, 50) if tick < 1.9 * most]
         axes.set_xticks(ticks, [f"{tick} x" for tick in ticks])
         axes.minorticks_off()
     figure.supxlabel(f"times as fast as the peer (line: all {int(frame['n'].min())} rounds; in brackets the peer's "

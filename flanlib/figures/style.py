@@ -1,7 +1,5 @@
 """The looks, the figure that shows itself, the checks on tables, and ``save``."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,7 +30,6 @@ class Look:
     marker: str
     hatch: str = ""
     underline: str = "solid"
-    filled: bool = True
 
 
 # Seaborn's colour-blind palette; the greys of context and the dark of general differ in lightness too.
@@ -51,8 +48,13 @@ FORMS: dict[str, Look] = {
 }
 FORM_NAMES = {"react": "ReAct form", "json": "JSON form", "chat": "chat form"}
 OTHER = Look("#0173b2", "-", "^")  # of no form: ordinary talk
-MODELS = {"base": Look("#949494", ":", "^"), "react-tuned": FORMS["react"], "chat-tuned": FORMS["chat"]}
-MODELS |= {"before": MODELS["base"], "after": Look("#0173b2", "-", "D")}
+_BASE = Look("#949494", ":", "^")
+MODELS = {"base": _BASE, "react-tuned": FORMS["react"], "chat-tuned": FORMS["chat"], "before": _BASE,
+          "after": Look("#0173b2", "-", "D")}  # fmt: skip
+OWN = {"font.family": "DejaVu Sans", "axes.titleweight": "bold", "axes.titlelocation": "left",
+       "axes.edgecolor": "#999999", "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#e6e6e6",
+       "hatch.linewidth": 0.5, "legend.frameon": False, "figure.constrained_layout.use": True}  # fmt: skip
+"""What the kit sets on top of seaborn's style."""
 SPLITS = {"train": "training data", "heldout": "held-out tools"}
 
 
@@ -75,31 +77,36 @@ class Picture(Figure):
         return shown.getvalue()
 
 
-def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Run a drawing function inside the one style of the kit, without touching matplotlib's global settings."""
+def draws(*columns: str) -> Callable[[Callable[..., Figure]], Callable[..., Figure]]:
+    """Make a drawing function check its table, and run inside the one style of the kit.
 
-    @wraps(draw)
-    def inside(*args, **kwargs) -> Figure:
-        with mpl.rc_context(sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.85)), \
-             mpl.rc_context({"font.family": "DejaVu Sans", "axes.titleweight": "bold", "axes.titlelocation": "left",
-                             "axes.edgecolor": "#999999", "grid.color": "#e6e6e6", "hatch.linewidth": 0.5,
-                             "axes.spines.top": False, "axes.spines.right": False}):  # fmt: skip
-            figure = draw(*args, **kwargs)
-            if preset().name == "smoke":
-                figure.suptitle(BANNER, color="#b00020", fontsize=12, fontweight="bold")
-            return figure
+    It raises FlanError for a table without rows or without one of the columns. Matplotlib's settings stay as they are.
+    """
 
-    return inside
+    def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+        @wraps(draw)
+        def inside(frame: pd.DataFrame, *args, **kwargs) -> Figure:
+            missing = [column for column in columns if column not in frame.columns]
+            if missing or frame.empty:
+                raise FlanError(f"figure {draw.__name__}",
+                                found=f"no column {', '.join(missing)}" if missing else "no rows",
+                                expected=f"a tidy table with {', '.join(columns)}",
+                                remedy="Every estimate comes with its interval and n.")  # fmt: skip
+            with mpl.rc_context(sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.85) | OWN):
+                figure = draw(frame, *args, **kwargs)
+                if preset().name == "smoke":
+                    figure.suptitle(BANNER, color="#b00020", fontsize=12, fontweight="bold")
+                return figure
+
+        return inside
+
+    return styled
 
 
-def need(frame: pd.DataFrame, picture: str, *columns: str) -> None:
-    """Raise FlanError for a table without rows or without one of the columns."""
-    missing = [column for column in columns if column not in frame.columns]
-    if missing or frame.empty:
-        raise FlanError(f"figure {picture}",
-                        found=f"no column {', '.join(missing)}" if missing else "no rows",
-                        expected=f"a tidy table with {', '.join(columns)}",
-                        remedy="Every estimate comes with its interval and n.")  # fmt: skip
+def looks_of(values: Iterable[str]) -> dict[str, Look]:
+    """Give forms or models their looks, each once, in the order of FORMS or MODELS; all others look like OTHER."""
+    looks = FORMS | MODELS
+    return {value: looks.get(value, OTHER) for value in in_order(values, looks)}
 
 
 def kinds_of(frame: pd.DataFrame, picture: str) -> list[str]:

@@ -1,7 +1,5 @@
 """Agent-H from the command line: ``python -m flanlib.benchmarks.agent_h build`` and ``... score``."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

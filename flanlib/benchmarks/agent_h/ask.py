@@ -7,8 +7,6 @@ its user would, by asking for the tool ("None of them" takes the plan back, a lo
 protocols a plan without a call counts as announced.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -16,33 +14,19 @@ import pandas as pd
 
 from flanlib.benchmarks import Generate, Prompt, ask
 from flanlib.benchmarks.agent_h.formats import fits
-from flanlib.benchmarks.agent_h.replies import (
-    ANNOUNCED,
-    DEGENERATE,
-    ENDS,
-    INVENTED,
-    MALFORMED,
-    OFFERED,
-    PLAIN,
-    Reading,
-    degenerate,
-    denies,
-    read,
-)
+from flanlib.benchmarks.agent_h.replies import ANNOUNCED, DEGENERATE, OFFERED, PLAIN, Reading, read, read_name
 from flanlib.benchmarks.agent_h.samples import CALL, FORMAT, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import PLAIN as IN_WORDS
-from flanlib.benchmarks.steps import is_name
 from flanlib.dialects import DIALECTS
 from flanlib.dialects.common import offer
 from flanlib.dialects.elicit import ACTION
 from flanlib.records import Turn, say
 
-Plans = Callable[[str], bool]
 COLUMNS = ("id", "level", "cell", "variety", "truth", "kind", "tool", "form", "value", "reply", "followed")
 
 
 def measure(samples: Sequence[Sample], protocol: str, generate: Generate, *,
-            plans: Plans | None = None) -> pd.DataFrame:  # fmt: skip
+            plans: Callable[[str], bool] | None = None) -> pd.DataFrame:  # fmt: skip
     """Ask every sample and read the replies: a row each, with COLUMNS.
 
     ``kind``, ``tool`` and ``form`` are a :class:`Reading`; ``value`` is 1 where the kind of answer is the right one;
@@ -57,7 +41,7 @@ def measure(samples: Sequence[Sample], protocol: str, generate: Generate, *,
     if protocol == "chat":
         named = ask(generate, [_follow(samples[i], turns[i], replies[i]) for i in planned])
         for i, name in zip(planned, named, strict=True):
-            followed[i], read_[i] = name, _name(name.strip(), samples[i])
+            followed[i], read_[i] = name, read_name(name, samples[i].tools)
     else:
         for i in planned:
             read_[i] = Reading(ANNOUNCED, form="words")
@@ -87,19 +71,9 @@ def right(sample: Sample, told: Reading, reply: str) -> bool:
         return told.kind == OFFERED
     if sample.level == FORMAT:
         return fits(reply, sample.truth) and (sample.truth == REACT or not told.agent)
-    return told.kind == PLAIN if sample.truth == IN_WORDS else False
+    return told.kind == PLAIN and sample.truth == IN_WORDS
 
 
 def _follow(sample: Sample, turns: Sequence[Turn], reply: str) -> Prompt:
     which = np.random.default_rng([0, *sample.id.encode()]).integers(len(ACTION))
     return Prompt(f"{sample.id}/chat/tool", (*turns, say("assistant", reply), say("user", ACTION[which])))
-
-
-def _name(name: str, sample: Sample) -> Reading:
-    if name in {tool.name for tool in sample.tools}:
-        return Reading(OFFERED, name, "chat")
-    if degenerate(name):
-        return Reading(DEGENERATE)
-    if is_name(name) and name.lower() not in ENDS:
-        return Reading(INVENTED, name, "chat")
-    return Reading(PLAIN) if name.lower() in ENDS or denies(name) else Reading(MALFORMED, form="chat")

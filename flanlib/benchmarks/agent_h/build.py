@@ -1,15 +1,12 @@
 """Compose Agent-H (section 4.3): 1,845 samples from the lab's world or from glaive-function-calling-v2.
 
-The paper says that its 1,845 samples come from glaive and have two levels; it does not print how many belong to which.
-Ours: a third asks for a format, in eight formats; the others fill the four cells of tools offered x tool needed in
-equal parts. The cell with tools but without a need has two varieties in equal parts: ordinary questions beside the
-tools whose words come nearest, and requests for a tool that is not among those offered.
+A third asks for a format, in eight formats; the others fill the four cells of tools offered x tool needed in equal
+parts. The cell with tools but without a need has two varieties in equal parts (IRRELEVANT, MISSING). All of this is
+ours, as ``data/agent_h.md`` tells: the paper prints none of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +21,6 @@ from flanlib.wording import near
 
 SIZE, LEAST = 1845, 12
 IRRELEVANT, MISSING = "near misses beside an ordinary question", "the right tool is missing"
-_SHARES = {"format": 1 / 3, **dict.fromkeys(CELLS, 1 / 6)}
 
 
 class Request(NamedTuple):
@@ -37,8 +33,7 @@ class Request(NamedTuple):
     wanted: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Pool:
+class Pool(NamedTuple):
     """What samples are made of: each request is used once.
 
     ``plain`` need no tool; ``served`` need one that is offered; ``unserved`` need one that is not offered.
@@ -51,10 +46,7 @@ class Pool:
 
 
 def lab_pool(n: int, *, seed: int) -> Pool:
-    """Draw requests from the lab for n samples: held-out tools, names and ordinary requests only, no query twice.
-
-    Its held-out ordinary requests are enough for 267 samples.
-    """
+    """Draw requests from the lab for n samples: held-out tools, names and ordinary requests only, no query twice."""
     rng = np.random.default_rng([seed, *b"agent_h"])
     plain = (Request(one.text, one.id) for one in ordinary.requests("heldout"))
     return Pool("lab", _distinct(plain, n), _distinct(_tasks(rng, tasks.SHAPES), n),
@@ -67,21 +59,19 @@ def pool(source: str, records: Iterable[Trajectory | Conversation], *, tally: Ta
     A record with tools that are offered and not called counts as a request for a missing tool. Dropped and counted:
     empty queries, queries that were met before, and calls of tools that are not offered.
     """
-    plain, served, unserved, seen = [], [], [], set()
+    plain, served, unserved, seen = [], [], [], {""}
     for record in records:
+        called = isinstance(record, Trajectory) and bool(record.steps)
         asked = _asked(record) if isinstance(record, Trajectory) else _said(record)
-        if not asked.query.strip() or asked.query in seen:
-            tally.drop("a query met before" if asked.query.strip() else "an empty query", asked.origin)
-            continue
-        seen.add(asked.query)
-        if isinstance(record, Trajectory) and record.steps:
-            if not {t.name for t in asked.tools}.intersection(asked.wanted):
-                tally.drop("a call of a tool that is not offered", asked.origin)
-                continue
-            served.append(asked)
+        query = asked.query if asked.query.strip() else ""
+        if query in seen:
+            tally.drop("a query met before" if query else "an empty query", asked.origin)
+        elif called and not {tool.name for tool in asked.tools}.intersection(asked.wanted):
+            tally.drop("a call of a tool that is not offered", asked.origin)
         else:
-            (unserved if asked.tools else plain).append(asked)
-        tally.keep()
+            tally.keep()
+            (served if called else unserved if asked.tools else plain).append(asked)
+        seen.add(query)
     return Pool(source, plain, served, unserved)
 
 
@@ -89,82 +79,75 @@ def build(of: Pool, n: int = SIZE, *, seed: int, tally: Tally) -> list[Sample]:
     """Compose n samples, or as many as the pool allows; the same seed gives the same samples.
 
     Where a pool is too small, all parts shrink alike, and the tally notes it, as it notes requests that are left over.
-    Ids tell size and seed, and count on: ``agent-h-lab-240-0-0000`` is the first of 240 of seed 0.
     Raises FlanError for fewer than LEAST samples, asked for or allowed by the pool.
     """
+    where = f"Agent-H from {of.source}"
     if n < LEAST:
-        raise FlanError(f"Agent-H from {of.source}", found=f"{n} samples asked for", expected=f"{LEAST} or more",
+        raise FlanError(where, found=f"{n} samples asked for", expected=f"{LEAST} or more",
                         remedy="Ask for more samples.")  # fmt: skip
     rng = np.random.default_rng([seed, *of.source.encode()])
-    plain, served, unserved = (_shuffled(rows, rng) for rows in (of.plain, of.served, of.unserved))
+    plain, served, unserved = ([requests[i] for i in rng.permutation(len(requests))]
+                               for requests in (of.plain, of.served, of.unserved))  # fmt: skip
     pooled = len(plain) + len(served) + len(unserved)
-    fits = next((k for k in range(min(n, pooled), LEAST - 1, -1) if _enough(_sizes(k), of)), 0)
-    if not fits:
-        raise FlanError(f"Agent-H from {of.source}", found=f"{len(plain)} plain and {len(served)} served requests",
+    for size in range(min(n, pooled), LEAST - 1, -1):
+        formats, words, bare, irrelevant, missing, calls = _sizes(size, len(unserved))
+        if formats + words + irrelevant <= len(plain) and bare + calls <= len(served):
+            break
+    else:
+        raise FlanError(where, found=f"{len(plain)} plain and {len(served)} served requests",
                         expected="at least 8 and 4", remedy="Give more rows.")  # fmt: skip
-    if fits < n:
-        tally.note(f"samples left out for want of requests, of {n}", n - fits)
-    sizes = _sizes(fits)
-    missing = min(len(unserved), sizes[CELLS[2]] // 2)
-    if short := sizes[CELLS[2]] // 2 - missing:
-        tally.note("requests for a missing tool replaced by ordinary questions", short)
+    tally.keep(size)
+    for what, count in ((f"samples left out for want of requests, of {n}", n - size),
+                        ("requests for a missing tool replaced by ordinary questions", (irrelevant - missing) // 2),
+                        ("requests left over", pooled - size)):  # fmt: skip
+        if count:
+            tally.note(what, count)
     bank = list({tool.name: tool for one in (*of.served, *of.unserved) for tool in one.tools}.values())
     take = iter(plain)
-    asked = list(FORMATS) * (sizes["format"] // len(FORMATS) + 1)
-    made = [_format(next(take), name, rng) for name in asked[: sizes["format"]]]
-    made += [_action(next(take), CELLS[0], PLAIN) for _ in range(sizes[CELLS[0]])]
-    made += [_action(one._replace(tools=()), CELLS[1], PLAIN) for one in served[: sizes[CELLS[1]]]]
-    made += [_action(_beside(next(take), bank, rng), CELLS[2], PLAIN, IRRELEVANT)
-             for _ in range(sizes[CELLS[2]] - missing)]  # fmt: skip
-    made += [_action(one, CELLS[2], PLAIN, MISSING) for one in unserved[:missing]]
-    made += [_action(one, CELLS[3], CALL) for one in served[sizes[CELLS[1]] : sizes[CELLS[1]] + sizes[CELLS[3]]]]
-    tally.keep(len(made))
-    if pooled > fits:
-        tally.note("requests left over", pooled - fits)
-    return [Sample(f"agent-h-{of.source}-{len(made)}-{seed}-{i:04d}", of.source, **told) for i, told in enumerate(made)]
+    made = [_format(one, name, rng) for one, name in zip(islice(take, formats), cycle(FORMATS), strict=False)]
+    made += [_action(one, CELLS[0]) for one in islice(take, words)]
+    made += [_action(one._replace(tools=()), CELLS[1]) for one in served[:bare]]
+    made += [_action(_beside(one, bank, rng), CELLS[2], IRRELEVANT) for one in islice(take, irrelevant)]
+    made += [_action(one, CELLS[2], MISSING) for one in unserved[:missing]]
+    made += [_action(one, CELLS[3]) for one in served[bare : bare + calls]]
+    return [Sample(f"agent-h-{of.source}-{size}-{seed}-{i:04d}", of.source, **told) for i, told in enumerate(made)]
 
 
-def _sizes(n: int) -> dict[str, int]:
-    """Divide n among the format level and the cells, by largest remainders.
+def _sizes(n: int, unserved: int) -> tuple[int, ...]:
+    """Divide n among the format level and the cells, by largest remainders; the third cell's two varieties apart.
 
-    >>> list(_sizes(1845).values())
-    [615, 308, 308, 307, 307]
+    >>> _sizes(1845, 200)
+    (615, 308, 308, 154, 153, 307)
     """
-    exact = {part: share * n for part, share in _SHARES.items()}
-    sizes = {part: int(size + 1e-9) for part, size in exact.items()}
-    for part in sorted(exact, key=lambda part: sizes[part] - exact[part])[: n - sum(sizes.values())]:
+    exact = [share * n for share in (1 / 3, *[1 / 6] * len(CELLS))]
+    sizes = [int(size + 1e-9) for size in exact]
+    for part in sorted(range(len(sizes)), key=lambda part: sizes[part] - exact[part])[: n - sum(sizes)]:
         sizes[part] += 1
-    return sizes
-
-
-def _enough(sizes: dict[str, int], of: Pool) -> bool:
-    missing = min(len(of.unserved), sizes[CELLS[2]] // 2)
-    return (sizes["format"] + sizes[CELLS[0]] + sizes[CELLS[2]] - missing <= len(of.plain)
-            and sizes[CELLS[1]] + sizes[CELLS[3]] <= len(of.served))  # fmt: skip
+    missing = min(unserved, sizes[3] // 2)
+    return (*sizes[:3], sizes[3] - missing, missing, sizes[4])
 
 
 def _format(one: Request, name: str, rng: np.random.Generator) -> dict:
     asks = FORMATS[name].asks
-    query = f"{one.query}\n{asks[rng.integers(len(asks))]}"
-    return {"level": FORMAT, "cell": name, "truth": name, "query": query, "instructions": one.instructions,
-            "origin": one.origin}  # fmt: skip
+    asked = one._replace(query=f"{one.query}\n{asks[rng.integers(len(asks))]}")
+    return {"level": FORMAT, "cell": name, "truth": name, **asked._asdict()}
 
 
-def _action(one: Request, cell: str, truth: str, variety: str = "") -> dict:
+def _action(one: Request, cell: str, variety: str = "") -> dict:
+    truth = CALL if cell == CELLS[3] else PLAIN
     return {"level": ACTION, "cell": cell, "truth": truth, "variety": variety, **one._asdict()}
 
 
 def _beside(one: Request, bank: Sequence[Tool], rng: np.random.Generator) -> Request:
     """Offer the tools whose words come nearest to an ordinary question."""
-    n = int(rng.integers(OFFERED[0], OFFERED[1] + 1))
+    n = int(rng.integers(*OFFERED, endpoint=True))
     return one._replace(tools=tuple(near(f"{one.instructions} {one.query}", bank, n, rng=rng)))
 
 
 def _said(conversation: Conversation) -> Request:
     """Take the first thing a user says."""
-    first, *rest = conversation.turns
-    system = first.text if first.role == "system" else ""
-    return Request((rest[0] if system else first).text, conversation.id, system, conversation.tools)
+    *system, asked = [turn.text for turn in conversation.turns[: 1 + (conversation.turns[0].role == "system")]]
+    return Request(asked, conversation.id, "".join(system), conversation.tools)
 
 
 def _asked(trajectory: Trajectory) -> Request:
@@ -187,7 +170,3 @@ def _distinct(requests: Iterable[Request], n: int) -> list[Request]:
             break
         found.setdefault(one.query, one._replace(origin=f"{one.origin}/{len(found)}"))
     return list(found.values())
-
-
-def _shuffled(requests: Sequence[Request], rng: np.random.Generator) -> list[Request]:
-    return [requests[i] for i in rng.permutation(len(requests))]

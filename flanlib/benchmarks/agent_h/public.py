@@ -12,8 +12,6 @@ file name. A third of those (33 of 102 of G1) also want some API that needs no a
 they are dropped. Function names are built as upstream's ``rapidapi_multithread.py`` builds them.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -27,7 +25,6 @@ from flanlib.sources.common import Drop, Note, counted, messages, row_id, tools_
 from flanlib.sources.files import files, rows
 from flanlib.tally import Tally
 
-NONE_NEEDED, ONE_NEEDED = CELLS[2:]
 ANSWERS = "possible_answer"
 TYPES = {"dict": "object", "float": "number", "tuple": "array"}
 """BFCL's names of types that JSON schema has another word for; ``any`` and those of Java and JavaScript stay."""
@@ -57,7 +54,7 @@ def read(data: str | os.PathLike, *, tally: Tally) -> list[Sample]:
             continue
         answers = _answers(path, tally)
         for where, row in rows(path, tally=tally):
-            one = counted(partial(_new_sample, row, path, where, answers, found), where, tally)
+            one = counted(partial(_sample, row, path, where, answers, found), where, tally)
             if one is not None:
                 found[one.id] = one
     return list(found.values())
@@ -72,17 +69,9 @@ def api_name(tool: str, api: str) -> str:
     return f"{_word(api)}_for_{_snake(tool)}"[-LONGEST_NAME:]
 
 
-def _new_sample(row: Any, path: Path, where: str, answers: Mapping[str, tuple[str, ...]], found: Collection[str],
-                note: Note) -> Sample:  # fmt: skip
-    one = _sample(row, path, where, answers, note)
-    if one.id in found:
-        raise Drop("an id that repeats")
-    return one
-
-
-def _sample(row: Any, path: Path, where: str, answers: Mapping[str, tuple[str, ...]], note: Note) -> Sample:
-    if not isinstance(row, dict):
-        raise Drop("not an object")
+def _sample(row: Any, path: Path, where: str, answers: Mapping[str, tuple[str, ...]], found: Collection[str],
+            note: Note) -> Sample:  # fmt: skip
+    _require(isinstance(row, dict), "not an object")
     stem = path.name.split(".")[0]
     if "question" in row and "function" in row:
         own = row_id(row, where)
@@ -92,62 +81,53 @@ def _sample(row: Any, path: Path, where: str, answers: Mapping[str, tuple[str, .
         read = _relytoolbench(row, stem, note)
     else:
         raise Drop("no known format")
-    one = Sample(id=f"{stem}/{own}", level=ACTION, cell=ONE_NEEDED if read["truth"] == CALL else NONE_NEEDED,
+    one = Sample(id=f"{stem}/{own}", level=ACTION, cell=CELLS[3 if read["truth"] == CALL else 2],
                  origin=f"{where} ({own})", **read)  # fmt: skip
     freeze((one.id, one.query, one.instructions, one.wanted))  # refuses broken Unicode; tools have refused it
+    _require(one.id not in found, "an id that repeats")
     return one
 
 
 def _bfcl(row: Mapping[str, Any], kind: str, wanted: tuple[str, ...], note: Note) -> dict[str, Any]:
     turns = row["question"] if isinstance(row["question"], list) else []
-    if len(turns) > 1:
-        raise Drop("several turns")
+    _require(len(turns) <= 1, "several turns")
     said = messages(turns[0] if turns else None)
-    if any(message.role not in ("system", "user") for message in said):
-        raise Drop("a conversation before the request")  # a sample is the first thing said to a model
+    # A sample is the first thing said to a model.
+    _require({message.role for message in said} <= {"system", "user"}, "a conversation before the request")
     system, asked = ([message.text for message in said if message.role == role] for role in ("system", "user"))
     if len(asked) > 1:
         note("user messages joined")  # with no reply between them, they are one request
     tools = tuple(Tool(tool.name, tool.description, _renamed(thaw(tool.parameters)))
                   for tool in tools_of(row["function"], note))  # fmt: skip
+    _require(tools, "no tool is offered")
+    told = {"source": "bfcl", "variety": f"bfcl {kind}", "truth": PLAIN, "query": "\n\n".join(asked),
+            "instructions": "\n\n".join(system), "tools": tools}  # fmt: skip
+    if kind == "irrelevance":
+        return told
+    _require(wanted or kind == "relevance" or len(tools) == 1, "no possible answer tells which tool is wanted")
     offered = tuple(tool.name for tool in tools)
-    if not tools:
-        raise Drop("no tool is offered")
-    if kind != "irrelevance":
-        if not wanted and kind != "relevance" and len(offered) > 1:
-            raise Drop("no possible answer tells which tool is wanted")
-        wanted = wanted or offered
-        if not set(wanted).intersection(offered):
-            raise Drop("no wanted tool is offered")
-    return {"source": "bfcl", "variety": f"bfcl {kind}", "truth": PLAIN if kind == "irrelevance" else CALL,
-            "query": "\n\n".join(asked), "instructions": "\n\n".join(system),
-            "tools": tools, "wanted": () if kind == "irrelevance" else wanted}  # fmt: skip
+    _require(not wanted or set(wanted).intersection(offered), "no wanted tool is offered")
+    return told | {"truth": CALL, "wanted": wanted or offered}
 
 
 def _relytoolbench(row: Mapping[str, Any], stem: str, note: Note) -> dict[str, Any]:
     listed, relevant, query = row["api_list"], row.get("relevant APIs"), row["query"]
-    if not isinstance(query, str):
-        raise Drop("the query is not text")
-    if not isinstance(listed, list) or not listed:
-        raise Drop("no tool is offered")
-    if not isinstance(relevant, list) or not relevant or not all(
-            isinstance(pair, list) and [type(name) for name in pair] == [str, str] for pair in relevant):
-        raise Drop("relevant APIs are not pairs of names")
+    _require(isinstance(query, str), "the query is not text")
+    _require(isinstance(listed, list) and listed, "no tool is offered")
+    _require(isinstance(relevant, list) and relevant and all(
+        isinstance(pair, list) and [type(name) for name in pair] == [str, str] for pair in relevant),
+        "relevant APIs are not pairs of names")  # fmt: skip
     tools = tools_of([_function(api, note) for api in listed], note)
     wanted = tuple(dict.fromkeys(api_name(*pair) for pair in relevant))
     offered = {name: tool for name in wanted for tool in tools if tool.name == name}
     told = {"source": "relytoolbench", "query": query, "tools": tools, "wanted": wanted, "truth": PLAIN}
     if "unmatched" in stem:
-        if offered:
-            raise Drop("a wanted tool is offered")
+        _require(not offered, "a wanted tool is offered")
         return told | {"variety": "relytoolbench unmatched"}
-    if not offered:
-        raise Drop("no wanted tool is offered")
+    _require(offered, "no wanted tool is offered")
     if "orig_query" in row or "missing" in stem:
-        if row.get("orig_query") == query:
-            raise Drop("nothing is missing from the query")
-        if not all(tool.required for tool in offered.values()):
-            raise Drop("a wanted tool needs no argument")
+        _require(row.get("orig_query") != query, "nothing is missing from the query")
+        _require(all(tool.required for tool in offered.values()), "a wanted tool needs no argument")
         return told | {"variety": "relytoolbench missing arguments"}
     return told | {"variety": "relytoolbench solvable", "truth": CALL, "wanted": tuple(offered)}
 
@@ -155,16 +135,13 @@ def _relytoolbench(row: Mapping[str, Any], stem: str, note: Note) -> dict[str, A
 def _function(api: Any, note: Note) -> dict[str, Any]:
     """Write an entry of an ``api_list`` as a function; the examples it calls defaults go as upstream passes them on."""
     names = (api.get("tool_name"), api.get("api_name")) if isinstance(api, dict) else ()
-    if [type(name) for name in names] != [str, str]:
-        raise Drop("an API without a name")
-    properties: dict[str, Any] = {}
-    required: list[str] = []
+    _require([type(name) for name in names] == [str, str], "an API without a name")
+    properties, required = {}, []
     for key in ("required_parameters", "optional_parameters"):
-        if not isinstance(api.get(key) or [], list):
-            raise Drop("parameters that are not a list")
-        for told in api.get(key) or []:
-            if not isinstance(told, dict) or not isinstance(told.get("name"), str):
-                raise Drop("a parameter without a name")
+        listed = api.get(key) or []
+        _require(isinstance(listed, list), "parameters that are not a list")
+        for told in listed:
+            _require(isinstance(told, dict) and isinstance(told.get("name"), str), "a parameter without a name")
             name = _word(told["name"]) or told["name"]
             if name in properties:
                 note("a parameter listed twice, the first kept")
@@ -183,8 +160,7 @@ def _kind(own: str, stem: str) -> str:
     """Tell a BFCL row's category by its id, or else by its file's name. Raises Drop for one that is not read."""
     names = (re.sub(r"_\d[\d-]*\Z", "", own), re.sub(r"\ABFCL_v\d+_", "", stem))
     found = next(filter(None, map(_CATEGORY.fullmatch, names)), None)
-    if found is None:
-        raise Drop("a category that is not read")
+    _require(found, "a category that is not read")
     return found.group(1)
 
 
@@ -227,6 +203,11 @@ def _snake(text: str) -> str:
 def _word(text: str) -> str:
     name = _snake(text)
     return f"is_{name}" if name in RESERVED else name
+
+
+def _require(holds: Any, reason: str) -> None:
+    if not holds:
+        raise Drop(reason)
 
 
 def _text(value: Any) -> str:

@@ -6,8 +6,6 @@ A model that loops, or says nothing, neither answers nor calls: see :func:`degen
 texts are cut to ``LONGEST`` characters first.
 """
 
-from __future__ import annotations
-
 import ast
 import builtins
 import json
@@ -18,6 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 from unicodedata import category
 
+import numpy as np
+
+from flanlib.benchmarks.steps import is_name
 from flanlib.records import Tool
 
 PLAIN, OFFERED, INVENTED, MALFORMED, ANNOUNCED, FORMAT, DEGENERATE = KINDS = (
@@ -58,7 +59,7 @@ _WILL = re.compile(r"\b(?:I(?: will| shall|'ll| am going to|'m going to)|let me)
 
 @dataclass(frozen=True)
 class Reading:
-    """One of KINDS, the tool named (if any), and the form it is in: react, json, tag, code, words, or nothing."""
+    """One of KINDS, the tool named (if any), and the form it is in: react, json, tag, code, words, chat, or none."""
 
     kind: str
     tool: str = ""
@@ -96,20 +97,31 @@ def read(reply: str, tools: Sequence[Tool] = (), query: str = "") -> Reading:
         return Reading(DEGENERATE)
     if _LABELS.search(text):
         return Reading(FORMAT, form="react")
-    if _is_protocol(text):
+    value = _first(text)
+    thought = isinstance(value, dict) and ("thought" in value or {"name", "arguments"} <= value.keys())
+    if thought or re.match(r'\s*\{\s*"thought"\s*:', text):  # the kit's JSON form, whole or cut short
         return Reading(FORMAT, form="json")
     if (name := _words(text, offered, query)) is None:
         return Reading(PLAIN)
     return Reading(OFFERED if name in offered else INVENTED if name else ANNOUNCED, name, "words")
 
 
-def denies(text: str) -> bool:
-    """Tell whether a text says that there is no tool, or none to be used.
+def read_name(reply: str, tools: Sequence[Tool]) -> Reading:
+    """Read what a reply is where a plan was followed up in chat form, by asking for the tool's name.
 
-    >>> denies("None of them can do that."), denies("The second one.")
-    (True, False)
+    >>> read_name("get_fare", [Tool("get_fare")])
+    Reading(kind='offered tool', tool='get_fare', form='chat')
     """
-    return bool(_NOT.search(text))
+    name = reply.strip()
+    if name in {tool.name for tool in tools}:
+        return Reading(OFFERED, name, "chat")
+    if degenerate(name):
+        return Reading(DEGENERATE)
+    if name.lower() in ENDS:
+        return Reading(PLAIN)
+    if is_name(name):
+        return Reading(INVENTED, name, "chat")
+    return Reading(PLAIN) if _NOT.search(name) else Reading(MALFORMED, form="chat")
 
 
 def degenerate(text: str) -> bool:
@@ -126,34 +138,17 @@ def degenerate(text: str) -> bool:
     letters = {char for char in text if char.isalnum() or (category(char) == "So" and char != "\ufffd")}
     if not letters or (len(text) >= 4 and text.isalpha() and len(letters) == 1):
         return True
-    for period, length in _tails(text):
+    back = np.array([ord(char) for char in reversed(text)])
+    for period in range(1, len(back) // 3 + 1):
+        # How far the text, read from its end, goes on as it did a period before.
+        length = period + int(np.append(back[period:] != back[:-period], True).argmax())
         times, piece = length // period, text[-period:]
-        least = 16 if any(map(str.isalpha, piece)) else 60
-        if times >= 3 and length >= least and (3 * length >= len(text) or (times >= 8 and re.search(r"\w", piece))):
+        if (times >= 3 and length >= (16 if any(map(str.isalpha, piece)) else 60)
+                and (3 * length >= len(text) or (times >= 8 and re.search(r"\w", piece)))):
             return True
     said = re.findall(r"\w+", re.sub(r"^\s*\d+[.)]", "", text.lower(), flags=re.M))
     runs = [tuple(said[i : i + RUN]) for i in range(len(said) - RUN + 1)]
     return len(said) >= 20 and 1 - len(set(runs)) / len(runs) > REPEATED
-
-
-def _tails(text: str) -> Iterator[tuple[int, int]]:
-    """Yield (period, length) of the longest endings of a text that are made of one piece, where it comes twice or more.
-
-    >>> max(_tails("so: abcabcabc"), key=lambda tail: tail[1])
-    (3, 9)
-    """
-    back = text[::-1]
-    # The Z-function: from each place, how far the text goes on as it began.
-    matched, left, right = [0] * len(back), 0, 0
-    for at in range(1, len(back)):
-        if at < right:
-            matched[at] = min(right - at, matched[at - left])
-        while at + matched[at] < len(back) and back[matched[at]] == back[at + matched[at]]:
-            matched[at] += 1
-        if at + matched[at] > right:
-            left, right = at, at + matched[at]
-        if matched[at] >= at:
-            yield at, at + matched[at]
 
 
 # Each form: the tool's name and whether the call can be read, or None where there is no call.
@@ -179,13 +174,16 @@ def _tag(text: str, offered: Sequence[str]) -> _Found:
     tag = _TAG.search(text)
     if tag is None:
         return None
-    if tag["to"]:
-        return tag["to"], isinstance(_first(text[tag.end() :]), dict)
     rest = text[tag.end() :]
-    found = next(_calls(_first(rest)), None)
-    if found is None and (begun := _BEGUN.search(rest)):
-        return begun["name"], bool(_quoted(rest))
-    return found or ("", False)
+    value = _first(rest)
+    if tag["to"]:
+        return tag["to"], isinstance(value, dict)
+    if found := next(_calls(value), None):
+        return found
+    if begun := _BEGUN.search(rest):
+        quoted = re.search(r"'(\{.*\})'", rest, re.S)  # as glaive writes arguments: '{"a": 1}'
+        return begun["name"], quoted is not None and isinstance(_first(quoted[1]), dict)
+    return "", False
 
 
 def _json(text: str, offered: Sequence[str]) -> _Found:
@@ -266,20 +264,14 @@ def _calls(value: Any, depth: int = 0) -> Iterator[tuple[str, bool]]:
     for key in ("tool_calls", "function_call", "tool_call", "function"):
         if isinstance(value.get(key), (dict, list)):
             yield from _calls(value[key], depth + 1)
-    given = next((value[key] for key in _INPUTS if key in value), None)
-    name = next(iter(_named(value)), None)
-    if name is not None and any(key in value for key in _INPUTS):
-        yield name, isinstance(given, dict) or (isinstance(given, str) and isinstance(_first(given), dict))
+    names, inputs = _named(value), [value[key] for key in _INPUTS if key in value]
+    if names and inputs:
+        given = _first(inputs[0]) if isinstance(inputs[0], str) else inputs[0]
+        yield names[0], isinstance(given, dict)
 
 
 def _named(value: Mapping[str, Any]) -> list[str]:
     return [value[key] for key in _NAMES if isinstance(value.get(key), str)]
-
-
-def _quoted(text: str) -> bool:
-    """Tell whether arguments stand in single quotes, as glaive writes them: '{"a": 1}'."""
-    inner = re.search(r"'(\{.*\})'", text, re.S)
-    return inner is not None and isinstance(_first(inner[1]), dict)
 
 
 def _values(text: str) -> Iterator[Any]:
@@ -302,11 +294,3 @@ def _first(text: str) -> Any:
         return json.JSONDecoder(strict=False).raw_decode(re.sub(r"^\s*(?:```\w*)?\s*", "", text))[0]
     except (ValueError, RecursionError):
         return None
-
-
-def _is_protocol(text: str) -> bool:
-    """Tell an answer in the kit's JSON form: an object with a thought."""
-    value = _first(text)
-    if isinstance(value, dict):
-        return "thought" in value or {"name", "arguments"} <= set(value)
-    return bool(re.match(r'\s*\{\s*"thought"\s*:', text))

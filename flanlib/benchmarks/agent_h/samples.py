@@ -4,9 +4,8 @@ A row holds ``messages`` and ``tools`` as OpenAI writes them, so that any model'
 tools are shown to a model is left to whoever asks it.
 """
 
-from __future__ import annotations
-
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,20 +46,16 @@ class Sample:
         object.__setattr__(self, "tools", tuple(self.tools))
         object.__setattr__(self, "wanted", tuple(self.wanted))
         freeze((self.query, self.instructions), f"sample {self.id}")
-        if not self.query.strip():
-            raise FlanError(f"sample {self.id}", found="an empty query", expected="a request", remedy="Leave it out.")
-        if self.level not in (ACTION, FORMAT):
-            raise FlanError(f"sample {self.id}", found=f"level {self.level!r}", expected=f"{ACTION} or {FORMAT}",
-                            remedy="Correct the sample.")  # fmt: skip
-        if self.truth == CALL and not {tool.name for tool in self.tools}.intersection(self.wanted):
-            raise FlanError(f"sample {self.id}", found="a call expected of a tool that is not offered",
-                            expected="one of the wanted tools among those offered",
-                            remedy="Correct the sample.")  # fmt: skip
-
-    @property
-    def plain(self) -> bool:
-        """True if the true answer is no call and not in ReAct form: what the paper's keywords are counted on."""
-        return self.truth not in (CALL, REACT)
+        for wrong, found, expected, remedy in (
+            (not self.query.strip(), "an empty query", "a request", "Leave it out."),
+            (self.level not in (ACTION, FORMAT), f"level {self.level!r}", f"{ACTION} or {FORMAT}",
+             "Correct the sample."),
+            (self.truth == CALL and not {tool.name for tool in self.tools}.intersection(self.wanted),
+             "a call expected of a tool that is not offered", "one of the wanted tools among those offered",
+             "Correct the sample."),
+        ):  # fmt: skip
+            if wrong:
+                raise FlanError(f"sample {self.id}", found=found, expected=expected, remedy=remedy)
 
 
 def row(sample: Sample) -> dict[str, Any]:
@@ -74,8 +69,8 @@ def row(sample: Sample) -> dict[str, Any]:
             "wanted": list(sample.wanted), "origin": sample.origin}  # fmt: skip
 
 
-def sample(told: Mapping[str, Any]) -> Sample:
-    """Read what :func:`row` wrote; further keys are let be. Raises FlanError for anything else."""
+def sample(told: Mapping[str, Any], where: str = "sample") -> Sample:
+    """Read what :func:`row` wrote; further keys are let be. Raises FlanError, which names ``where``, for all else."""
     try:
         *first, last = told["messages"]
         offered = [tool["function"] for tool in told["tools"]]
@@ -88,7 +83,7 @@ def sample(told: Mapping[str, Any]) -> Sample:
             raise ValueError("parts that no sample has")
         return made
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise FlanError("sample", found=f"{clip(told, 100)} ({error!r})"[:300],
+        raise FlanError(where, found=f"{clip(told, 100)} ({error!r})"[:300],
                         expected="a row with id, source, level, cell, truth, messages, tools, wanted and origin",
                         remedy="Build the file again.") from error  # fmt: skip
 
@@ -96,10 +91,7 @@ def sample(told: Mapping[str, Any]) -> Sample:
 def write(path: Path, samples: Sequence[Sample], **facts: Any) -> None:
     """Write samples as JSONL, and beside it ``<name>.manifest.json``: counts, a digest of the file, and ``facts``."""
     text = "".join(to_json(row(one)) + "\n" for one in samples)
-    counts: dict[str, int] = {}
-    for one in samples:
-        place = " / ".join(part for part in (one.level, one.cell, one.variety) if part)
-        counts[place] = counts.get(place, 0) + 1
+    counts = Counter(" / ".join(filter(None, (one.level, one.cell, one.variety))) for one in samples)
     told = {"samples": len(samples), "digest": store.digest(text), "counts": dict(sorted(counts.items())), **facts}
     manifest = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
     store.write(path, text)
@@ -110,10 +102,7 @@ def read(path: Path) -> list[Sample]:
     """Read a file of samples. Raises FlanError that names the line for a broken one, and for ids that repeat."""
     found: dict[str, Sample] = {}
     for at, told in lines(path):
-        try:
-            one = sample(told)
-        except FlanError as error:
-            raise FlanError(at, found=error.found, expected=error.expected, remedy=error.remedy) from error
+        one = sample(told, at)
         if one.id in found:
             raise FlanError(at, found=f"the id {one.id!r} again", expected="ids that differ", remedy="Remove one.")
         found[one.id] = one
@@ -130,14 +119,13 @@ def lines(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
         raise FlanError(str(path), found=f"byte {error.start} that is not UTF-8", expected="JSON lines",
                         remedy="Write the file as UTF-8.") from None  # fmt: skip
     for number, line in enumerate(text.split("\n"), 1):
+        at, told, broken = f"{path}, line {number}", None, ""
         if not line.strip():
             continue
-        at = f"{path}, line {number}"
         try:
             told = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise FlanError(at, found=f"{clip(line)} ({error})", expected="a JSON object",
-                            remedy="Correct the line.") from None  # fmt: skip
+            broken = f" ({error})"
         if not isinstance(told, dict):
-            raise FlanError(at, found=clip(line), expected="a JSON object", remedy="Correct the line.")
+            raise FlanError(at, found=clip(line) + broken, expected="a JSON object", remedy="Correct the line.")
         yield at, told

@@ -1,18 +1,13 @@
-"""Scores of Agent-H: the paper's, by keywords, and a structural one that no wording can please.
+"""Scores of Agent-H: the paper's, by keywords, and a structural one that no wording can please (``data/agent_h.md``).
 
-**Keywords** (section 4.3). ``H_ReAct`` is the share of replies with "Thought:" or "Action:", ``H_General`` of those
-with "I will use" or "I need to call", among the samples whose true answer is neither a call nor in ReAct form. The
-paper prints HScore = 0.5 * ((1 - H_ReAct) + (1 - H_ReAct)), which leaves H_General out; its authors confirmed that
-the second term is (1 - H_General). :func:`hscore` is that; :func:`as_printed` is there to compare.
+**Keywords** (section 4.3). ``H_ReAct`` and ``H_General`` are shares of the samples whose true answer is neither a call
+nor in ReAct form. The paper prints an HScore with H_ReAct twice; :func:`hscore` is what its authors meant.
 
-**Structure** (:mod:`flanlib.benchmarks.agent_h.replies`). ``kept to words``: of the same samples, the share answered
-without a call of any sort and without an agent's format. ``made the call``: of those that need one, the share that
-calls an offered tool, so that a model which never calls does not win. ``balanced`` is the plain mean of the two: a
-model that always calls and one that never does both get 50 %. A degenerate reply (empty, or a loop) is neither: it is
-no call, and it keeps to no words either, so a model that says nothing gets 0 %, where keywords find it perfect.
+**Structure** (:mod:`flanlib.benchmarks.agent_h.replies`). ``kept to words`` is the share of the same samples answered
+without a call of any sort and without an agent's format; ``made the call`` the share, of those that need one, that
+calls an offered tool. A degenerate reply (empty, or a loop) is neither: a model that says nothing gets 0 %, where
+keywords find it perfect.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
@@ -20,15 +15,14 @@ import pandas as pd
 
 from flanlib import scores
 from flanlib.benchmarks.agent_h.ask import rows
-from flanlib.benchmarks.agent_h.replies import CALLS, DEGENERATE, FORMAT, MALFORMED, OFFERED, read
+from flanlib.benchmarks.agent_h.replies import CALLS, DEGENERATE, FORMAT, OFFERED, read
 from flanlib.benchmarks.agent_h.samples import CALL, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import FORMAT as FORMAT_LEVEL
 from flanlib.intervals import Interval
 from flanlib.records import FlanError
 
-REACT_WORDS, GENERAL_WORDS = ("Thought:", "Action:"), ("I will use", "I need to call")
-WORDS, MADE = "kept to words", "made the call"
-IN_FORMAT = "in the format asked for"
+REACT_WORDS, GENERAL_WORDS = "Thought:|Action:", "I will use|I need to call"
+WORDS, MADE, IN_FORMAT = "kept to words", "made the call", "in the format asked for"
 BY_STRUCTURE = (WORDS, MADE)
 BY_KEYWORDS = H_REACT, H_GENERAL = ("H_ReAct", "H_General")
 BALANCED, HSCORE = "balanced", "HScore"
@@ -41,15 +35,6 @@ def hscore(h_react: float, h_general: float) -> float:
     0.891
     """
     return 0.5 * ((1 - h_react) + (1 - h_general))
-
-
-def as_printed(h_react: float) -> float:
-    """Return HScore as the equation is printed, with H_ReAct twice.
-
-    >>> round(as_printed(0.099), 3)
-    0.901
-    """
-    return 0.5 * ((1 - h_react) + (1 - h_react))
 
 
 def judge(samples: Sequence[Sample], replies: Mapping[str, str]) -> pd.DataFrame:
@@ -75,13 +60,10 @@ def judgements(judged: pd.DataFrame) -> pd.DataFrame:
     judged = judged if "seed" in judged else judged.assign(seed=0)
     unasked, needed = ~judged["truth"].isin([CALL, REACT]), judged["truth"] == CALL
     agent = judged["kind"].isin(CALLS) | ((judged["kind"] == FORMAT) & (judged["form"] != ""))
-
-    def has(words: Sequence[str]) -> pd.Series:
-        return judged["reply"].map(lambda reply: any(word in reply for word in words)).astype(bool)
-
+    react, general = (judged["reply"].str.contains(words) for words in (REACT_WORDS, GENERAL_WORDS))
     parts = {WORDS: (unasked, ~agent & (judged["kind"] != DEGENERATE)), MADE: (needed, judged["kind"] == OFFERED),
              IN_FORMAT: (judged["level"] == FORMAT_LEVEL, judged["value"] == 1),
-             H_REACT: (unasked, has(REACT_WORDS)), H_GENERAL: (unasked, has(GENERAL_WORDS))}  # fmt: skip
+             H_REACT: (unasked, react), H_GENERAL: (unasked, general)}  # fmt: skip
     return pd.concat([judged[where].assign(score=name, value=yes[where].astype(int))
                       for name, (where, yes) in parts.items()], ignore_index=True)  # fmt: skip
 
@@ -91,36 +73,18 @@ def table(judged: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
 
     HScore and the balanced number stand in the rows of cell ``all``.
     """
-    rows = judgements(judged)
-    by = list(by)
-    keyed = rows if by else rows.assign(model="")
-    groups = by or ["model"]
-    cells = scores.table(keyed, [*groups, "cell"], overall=(BALANCED,))
-    whole = scores.table(keyed.assign(cell="all"), [*groups, "cell"], overall=(BALANCED,))
-    means = []
-    for key, part in keyed.groupby(groups, sort=False):
-        for name, of, sign in ((BALANCED, BY_STRUCTURE, 1), (HSCORE, BY_KEYWORDS, -1)):
+    rows, keys = judgements(judged), [*by, "cell"]
+    whole, means = rows.assign(cell="all"), []
+    for key, part in whole.groupby(keys, sort=False):
+        for name, of in ((BALANCED, BY_STRUCTURE), (HSCORE, BY_KEYWORDS)):
             if set(of) <= set(part["score"]):
                 told = scores.mean(part, of)
-                low, high = (told.low, told.high) if sign > 0 else (1 - told.high, 1 - told.low)
-                means.append((*key, "all", name, told.mean if sign > 0 else 1 - told.mean, low, high, told.n,
-                              part["seed"].nunique()))  # fmt: skip
-    found = pd.concat([whole, pd.DataFrame(means, columns=whole.columns), cells], ignore_index=True)
-    return found if by else found.drop(columns="model")
-
-
-def outcomes(judged: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate apart what became of it: variety (or cell), truth, call, malformed, degenerate, abstain, n.
-
-    BFCL counts a malformed call as abstaining, so that a model which fails to write its calls passes for a careful one
-    (gorilla issue 1362).
-    """
-    told = judged.assign(variety=judged["variety"].where(judged["variety"] != "", judged["cell"]),
-                         malformed=judged["kind"] == MALFORMED, degenerate=judged["kind"] == DEGENERATE,
-                         call=judged["kind"].isin(set(CALLS) - {MALFORMED}))  # fmt: skip
-    told["abstain"] = ~told["malformed"] & ~told["degenerate"] & ~told["call"]
-    by = told.groupby(["variety", "truth"], sort=False)
-    return by[["call", "malformed", "degenerate", "abstain"]].mean().assign(n=by.size()).reset_index()
+                bounds = told.mean, told.low, told.high
+                if name == HSCORE:  # fewer keywords are more points
+                    bounds = 1 - told.mean, 1 - told.high, 1 - told.low
+                means.append((*key, name, *bounds, told.n, part["seed"].nunique()))
+    overall, cells = scores.table(whole, keys), scores.table(rows, keys)
+    return pd.concat([overall, pd.DataFrame(means, columns=overall.columns), cells], ignore_index=True)
 
 
 def gain(single: pd.DataFrame, model: str, other: str, of: str) -> Interval:
@@ -129,6 +93,5 @@ def gain(single: pd.DataFrame, model: str, other: str, of: str) -> Interval:
     ``of`` is one of the scores, BALANCED or HSCORE. Only samples that both answered count.
     """
     parts = {BALANCED: BY_STRUCTURE, HSCORE: BY_KEYWORDS}.get(of, (of,))
-    pair = [single[single["model"] == name] for name in (model, other)]
-    told = scores.gap(*(reversed(pair) if of == HSCORE else pair), parts)  # fewer keywords are more points
-    return scores.points(told)
+    names = (other, model) if of == HSCORE else (model, other)  # fewer keywords are more points
+    return scores.points(scores.gap(*(single[single["model"] == name] for name in names), parts))
