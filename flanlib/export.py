@@ -1,10 +1,8 @@
-"""Write a corpus for other trainers: as Agent-FLAN's published rows, or as OpenAI-style messages; and trajectories.
+"""Write a corpus for other trainers: as Agent-FLAN's published rows, or as OpenAI-style messages.
 
 Both mark every assistant message with ``loss``: the published rows do, XTuner and ms-swift read it in messages,
 and Axolotl does with ``message_field_training: loss``. :mod:`flanlib.sources.chat` reads both back.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Iterable
@@ -13,11 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flanlib import store
-from flanlib.records import Conversation, FlanError, Trajectory, Turn, thaw, to_json
+from flanlib.records import Conversation, FlanError, Turn
 
-# The key that holds the turns.
-SHAPES = {"agent_flan": "conversation", "messages": "messages"}
-_JOIN = "\n\n"
+SHAPES = {"agent_flan": "conversation", "messages": "messages"}  # and the key that holds the turns
 
 
 def export(conversations: Iterable[Conversation], path: Path, shape: Literal["agent_flan", "messages"]) -> int:
@@ -49,41 +45,4 @@ def _messages(turn: Turn) -> Iterable[dict[str, Any]]:
     for i, (loss, spans) in enumerate(groupby(turn.spans, lambda span: turn.trained and span.kind != "context")):
         text = "".join(span.text for span in spans)
         # The chat reader joins neighbours by an empty line.
-        yield {"role": turn.role, "content": text.removeprefix(_JOIN) if i else text, "loss": loss}
-
-
-def export_trajectories(trajectories: Iterable[Trajectory], path: Path) -> int:
-    """Write trajectories as JSON Lines of OpenAI's tool-calling messages and return how many."""
-    lines = [json.dumps(calls(trajectory), ensure_ascii=False) + "\n" for trajectory in trajectories]
-    store.write(Path(path), "".join(lines))
-    return len(lines)
-
-
-def calls(trajectory: Trajectory) -> dict[str, Any]:
-    """Return a trajectory as messages: a thought beside each call, the result behind it, the answer at the end.
-
-    >>> from flanlib.records import Step
-    >>> row = calls(Trajectory("1", "doc", "Where?", (), (Step("Look.", "find", {"n": 1}, "Here."),), "Here."))
-    >>> [message["role"] for message in row["messages"]]
-    ['user', 'assistant', 'tool', 'assistant']
-    >>> row["messages"][1]["tool_calls"][0]["function"]
-    {'name': 'find', 'arguments': '{"n": 1}'}
-    """
-    said: list[dict[str, Any]] = []
-    if trajectory.instructions:
-        said.append({"role": "system", "content": trajectory.instructions})
-    said.append({"role": "user", "content": trajectory.query})
-    for i, step in enumerate(trajectory.steps, 1):
-        function = {"name": step.tool, "arguments": to_json(step.arguments)}
-        call = {"id": f"call_{i}", "type": "function", "function": function}
-        said.append({"role": "assistant", "content": step.thought, "tool_calls": [call]})
-        if step.observation is not None:
-            said.append({"role": "tool", "tool_call_id": call["id"], "content": step.observation})
-    for text in (trajectory.answer_thought, trajectory.answer):
-        if text:
-            said.append({"role": "assistant", "content": text})
-    tools = [{"type": "function",
-              "function": {"name": tool.name, "description": tool.description,
-                           "parameters": {"type": "object"} | thaw(tool.parameters)}}
-             for tool in trajectory.tools]  # fmt: skip
-    return {"id": trajectory.id, "tools": tools, "messages": said}
+        yield {"role": turn.role, "content": text.removeprefix("\n\n") if i else text, "loss": loss}

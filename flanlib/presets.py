@@ -4,8 +4,6 @@ A setting has one name everywhere: ``make figures SEEDS=0``, ``FLAN_SEEDS=0`` in
 a notebook's first cell. The environment is read here and nowhere else.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re
@@ -19,14 +17,11 @@ from flanlib.records import FlanError
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data"
 FIGURES = ROOT / "figures"
-SMOLLM2, RANDOM = "smollm2", "random"
-"""The default model, and a tiny untrained one; see :mod:`flanlib.models`."""
-AUTO = "auto"
-"""The template that a model brings, or ``agent_flan`` where it brings none."""
-TEMPLATE_NAMES = ("own", "agent_flan", "llama2_chat", AUTO)
-"""What ``TEMPLATE`` may say; :mod:`flanlib.templates` has them."""
+SMOLLM2, RANDOM = "smollm2", "random"  # the default model, and a tiny untrained one; see flanlib.models
+AUTO = "auto"  # the template that a model brings, or agent_flan where it brings none
+TEMPLATE_NAMES = ("own", "agent_flan", "llama2_chat", AUTO)  # what TEMPLATE may say; flanlib.templates has them
+# Peak learning rate for a model that no preset was tuned for: QLoRA's own for 7B (2305.14314, table 9).
 RATE = 2e-4
-"""Peak learning rate for a model that no preset was tuned for: QLoRA's own for 7B (2305.14314, table 9)."""
 
 
 @dataclass(frozen=True)
@@ -34,43 +29,25 @@ class Preset:
     """One size of every experiment. Token counts are tokens; lengths are per sequence."""
 
     name: str
-    model: str
-    """A name that :func:`flanlib.models.folder` knows: ``smollm2``, ``random``, a folder, or a name on the hub."""
-    template: str
-    """Name in ``flanlib.templates.TEMPLATES``, ``own`` for the model's chat template, or ``auto``."""
-    seeds: tuple[int, ...]
-    """One run per seed: LoRA initialisation and order of the rows. Never used while tuning."""
-    trajectories: int
-    """Trajectories drawn for training (of real data: the most that are used)."""
-    heldout: int
-    """Tasks of each split that a model is judged on, and held-out trajectories that are only measured."""
-    free: int
-    """Of these, the tasks on which a model also writes freely (generation costs ten times what reading does)."""
-    watched: int
-    """Of these, the tasks that are measured again and again while a model trains."""
-    trained_tokens: int
-    """Budget of one tuning run, in trained tokens; forms are compared at equal budgets."""
-    measure_at: tuple[int, ...]
-    """Trained tokens after which a run stops to measure, beside its start and its end."""
-    row_tokens: int
-    """Length of a packed row, in tokens."""
-    rows_per_step: int
-    """Packed rows per optimiser step, over all devices."""
-    rows_per_pass: int
-    """Packed rows per forward pass on one device; the rest of a step is accumulated."""
-    learning_rate: float
-    """Peak of the cosine schedule."""
+    model: str  # what flanlib.models.folder knows: smollm2, random, a folder, or a name on the hub
+    template: str  # a name in flanlib.templates.TEMPLATES, own for the model's chat template, or auto
+    seeds: tuple[int, ...]  # a run each: LoRA initialisation and order of the rows; never used while tuning
+    trajectories: int  # drawn for training (of real data: the most that are used)
+    heldout: int  # tasks of each split to judge a model on, and held-out trajectories that are only measured
+    free: int  # of these, the tasks on which a model also writes freely: ten times the cost of reading
+    watched: int  # of these, the tasks that are measured again and again while a model trains
+    trained_tokens: int  # budget of one tuning run; forms are compared at equal budgets
+    measure_at: tuple[int, ...]  # trained tokens after which a run stops to measure, beside its start and its end
+    row_tokens: int  # length of a packed row
+    rows_per_step: int  # packed rows per optimiser step, over all devices
+    rows_per_pass: int  # packed rows per forward pass on one device; the rest of a step is accumulated
+    learning_rate: float  # peak of the cosine schedule
     lora_rank: int
-    own_tokens: int
-    """Budget of one run on data of one's own (notebook 05), in trained tokens."""
-    bits: int = 4
-    """Bits of a base weight while training: 4 is NF4 with double quantisation, 16 leaves weights as they come."""
-    reply_tokens: int | None = None
-    """The most tokens of a reply, where it is not what the longest right one needs."""
-    optimizer: str = "adamw_torch_fused"
-    """As transformers names it."""
-    checkpointing: bool = False
-    """Whether the backward pass computes activations again, for far less memory."""
+    own_tokens: int  # budget of one run on data of one's own (notebook 05), in trained tokens
+    bits: int = 4  # of a base weight while training: 4 is NF4 with double quantisation, 16 leaves weights as they come
+    reply_tokens: int | None = None  # the most tokens of a reply, where it is not what the longest right one needs
+    optimizer: str = "adamw_torch_fused"  # as transformers names it
+    checkpointing: bool = False  # whether the backward pass computes activations again, for far less memory
 
 
 LAPTOP = Preset(
@@ -78,25 +55,23 @@ LAPTOP = Preset(
     watched=16, trained_tokens=20_000, measure_at=(500, 1000, 2000, 4000, 8000), row_tokens=704, rows_per_step=1,
     rows_per_pass=1, learning_rate=2e-3, lora_rank=32, own_tokens=4_000, bits=16,
 )  # fmt: skip
-PRESETS = {
-    "smoke": replace(LAPTOP, name="smoke", model=RANDOM, seeds=(0, 1), trajectories=12, heldout=3, free=3, watched=2,
-                     trained_tokens=800, measure_at=(400,), rows_per_step=2, rows_per_pass=2, lora_rank=4,
-                     own_tokens=800, reply_tokens=16),
-    "laptop": LAPTOP,
-    # 24 GB: NF4, LoRA on all linear layers, a paged 8-bit optimizer; the paper's peak rate is for full fine-tuning.
-    "consumer": Preset(name="consumer", model="meta-llama/Llama-2-7b-chat-hf", template="llama2_chat", seeds=(0,),
-                       trajectories=24_703, heldout=500, free=200, watched=100, trained_tokens=18_100_000,
-                       measure_at=(100_000, 1_000_000, 4_000_000), row_tokens=4096, rows_per_step=32, rows_per_pass=2,
-                       learning_rate=2e-4, lora_rank=64, own_tokens=18_100_000,
-                       optimizer="paged_adamw_8bit", checkpointing=True),
-    # Appendix A and B: 8,192 tokens, batches of 32, 2e-5.
-    "paper": Preset(name="paper", model="meta-llama/Llama-2-7b-hf", template="agent_flan", seeds=(0,),
-                    trajectories=24_703, heldout=500, free=200, watched=100, trained_tokens=18_100_000,
-                    measure_at=(100_000, 1_000_000, 4_000_000), row_tokens=8192, rows_per_step=32, rows_per_pass=1,
-                    learning_rate=2e-5, lora_rank=64, own_tokens=18_100_000, checkpointing=True),
-}  # fmt: skip
+SMOKE = replace(
+    LAPTOP, name="smoke", model=RANDOM, seeds=(0, 1), trajectories=12, heldout=3, free=3, watched=2, trained_tokens=800,
+    measure_at=(400,), rows_per_step=2, rows_per_pass=2, lora_rank=4, own_tokens=800, reply_tokens=16,
+)  # fmt: skip
+# Appendix A and B: 8,192 tokens, batches of 32, 2e-5.
+PAPER = Preset(
+    name="paper", model="meta-llama/Llama-2-7b-hf", template="agent_flan", seeds=(0,), trajectories=24_703, heldout=500,
+    free=200, watched=100, trained_tokens=18_100_000, measure_at=(100_000, 1_000_000, 4_000_000), row_tokens=8192,
+    rows_per_step=32, rows_per_pass=1, learning_rate=2e-5, lora_rank=64, own_tokens=18_100_000, checkpointing=True,
+)  # fmt: skip
+# 24 GB: NF4, LoRA on all linear layers, a paged 8-bit optimizer; the paper's peak rate is for full fine-tuning.
+CONSUMER = replace(PAPER, name="consumer", model="meta-llama/Llama-2-7b-chat-hf", template="llama2_chat",
+                   row_tokens=4096, rows_per_pass=2, learning_rate=RATE, optimizer="paged_adamw_8bit")  # fmt: skip
+PRESETS = {size.name: size for size in (SMOKE, LAPTOP, CONSUMER, PAPER)}
 
-SETTINGS: dict[str, str] = {
+# What may be set from outside, and what is expected of it. ONLY, which notebooks to run, belongs to the runner.
+SETTINGS = {
     "PRESET": f"one of {', '.join(PRESETS)}",
     "MODEL": "smollm2, a folder, or a name on the hub",
     "TEMPLATE": f"one of {', '.join(TEMPLATE_NAMES)}",
@@ -107,9 +82,10 @@ SETTINGS: dict[str, str] = {
     "HELDOUT": "tasks to judge a model on, a whole number of 1 or more",
     "FRESH": "1 to look at no shipped result, 0 to use them",
 }
-"""What may be set from outside, and what is expected of it. ``ONLY``, which notebooks to run, belongs to the runner."""
+# Names in the environment that begin alike and are no setting of an experiment.
 ELSEWHERE = ("FLAN_REAL_DATA", "FLAN_ONLY", "FLAN_READ_LOG")
-"""Names in the environment that begin alike and are no setting of an experiment."""
+# What a first cell put into this process's environment, and what stood there before.
+_CHOSEN: dict[str, tuple[str, str]] = {}
 
 
 def setting(name: str) -> str:
@@ -118,30 +94,23 @@ def setting(name: str) -> str:
     >>> setting("TEMPLATE") in ("", "own", "auto", "agent_flan", "llama2_chat")
     True
     """
-    strange = sorted(key for key in os.environ if key.startswith("FLAN_") and key not in ELSEWHERE
-                     and key.removeprefix("FLAN_") not in SETTINGS)  # fmt: skip
-    if strange:
+    known = {*ELSEWHERE, *(f"FLAN_{known}" for known in SETTINGS)}
+    if strange := sorted(key for key in os.environ if key.startswith("FLAN_") and key not in known):
         raise FlanError("settings", found=f"{strange[0]} in the environment",
                         expected=", ".join(f"FLAN_{known}" for known in SETTINGS), remedy="Correct or unset it.")
     return os.environ.get(f"FLAN_{name}", "").strip()
-
-
-_CHOSEN: dict[str, tuple[str, str | None]] = {}
-"""What a first cell put into this process's environment, and what stood there before."""
 
 
 def choose(given: Mapping[str, Any]) -> Preset:
     """Take the settings of a notebook's first cell and return the preset that follows from them.
 
     ``given`` are a notebook's variables; those in capitals are settings, and an empty one leaves what the environment
-    says. From here on they stand in the environment, so that processes that are started see the same; run again, the
-    cell takes back what it said before. Raises FlanError for a name in capitals that is no setting, and as
-    :func:`preset` does.
+    says. From here on they stand there too, for processes that are started; run again, the cell takes back what it
+    said. Raises FlanError for a name in capitals that is no setting, and as :func:`preset` does.
     """
     for name, (text, before) in _CHOSEN.items():
         if os.environ.get(name) == text:
-            del os.environ[name]
-            os.environ |= {} if before is None else {name: before}
+            os.environ[name] = before
     _CHOSEN.clear()
     for name, value in given.items():
         if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
@@ -149,11 +118,9 @@ def choose(given: Mapping[str, Any]) -> Preset:
         if name not in SETTINGS:
             raise FlanError("first cell", found=f"{name} = {value!r}", expected=f"settings: {', '.join(SETTINGS)}",
                             remedy="Correct the name.")  # fmt: skip
-        if isinstance(value, bool):
-            value = int(value)
-        text = ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str("" if value is None else value)
-        if text := text.strip():
-            _CHOSEN[f"FLAN_{name}"] = text, os.environ.get(f"FLAN_{name}")
+        parts = value if isinstance(value, (tuple, list)) else [int(value) if isinstance(value, bool) else value]
+        if text := ",".join(str(part) for part in parts if part is not None).strip():
+            _CHOSEN[f"FLAN_{name}"] = text, os.environ.get(f"FLAN_{name}", "")
             os.environ[f"FLAN_{name}"] = text
     return preset()
 
@@ -175,7 +142,7 @@ def preset() -> Preset:
             raise _unreadable("TEMPLATE", template)
         made = replace(made, template=template)
     if text := setting("SEEDS"):
-        seeds = [_number("SEEDS", part, int, least=0) for part in text.split(",")]
+        seeds = [_number("SEEDS", part, int, above=-1) for part in text.split(",")]
         made = replace(made, seeds=tuple(dict.fromkeys(seeds)))  # the same run twice is no second run
     if text := setting("TOKENS"):
         made = replace(made, trained_tokens=_number("TOKENS", text, int))
@@ -218,13 +185,11 @@ def output() -> Path:
     So nothing but the default ever writes over what is committed.
     """
     said = {name: setting(name) for name in SETTINGS}
-    named = {"FRESH": "fresh", "PRESET": said["PRESET"], "MODEL": source_name(said["MODEL"]),
-             "DATA": source_name(said["DATA"])}  # fmt: skip
-    kept = PRESETS.get(said["PRESET"] or "laptop", LAPTOP)
-    idle = {"FRESH": ("", "0"), "PRESET": ("", "laptop"), "MODEL": ("", kept.model)}
+    named = {"FRESH": "fresh", "PRESET": said["PRESET"]} | {name: source_name(said[name]) for name in ("MODEL", "DATA")}
+    idle = {"FRESH": "0", "PRESET": "laptop", "MODEL": PRESETS.get(said["PRESET"], LAPTOP).model}
     parts = [named.get(name, f"{name.lower()}-{re.sub('[^0-9A-Za-z.-]+', '-', text)}")
-             for name, text in said.items() if text not in idle.get(name, ("",))]  # fmt: skip
-    return FIGURES / "-".join(parts) if parts else FIGURES
+             for name, text in said.items() if text not in ("", idle.get(name))]  # fmt: skip
+    return FIGURES / "-".join(parts)
 
 
 def source_name(data: str) -> str:
@@ -237,12 +202,12 @@ def source_name(data: str) -> str:
     return (parts[-1].split(".json")[0].split(".parquet")[0] if parts else "") or "data"
 
 
-def _number(name: str, text: str, kind: type, *, least: int | None = None) -> Any:
+def _number(name: str, text: str, kind: type, *, above: int = 0) -> Any:
     try:
         value = kind(text.strip().replace("_", ""))
     except ValueError:
         raise _unreadable(name, text) from None
-    if not math.isfinite(value) or (value <= 0 if least is None else value < least):
+    if not above < value < math.inf:  # nor NaN
         raise _unreadable(name, text)
     return value
 

@@ -3,17 +3,15 @@
 Nothing of this library is needed to use what is written: ``AutoModelForCausalLM`` and ``AutoTokenizer`` load it.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
+from transformers import PreTrainedTokenizerBase
 
 from flanlib import store
 from flanlib.export import export
@@ -22,11 +20,7 @@ from flanlib.presets import DATA, SMOLLM2
 from flanlib.records import Conversation, FlanError
 from flanlib.templates import AnyTemplate, Template, jinja
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-HUB, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"
-"""The default model's name on the hub, and its licence there."""
+HUB, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"  # of the default model
 CARD = """---
 base_model: {base}
 {metadata}library_name: transformers
@@ -84,13 +78,16 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
         if isinstance(template, Template):
             (made / "chat_template.jinja").write_text(jinja(template), encoding="utf-8")
         shown, licence = _origin(base)
-        _copy(adapter, made / "adapter", shown)
+        shutil.copytree(adapter, made / "adapter", ignore=shutil.ignore_patterns(
+            "checkpoint-*", "*.csv", "README.md", store.MANIFEST))  # fmt: skip
+        config = made / "adapter" / "adapter_config.json"
+        named = json.loads(config.read_text()) | {"base_model_name_or_path": shown}  # which other machines know
+        store.write(config, json.dumps(named, indent=2))
         export(corpus, made / "corpus.jsonl", "messages")
-        card = CARD.format(base=shown, name=folder.name, rows=len(corpus), scores=_table(scores),
-                           metadata=f"license: {licence}\n" if licence else "",
-                           licence=f"The licence of the base model, {licence}, holds for this one too." if licence else
-                           "What the base model's licence asks for holds for this one too.")  # fmt: skip
-        store.write(made / "README.md", card)
+        terms = f"The licence of the base model, {licence}," if licence else "What the base model's licence asks for"
+        store.write(made / "README.md", CARD.format(
+            base=shown, name=folder.name, rows=len(corpus), scores=_table(scores),
+            metadata=f"license: {licence}\n" if licence else "", licence=f"{terms} holds for this one too."))
         made.rename(folder)
     return folder
 
@@ -108,13 +105,6 @@ def _origin(base: str) -> tuple[str, str]:
     head = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL) if card.is_file() else None
     told = re.search(r"^license: *([\w.-]+)", head[1], re.MULTILINE) if head else None
     return Path(base).name if Path(base).is_dir() else base, told[1] if told else ""
-
-
-def _copy(adapter: Path, made: Path, base: str) -> None:
-    """Copy an adapter; the base that it names is one that other machines know."""
-    shutil.copytree(adapter, made, ignore=shutil.ignore_patterns("checkpoint-*", "*.csv", "README.md", store.MANIFEST))
-    path = made / "adapter_config.json"
-    store.write(path, json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": base}, indent=2))
 
 
 def _table(scores: pd.DataFrame) -> str:

@@ -4,10 +4,9 @@ Every setting of :mod:`flanlib.presets` is an option too. The untouched default 
 normalised so that a run from the cache changes nothing; anything else writes to ``executed/`` in its output folder.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
+import glob
 import os
 import re
 import sys
@@ -30,10 +29,8 @@ from flanlib.store import rank, write
 
 NOTEBOOKS = ROOT / "notebooks"
 MOST_BYTES = 300_000
-METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python"},
-}
+METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"}}  # fmt: skip
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 # A bar drawn over itself, or tqdm's "12/40 [00:01<00:03" without a terminal.
@@ -62,21 +59,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         paths, size, folder = chosen(only), preset(), output()
         for name in ("DATA", "MODEL"):  # kernels start in another folder
-            if (said := setting(name)) and _is_local(said):
+            if (said := setting(name)) and (glob.has_magic(said) or os.path.exists(said)):
                 os.environ[f"FLAN_{name}"] = os.path.abspath(said)
         began, read = time.time(), {}
         for path in paths:
             _tell(f"{path.name}: started, {size.name} preset")
             start = time.monotonic()
-            with tempfile.TemporaryDirectory() as scratch:
-                log = Path(scratch) / "read"
-                os.environ["FLAN_READ_LOG"] = str(log)
+            with tempfile.NamedTemporaryFile("r") as log:
+                os.environ["FLAN_READ_LOG"] = log.name
                 try:
                     place = run(path)
                 finally:
                     del os.environ["FLAN_READ_LOG"]
                 if untouched(path):
-                    read[path.stem] = sorted(set(log.read_text().split())) if log.exists() else []
+                    read[path.stem] = sorted(set(log.read().split()))
             _tell(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(place)}")
         if folder == FIGURES and not rank():
             ship.note(read)
@@ -88,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     written = [p for p in sorted(folder.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
     _tell(f"{len(paths)} notebooks run; {len(written)} files written to {_short(folder)}:")
     _tell("\n".join(f"  {p.name}" for p in written) or "  none")
-    if folder == FIGURES and len(paths) == len(chosen()) and (idle := ship.orphans()):
+    if folder == FIGURES and paths == chosen() and (idle := ship.orphans()):
         _tell(f"{len(idle)} shipped results were read by no notebook of this commit: {', '.join(idle[:3])}"
               + ", ..." * (len(idle) > 3))  # fmt: skip
     if compared:
@@ -124,20 +120,17 @@ def run(path: Path) -> Path:
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     try:
-        with tqdm(total=len(code), desc=path.name, unit="cell", leave=False,
-                  disable=True if rank() else None) as bar:
-            client = NotebookClient(book, kernel_name="python3", kernel_manager_class=ThisInterpreter, timeout=None,
-                                    record_timing=False, resources={"metadata": {"path": str(path.parent)}},
-                                    on_cell_executed=lambda **_: bar.update())  # fmt: skip
-            client.execute()
+        with tqdm(total=len(code), desc=path.name, unit="cell", leave=False, disable=bool(rank()) or None) as bar:
+            NotebookClient(book, kernel_name="python3", kernel_manager_class=ThisInterpreter, timeout=None,
+                           record_timing=False, resources={"metadata": {"path": str(path.parent)}},
+                           on_cell_executed=lambda **_: bar.update()).execute()  # fmt: skip
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise _failure(path, book, error) from None
     text = nbformat.writes(normalise(book)) + "\n"
-    if len(text.encode()) > MOST_BYTES:
-        raise FlanError(path.name, found=f"{len(text.encode()):,} bytes after running",
-                        expected=f"at most {MOST_BYTES:,}", remedy="Show less in its cells.")  # fmt: skip
-    in_place = output() == FIGURES
-    place = path if in_place else output() / "executed" / path.name
+    if (size := len(text.encode())) > MOST_BYTES:
+        raise FlanError(path.name, found=f"{size:,} bytes after running", expected=f"at most {MOST_BYTES:,}",
+                        remedy="Show less in its cells.")  # fmt: skip
+    place = path if output() == FIGURES else output() / "executed" / path.name
     if not rank():  # of several processes, each has run the notebook
         write(place, text)
     return place
@@ -165,19 +158,17 @@ def _outputs(outputs: list) -> list:
     kept: list = []
     for out in outputs:
         if out.output_type == "stream":
-            joined = bool(kept) and kept[-1].output_type == "stream" and kept[-1].name == out.name
-            text = (kept[-1].text if joined else "") + out.text
+            if kept and kept[-1].output_type == "stream" and kept[-1].name == out.name:
+                out.text = kept.pop().text + out.text
             if out.name == "stderr":
-                text = "".join(line for line in _lines(text) if line.strip() and not PROGRESS.search(line))
-            if joined:
-                kept.pop()
-            out.text = ADDRESS.sub("0x", text)
-            if out.text:
-                kept.append(out)
+                lines = re.split(r"(?<=\n)", out.text)
+                out.text = "".join(line for line in lines if line.strip() and not PROGRESS.search(line))
+            out.text = ADDRESS.sub("0x", out.text)
+            kept += [out] if out.text else []
+            continue
+        if any("widget" in kind for kind in out.get("data", ())):
             continue
         if "data" in out:
-            if any("widget" in kind for kind in out.data):
-                continue
             for kind, content in out.data.items():
                 if isinstance(content, str) and kind.startswith("text/"):
                     out.data[kind] = ADDRESS.sub("0x", content)
@@ -186,10 +177,6 @@ def _outputs(outputs: list) -> list:
             out.execution_count = None
         kept.append(out)
     return kept
-
-
-def _lines(text: str) -> list[str]:
-    return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _failure(path: Path, book: nbformat.NotebookNode, error: Exception) -> FlanError:
@@ -207,10 +194,6 @@ def _tell(text: str) -> None:
     """Print at once; of several processes only the first does."""
     if not rank():
         print(text, flush=True)
-
-
-def _is_local(data: str) -> bool:
-    return any(mark in data for mark in "*?[") or os.path.exists(data)
 
 
 def _short(path: Path) -> str:

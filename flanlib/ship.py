@@ -3,8 +3,6 @@
 ``python -m flanlib.ship`` does it after a run of the untouched default. Nothing of notebook 05 ships: it really trains.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 import tempfile
@@ -16,7 +14,7 @@ import pandas as pd
 from flanlib import store
 from flanlib.records import FlanError
 
-READ = "read.csv"
+READ, COLUMNS = "read.csv", ["notebook", "result"]
 OWN = "05"
 
 
@@ -25,13 +23,11 @@ def note(read: Mapping[str, Sequence[str]]) -> None:
 
     All of it goes to ``data/runs/read.csv``; what ships of it stands in ``data/results/read.csv`` too.
     """
-    for folder in (store.RUNS, store.RESULTS):
-        if not folder.is_dir():
-            continue
+    for folder in filter(Path.is_dir, (store.RUNS, store.RESULTS)):
         rows = {(name, result) for name, result in _noted(folder) if name not in read}
         rows |= {(name, result) for name, results in read.items() for result in results
                  if folder == store.RUNS or ((folder / result).is_dir() and not name.startswith(OWN))}  # fmt: skip
-        store.write_table(folder / READ, pd.DataFrame(sorted(rows), columns=["notebook", "result"]))
+        store.write_table(folder / READ, pd.DataFrame(sorted(rows), columns=COLUMNS))
 
 
 def orphans() -> list[str]:
@@ -48,17 +44,17 @@ def ship() -> list[Path]:
     """
     here = _noted(store.RUNS)
     ran = {name for name, _ in here}
-    rows = sorted(row for row in here + [row for row in _noted(store.RESULTS) if row[0] not in ran]
-                  if not row[0].startswith(OWN))  # fmt: skip
+    rows = here + [(name, result) for name, result in _noted(store.RESULTS) if name not in ran]
+    rows = sorted((name, result) for name, result in rows if not name.startswith(OWN))
     wanted = {result: name for name, result in rows}
     if not wanted:
         raise FlanError("shipping", found="no result that a notebook read", expected="a run of the notebooks",
                         remedy="make figures, then make ship.")  # fmt: skip
     store.RESULTS.mkdir(parents=True, exist_ok=True)
     for result, name in wanted.items():
-        source = store.RUNS / result
         if (store.RESULTS / result).is_dir():
             continue
+        source = store.RUNS / result
         if not (source / store.MANIFEST).is_file():
             raise FlanError(f"shipping {result}", found=f"no such finished run, though {name} read it",
                             expected="its folder in data/runs", remedy="Run the notebooks again.")  # fmt: skip
@@ -71,7 +67,7 @@ def ship() -> list[Path]:
     for path in store.RESULTS.glob("*/"):
         if path.name not in wanted:
             shutil.rmtree(path)
-    store.write_table(store.RESULTS / READ, pd.DataFrame(rows, columns=["notebook", "result"]))
+    store.write_table(store.RESULTS / READ, pd.DataFrame(rows, columns=COLUMNS))
     return sorted(store.RESULTS / result for result in wanted)
 
 

@@ -3,8 +3,6 @@
 Every function displays HTML or Markdown, with a plain text for readers that show no HTML. All text is escaped.
 """
 
-from __future__ import annotations
-
 import html
 import math
 import string
@@ -45,25 +43,25 @@ def conversation(conv: Conversation, title: str | None = None, *, limit: int = 8
                      + (f'<div style="{SMALL}">{rest}</div>' if rest else "") + "</div>")  # fmt: skip
         lines.append(f"[{head}] " + "".join(f"<{span.kind}>{span.text}" for span in shown) + rest)
     legend = " ".join(_mark(kind, kind) for kind in kinds)
-    _display(f"<div><b>{html.escape(title)}</b> <span>{legend}</span>{''.join(cards)}</div>", "\n".join(lines))
+    page = f"<div><b>{html.escape(title)}</b> <span>{legend}</span>{''.join(cards)}</div>"
+    display({"text/html": page, "text/plain": "\n".join(lines)}, raw=True)
 
 
 def origin() -> None:
     """Say where the results that follow come from: which shipped with the kit, made where and with what, or none."""
     made = [store.manifest(path.parent) for path in sorted(store.RESULTS.glob(f"*/{store.MANIFEST}"))]
     if fresh() or not made:
-        reading("No shipped result is used (FRESH=1): everything is made here, or was made here before." if made else
-                "No results ship for this: everything is made here, or was made here before.")  # fmt: skip
+        why = "No shipped result is used (FRESH=1)" if made else "No results ship for this"
+        reading(f"{why}: everything is made here, or was made here before.")
         return
-    told = {key: sorted({str(one.get(key, "?")) for one in made}) for key in ("machine", "date", "computed_in")}
+    machines, dates, precisions = (sorted({one[key] for one in made if key in one})
+                                   for key in ("machine", "date", "computed_in"))  # fmt: skip
     versions = sorted({f"{name} {one['versions'][name]}" for one in made for name in ("torch", "transformers", "peft")})
-    first, last = told["date"][0], told["date"][-1]
-    precision = " and ".join(one for one in told["computed_in"] if one != "?")
     reading("{n} results ship with the kit, made {when} on {machines}{precision}, with {versions}. They are used where "
             "they belong to just these inputs; everything else is made here.", n=len(made),
-            when=f"on {first}" if first == last else f"from {first} to {last}", versions=", ".join(versions),
-            machines=" and ".join(told["machine"]),
-            precision=precision and f" in {precision}")
+            when=f"from {dates[0]} to {dates[-1]}" if len(dates) > 1 else f"on {dates[0]}",
+            machines=" and ".join(machines), precision=f" in {' and '.join(precisions)}" if precisions else "",
+            versions=", ".join(versions))  # fmt: skip
 
 
 def tally(counts: Tally) -> None:
@@ -71,9 +69,9 @@ def tally(counts: Tally) -> None:
     _table(counts.frame(), str(counts), caption=counts.name)
 
 
-def table(frame: pd.DataFrame, digits: int = 3) -> None:
-    """Show a table, its numbers with ``digits`` significant digits and missing values as a dash."""
-    _table(frame, frame.to_string(index=False, float_format=lambda x: number(x, digits)), digits)
+def table(frame: pd.DataFrame) -> None:
+    """Show a table, its numbers with three significant digits and missing values as a dash."""
+    _table(frame, frame.to_string(index=False, float_format=number))
 
 
 def reading(text: str, **values: Any) -> None:
@@ -91,12 +89,10 @@ def reading(text: str, **values: Any) -> None:
 
 def claims(rows: Iterable[Claim]) -> None:
     """Show claims with what the paper says, what was measured, and the verdict in words."""
-    rows = list(rows)
     frame = pd.DataFrame(
         [(row.claim, row.paper, f"{number(row.ours)} [{number(row.low)}, {number(row.high)}]", row.n, row.seeds,
           WORDS[row.verdict]) for row in rows],
-        columns=["claim", "paper", "ours [95 %]", "n", "seeds", "verdict"],
-    )  # fmt: skip
+        columns=["claim", "paper", "ours [95 %]", "n", "seeds", "verdict"])  # fmt: skip
     caption = BANNER if preset().name == "smoke" else ""
     _table(frame, caption + "\n" * bool(caption) + frame.to_string(index=False), caption=caption)
 
@@ -118,8 +114,8 @@ def live(draw: Callable[[pd.DataFrame], Any]) -> Iterator[Callable[[pd.DataFrame
         clear_output()
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """Write a number for reading: significant digits, thousands apart, a dash for a missing one.
+def number(value: Any) -> str:
+    """Write a number for reading: three significant digits, thousands apart, a dash for a missing one.
 
     >>> [number(x) for x in (0.04213, 12345.6, 24703, float("nan"), 1e-7)]
     ['0.0421', '12,346', '24,703', '–', '1e-07']
@@ -128,19 +124,15 @@ def number(value: Any, digits: int = 3) -> str:
         return "–"
     if isinstance(value, bool) or not hasattr(value, "__round__"):
         return str(value)
-    if abs(value) >= 10**digits:
-        return f"{value:,.0f}"
-    return f"{value:.{digits}g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 class _Reading(string.Formatter):
     def format_field(self, value: Any, spec: str) -> str:
         """Fill in one value, a dash for a missing one; text is escaped so that it cannot become markup."""
-        if isinstance(value, float) and math.isnan(value):
-            return number(value)
         if isinstance(value, str):
             return html.escape(format(value, spec))
-        return format(value, spec) if spec else number(value)
+        return format(value, spec) if spec and value == value else number(value)  # NaN is not itself
 
 
 def _cut(turn: Turn, limit: int) -> tuple[list[Span], int]:
@@ -164,19 +156,14 @@ def _mark(text: str, kind: Kind) -> str:
     return f'<span title="{kind}" style="{style}">{html.escape(text)}</span>'
 
 
-def _table(frame: pd.DataFrame, plain: str, digits: int = 3, caption: str = "") -> None:
-    numeric = [pd.api.types.is_numeric_dtype(frame[column]) for column in frame.columns]
-    sides = ["right" if is_number else "left" for is_number in numeric]
-    head = "".join(f'<th style="text-align:{side}">{html.escape(str(name))}</th>'
-                   for name, side in zip(frame.columns, sides, strict=True))  # fmt: skip
-    body = "".join(
-        "<tr>" + "".join(f'<td style="text-align:{side}">{html.escape(number(value, digits))}</td>'
-                         for value, side in zip(row, sides, strict=True)) + "</tr>"
-        for row in frame.itertuples(index=False, name=None)
-    )  # fmt: skip
+def _table(frame: pd.DataFrame, plain: str, caption: str = "") -> None:
+    sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
+
+    def line(tag: str, values: Iterable[str]) -> str:
+        return "<tr>" + "".join(f'<{tag} style="text-align:{side}">{html.escape(value)}</{tag}>'
+                                for side, value in zip(sides, values, strict=True)) + "</tr>"  # fmt: skip
+
+    body = "".join(line("td", map(number, row)) for row in frame.itertuples(index=False, name=None))
     told = f"<caption><b>{html.escape(caption)}</b></caption>" if caption else ""
-    _display(f"<table>{told}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>", plain)
-
-
-def _display(page: str, plain: str) -> None:
+    page = f"<table>{told}<thead>{line('th', map(str, frame))}</thead><tbody>{body}</tbody></table>"
     display({"text/html": page, "text/plain": plain}, raw=True)

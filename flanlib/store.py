@@ -5,13 +5,12 @@ a folder without one is unfinished, and its build goes on from what is there. ``
 finished runs as it ships with the kit; it is looked at second, and not at all where ``FRESH`` is set.
 """
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -29,8 +28,7 @@ from flanlib.records import FlanError
 
 RUNS = DATA / "runs"
 RESULTS = DATA / "results"
-SMALL = ("manifest.json", "*.csv")
-"""What ships of a finished run: what it was, and what it measured. Weights do not."""
+SMALL = ("manifest.json", "*.csv")  # what ships of a finished run: what it was, and what it measured; no weights
 MANIFEST = "manifest.json"
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "numpy")
 
@@ -50,9 +48,9 @@ def digest(*parts: bytes | str | Mapping | Iterable) -> str:
     return whole.hexdigest()[:12]
 
 
-def folder_digest(folder: Path, patterns: Iterable[str] = ("*.safetensors", "*.json", "*.model", "*.txt")) -> str:
+def folder_digest(folder: Path) -> str:
     """Name the content of a model folder by the bytes of its files."""
-    files = sorted({file for pattern in patterns for file in Path(folder).glob(pattern)})
+    files = sorted(file for kind in ("safetensors", "json", "model", "txt") for file in Path(folder).glob(f"*.{kind}"))
     return digest(*(part for file in files for part in (file.name, file.read_bytes())))
 
 
@@ -93,11 +91,10 @@ def cached(name: str, config: Mapping[str, Any], build: Callable[[Path], Mapping
            *, runs: Path | None = None, together: bool = False, shipped: bool = True) -> Path:  # fmt: skip
     """Return the folder of a run, building it if its manifest is not there yet.
 
-    Where the whole of it is needed, and not only what ships, say that it may not be a ``shipped`` one.
-
     ``config`` must hold everything the result depends on. ``build(folder)`` writes into the folder, may find
     there what an interrupted build left, and returns extra facts for the manifest. Where several processes want the
-    same folder, one builds it and the others wait, unless they were launched to build it ``together``.
+    same folder, one builds it and the others wait, unless they were launched to build it ``together``. Where the whole
+    of it is needed, and not only what ships, say that it may not be a ``shipped`` one.
     """
     if there := found(name, config, runs=runs, shipped=shipped):
         return there
@@ -125,11 +122,9 @@ def machine() -> str:
     torch = sys.modules.get("torch")
     if torch and torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    cpu = Path("/proc/cpuinfo")
+    told = re.search(r"^model name\s*:\s*(.+?)\s*$", cpu.read_text(), re.MULTILINE) if cpu.is_file() else None
+    return told[1] if told else platform.processor() or platform.machine()
 
 
 def manifest(folder: Path) -> dict[str, Any]:

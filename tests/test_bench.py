@@ -98,14 +98,14 @@ def test_made_up_conversations_fill_their_rows():
 def test_the_whole_benchmark_runs_at_toy_size(tmp_path):
     pytest.importorskip("trl", reason=NO_TRL)
     from flanlib.bench import __main__ as bench
-    from flanlib.bench import training
+    from flanlib.bench import contests
 
     sizes = ["--rows=4", "--prompts=3", "--corpus=3", "--rounds=1"]
     table = bench.main(["--model=random", *sizes, f"--out={tmp_path}"])
     assert (table["ratio"] > 0).all()
     assert list(table) == COLUMNS
     trained = table["name"].str.startswith("training")
-    assert trained.sum() == len(training.TRL) + 1
+    assert trained.sum() == len(contests.TRL) + 1
     assert table["name"].nunique() == 4
     assert (table["share"].notna() == trained).all()
     assert table["share"].dropna().between(0, 1, inclusive="neither").all()
@@ -117,19 +117,19 @@ def test_peers_compute_in_our_precision_and_train_the_same_weights(tmp_path, mon
     from peft.tuners.lora.bnb import Linear4bit
     from peft.tuners.lora.layer import Linear
 
-    from flanlib.bench import training
+    from flanlib.bench import contests
 
     for precision in (torch.bfloat16, torch.float32):
-        monkeypatch.setattr(training, "compute_dtype", lambda precision=precision: precision)
-        assert training._common(tmp_path)["bf16"] == (precision is torch.bfloat16)
+        monkeypatch.setattr(contests, "compute_dtype", lambda precision=precision: precision)
+        assert contests._common(tmp_path)["bf16"] == (precision is torch.bfloat16)
     for bits, kind in ((4, Linear4bit), (16, Linear)):
-        layers = [m for m in training.peer_model("random", bits=bits).modules() if isinstance(m, (Linear, Linear4bit))]
+        layers = [m for m in contests.peer_model("random", bits=bits).modules() if isinstance(m, (Linear, Linear4bit))]
         assert {type(layer) for layer in layers} == {kind}  # and peft's own: nothing of ours is in them
 
 
 def test_what_training_needs_is_counted_by_hand():
     pytest.importorskip("trl", reason=NO_TRL)
-    from flanlib.bench.training import operations
+    from flanlib.bench.contests import operations
 
     # Two layers: queries and output 64 x 64, keys and values 64 x 32, three of 64 x 192; a head of 64 x the vocabulary.
     layers, head = 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 192), 64 * len(load_tokenizer(folder("random")))
@@ -138,7 +138,7 @@ def test_what_training_needs_is_counted_by_hand():
 
 def test_trl_is_told_a_template_of_the_same_texts_or_the_benchmark_says_no():
     pytest.importorskip("trl", reason=NO_TRL)
-    from flanlib.bench.corpus import CHATML, _marked
+    from flanlib.bench.contests import CHATML, _marked
 
     chat = [Conversation("c", "made", (say("user", "Hi"), say("assistant", "Yes?", "general", trained=True)))]
     tokenizer = load_tokenizer(folder("random"))

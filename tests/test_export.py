@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +8,10 @@ from hypothesis import strategies as st
 from flanlib import sources
 from flanlib.balance import APPENDIX, balance
 from flanlib.dialects import DIALECTS, render_all
-from flanlib.export import SHAPES, calls, export, export_trajectories, row
+from flanlib.export import SHAPES, export, row
 from flanlib.lab import tasks
 from flanlib.presets import DATA
-from flanlib.records import Conversation, FlanError, Step, Tool, Trajectory, Turn, say, spans
+from flanlib.records import Conversation, FlanError, Step, Trajectory, Turn, say, spans, to_json
 from flanlib.tally import Tally
 
 TASK = Trajectory("t", "test", "Was ist größer,\u2028Ulm oder\tBonn?", (),
@@ -108,22 +107,10 @@ def test_real_conversations_survive(real_data, tmp_path):
         assert [a.turns for a in after] == [b.turns for b in before]
 
 
-@pytest.mark.parametrize("split", ["train", "heldout"])
-def test_trajectories_of_the_lab_read_back_whole_from_messages(tmp_path, split):
-    before = tasks.trajectories(60, rng=np.random.default_rng(4), split=split)
-    assert export_trajectories(before, tmp_path / "rows.jsonl") == 60
-    after = read(tmp_path / "rows.jsonl")
-    assert [calls(one) for one in after] == [calls(one) for one in before]
+def test_the_example_that_ships_holds_the_lab_s_training_tasks():
+    def told(one):
+        steps = [(step.tool, to_json(step.arguments), step.observation) for step in one.steps]
+        return one.query, [tool.name for tool in one.tools], steps, one.answer
 
-
-def test_the_example_that_ships_is_made_of_the_lab_s_training_tasks(tmp_path):
-    export_trajectories(tasks.trajectories(160, rng=np.random.default_rng(5)), tmp_path / "rows.jsonl")
-    assert (DATA / "example" / "trajectories.jsonl").read_bytes() == (tmp_path / "rows.jsonl").read_bytes()
-
-
-def test_a_trajectory_with_everything_reads_back_whole(tmp_path):
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ()}
-    tool = Tool("find_town", "Find a town.", schema)
-    before = replace(TASK, tools=(tool,), instructions="Be brief.")
-    export_trajectories([before], tmp_path / "rows.jsonl")
-    assert read(tmp_path / "rows.jsonl") == [replace(before, source="chat")]
+    made = tasks.trajectories(160, rng=np.random.default_rng(5))
+    assert [told(one) for one in read(DATA / "example" / "trajectories.jsonl")] == [told(one) for one in made]

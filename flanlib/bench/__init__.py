@@ -4,8 +4,6 @@
 thread: other programs on the machine then hardly matter.
 """
 
-from __future__ import annotations
-
 import math
 import tempfile
 import time
@@ -20,10 +18,8 @@ import torch
 from tqdm.auto import tqdm
 
 COLUMNS = ["name", "device", "unit", "ours", "peer", "peer_name", "ratio", "low", "high", "n", "share"]
-
-
+# Makes everything ready, given a scratch folder, and returns the work that is timed.
 Runner: TypeAlias = Callable[[Path], Callable[[], object]]
-"""Makes everything ready, given a scratch folder, and returns the work that is timed."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +31,9 @@ class Contest:
     units: float
     ours: Runner
     peers: Mapping[str, Runner]
-    device: str = "cpu, 1 thread"
-    operations: float = math.nan
-    """Additions and multiplications of matrices that the whole work needs, where they can be counted."""
-    dtype: torch.dtype = torch.float32
-    """The precision of these matrices."""
+    operations: float = math.nan  # additions and multiplications of matrices in the whole work, where they are counted
+    dtype: torch.dtype = torch.float32  # the precision of these matrices
+    short: bool = False  # whether each side does the work once before it is timed
 
 
 def hold(contest: Contest, rounds: int) -> pd.DataFrame:
@@ -51,12 +45,13 @@ def hold(contest: Contest, rounds: int) -> pd.DataFrame:
     the ratio it is the peer's share: all are credited with what the work needs, whatever they compute.
     """
     runners = {"ours": contest.ours, **contest.peers}
-    speeds: dict[str, list[float]] = {name: [] for name in runners}
-    rates: list[float] = []
+    speeds, rates = {name: [] for name in runners}, []
     turns = [name for turn in range(rounds) for name in (runners if turn % 2 == 0 else reversed(runners))]
     for name in tqdm(turns, desc=contest.name, unit="run", leave=False):
         with tempfile.TemporaryDirectory() as folder:
             work = runners[name](Path(folder))
+            if contest.short:
+                work()
             start = time.process_time()
             work()
             speeds[name].append(contest.units / (time.process_time() - start))
@@ -66,7 +61,7 @@ def hold(contest: Contest, rounds: int) -> pd.DataFrame:
     share = contest.operations * np.median(ours) / contest.units / np.median(rates) if rates else math.nan
     for peer in contest.peers:
         ratios = ours / np.array(speeds[peer])
-        rows.append((contest.name, contest.device, contest.unit, np.median(ours), np.median(speeds[peer]), peer,
+        rows.append((contest.name, "cpu, 1 thread", contest.unit, np.median(ours), np.median(speeds[peer]), peer,
                      np.median(ratios), ratios.min(), ratios.max(), rounds, share))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -5,8 +5,6 @@ held-out tasks are answered, with at most 80 tokens each; corpora of 60 and of 6
 rounds of it take about 20 minutes of one core that does 65 billion operations a second.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 from collections.abc import Sequence
@@ -21,7 +19,7 @@ import pandas as pd
 import torch
 
 from flanlib import figures, runs
-from flanlib.bench import corpus, generation, hold, training
+from flanlib.bench import contests, hold
 from flanlib.benchmarks import Prompt, steps
 from flanlib.benchmarks.intention import lab_intention
 from flanlib.dialects import render_all
@@ -45,23 +43,18 @@ def main(arguments: Sequence[str] | None = None) -> pd.DataFrame:
     asked = parser.parse_args(arguments)
     size = replace(LAPTOP, model=asked.model, row_tokens=ROW_TOKENS)
     tokenizer, template = runs.reader(size)
-    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        examples = runs.examples(_chats(asked.rows), size, Tally("bench"))
-        contests = [
-            training.contest(size.model, tokenizer, examples, batch=max(1, asked.rows // 2), row_tokens=ROW_TOKENS,
-                             bits=size.bits),
-            generation.contest(size.model, None, tokenizer, template, _prompts(asked.prompts)),
-            *(corpus.contest(size.model, tokenizer, template, _chats(n), row_tokens=ROW_TOKENS)
-              for n in (asked.corpus, 10 * asked.corpus)),
-        ]  # fmt: skip
-        found = []
-        for contest in contests:
-            found.append(hold(contest, asked.rounds))
-            print(found[-1].to_string(index=False))
-    finally:
-        torch.set_num_threads(threads)
+    examples = runs.examples(_chats(asked.rows), size, Tally("bench"))
+    found = []
+    for contest in [
+        contests.training(size.model, tokenizer, examples, batch=max(1, asked.rows // 2), row_tokens=ROW_TOKENS,
+                          bits=size.bits),
+        contests.generation(size.model, tokenizer, template, _prompts(asked.prompts)),
+        *(contests.corpus(size.model, tokenizer, template, _chats(n), row_tokens=ROW_TOKENS)
+          for n in (asked.corpus, 10 * asked.corpus)),
+    ]:  # fmt: skip
+        found.append(hold(contest, asked.rounds))
+        print(found[-1].to_string(index=False))
     table = pd.concat(found, ignore_index=True)
     figures.save(figures.peers(table), "bench", table, folder=asked.out)
     return table

@@ -4,17 +4,17 @@ Models have the shapes of published ones and random weights, on which neither me
 as the ``consumer`` preset does it, on packed rows, beside TRL's packing with the same optimizer and checkpointing.
 """
 
-from __future__ import annotations
-
 import argparse
 import datetime
 import gc
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from flanlib import memory, models, store
-from flanlib.bench import Runner, matrix_rate, training
+from flanlib.bench import Runner, contests, matrix_rate
 from flanlib.packing import pack
 from flanlib.presets import FIGURES, PRESETS, RANDOM, Preset
 from flanlib.records import KINDS, FlanError
@@ -37,10 +37,8 @@ SHAPES: dict[str, dict[str, int]] = {
     "toy": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
             "num_key_value_heads": 2, "vocab_size": 4096},
 }  # fmt: skip
-CAP = 24e9
-"""Bytes of the consumer card that a larger one stands in for."""
-TOO_LARGE = (torch.OutOfMemoryError, FlanError)
-"""What training raises where a row does not fit: :func:`flanlib.train.fit` says so in a FlanError."""
+CAP = 24e9  # bytes of the consumer card that a larger one stands in for
+TOO_LARGE = (torch.OutOfMemoryError, FlanError)  # raised where a row does not fit: flanlib.train.fit says so itself
 COLUMNS = ["model", "trainer", "room_gb", "row_tokens", "tokens_per_s", "trained_per_s", "peak_gb", "planned_gb",
            "of_matrix_rate", "note", "card", "versions", "date"]  # fmt: skip
 
@@ -58,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> pd.DataFrame:
     for name in asked.models.split(","):
         with tempfile.TemporaryDirectory(dir=asked.scratch) as folder:
             found += _measured(name, random_model(name, Path(folder) / name), asked.rows, asked.row_tokens)
-    table = pd.DataFrame(found).reindex(columns=COLUMNS).assign(**_machine())
+    libraries = ("torch", "transformers", "peft", "bitsandbytes", "trl")
+    table = pd.DataFrame(found).reindex(columns=COLUMNS).assign(
+        card=torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        versions=" ".join(f"{name} {version(name)}" for name in libraries), date=datetime.date.today().isoformat())
     store.write_table(asked.out, table)
     print(table.drop(columns=["versions", "date"]).to_string(index=False))
     return table
@@ -94,12 +95,10 @@ def _measured(name: str, folder: Path, rows: int, row_tokens: int) -> list[dict[
     cuda = torch.cuda.is_available()
     preset = replace(PRESETS["consumer"], model=str(folder), row_tokens=row_tokens, rows_per_pass=1)
     preset = preset if cuda else replace(preset, optimizer="adamw_torch", lora_rank=4)
-    whole = torch.cuda.mem_get_info()[1] if cuda else np.nan
-    found = []
-    for trainer, room in [("ours", CAP), ("ours", whole), ("TRL, packing", CAP), ("TRL, packing", whole)]:
-        if cuda or not np.isnan(room):
-            found.append({"model": name, "trainer": trainer, "room_gb": room / 1e9, "row_tokens": row_tokens,
-                          **_run(preset, trainer, made_up(rows, row_tokens), room)})  # fmt: skip
+    rooms = [CAP, torch.cuda.mem_get_info()[1]] if cuda else [CAP]
+    found = [{"model": name, "trainer": trainer, "room_gb": room / 1e9, "row_tokens": row_tokens,
+              **_run(preset, trainer, made_up(rows, row_tokens), room)}
+             for trainer, room in product(("ours", "TRL, packing"), rooms)]  # fmt: skip
     if cuda:
         longest = _longest(preset, CAP)
         found.append({"model": name, "trainer": "ours, longest row", "room_gb": CAP / 1e9, "row_tokens": longest,
@@ -111,12 +110,12 @@ def _runner(preset: Preset, trainer: str, examples: list[Example]) -> Runner:
     """Return what trains on the examples, four rows a step and one a pass."""
     if trainer == "ours":
         rows = pack(examples, row_tokens=preset.row_tokens, pad_id=0)
-        return partial(training.ours, preset.model, rows, 4, rank=preset.lora_rank, rows_per_pass=1,
+        return partial(contests.fit_ours, preset.model, rows, 4, rank=preset.lora_rank, rows_per_pass=1,
                        optimizer=preset.optimizer, checkpointing=True)  # fmt: skip
     changes = {"packing": True, "per_device_train_batch_size": 1, "gradient_checkpointing": True,
                "optim": preset.optimizer}  # fmt: skip
     anyone = load_tokenizer(models.folder(RANDOM))  # the rows are tokens already
-    return partial(training.trl, preset.model, anyone, examples, changes, 4, 4, preset.row_tokens,
+    return partial(contests.fit_trl, preset.model, anyone, examples, changes, 4, 4, preset.row_tokens,
                    rank=preset.lora_rank)  # fmt: skip
 
 
@@ -130,9 +129,10 @@ def _run(preset: Preset, trainer: str, examples: list[Example], room: float) -> 
             seconds, peak = _timed(runner, room)
     except TOO_LARGE as error:
         return told | {"note": f"did not fit: {error}"[:160]}
-    rate = training.operations(preset.model, tokens, trained) / seconds
+    rate = contests.operations(preset.model, tokens, trained) / seconds
+    large = {"size": 8192, "times": 20, "where": "cuda"} if torch.cuda.is_available() else {"size": 512, "times": 4}
     return told | {"tokens_per_s": tokens / seconds, "trained_per_s": trained / seconds, "peak_gb": peak / 1e9,
-                   "of_matrix_rate": rate / _matrix_rate()}  # fmt: skip
+                   "of_matrix_rate": rate / matrix_rate(torch.bfloat16, **large)}  # fmt: skip
 
 
 def _timed(runner: Runner, room: float) -> tuple[float, float]:
@@ -155,33 +155,15 @@ def _timed(runner: Runner, room: float) -> tuple[float, float]:
 def _longest(preset: Preset, room: float, *, step: int = 1024) -> int:
     """Find the longest row, in whole thousands of tokens, with which a step fits into so many bytes."""
 
-    def fits(row_tokens: int) -> bool:
-        runner = _runner(replace(preset, row_tokens=row_tokens), "ours", made_up(1, row_tokens))
+    def too_long(row_tokens: int) -> bool:
         try:
-            _timed(runner, room)
+            _timed(_runner(replace(preset, row_tokens=row_tokens), "ours", made_up(1, row_tokens)), room)
         except TOO_LARGE:
-            return False
-        return True
+            return True
+        return False
 
-    low, high = 0, 2 * memory.longest(preset, room) // step + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle * step) else (low, middle)
-    return low * step
-
-
-def _matrix_rate() -> float:
-    """Measure the device's rate on large matrices in bfloat16, what such models are trained in."""
-    if torch.cuda.is_available():
-        return matrix_rate(torch.bfloat16, size=8192, times=20, where="cuda")
-    return matrix_rate(torch.bfloat16, size=512, times=4)
-
-
-def _machine() -> dict[str, str]:
-    libraries = ("torch", "transformers", "peft", "bitsandbytes", "trl")
-    return {"card": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-            "versions": " ".join(f"{name} {version(name)}" for name in libraries),
-            "date": datetime.date.today().isoformat()}  # fmt: skip
+    lengths = range(step, (2 * memory.longest(preset, room) // step + 1) * step, step)
+    return step * bisect_left(lengths, True, key=too_long)
 
 
 if __name__ == "__main__":
