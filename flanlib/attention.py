@@ -5,8 +5,6 @@ is the list of document lengths, found once per pass, and attention visits docum
 else (a padded batch with its attention mask, generation with a cache, sliding windows) takes transformers' own path.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -15,7 +13,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-from transformers.masking_utils import causal_mask_function, sdpa_mask
+from transformers.masking_utils import sdpa_mask
 
 NAME = "documents"
 # Queries of a document that meet its keys at once: half of what lies beyond the diagonal is never computed.
@@ -33,20 +31,18 @@ def by_document(model: Any) -> Any:
     return model
 
 
-def documents_mask(batch_size: int, q_length: int, kv_length: int, q_offset: Any = 0, kv_offset: int = 0,
-                   mask_function: Any = causal_mask_function, attention_mask: torch.Tensor | None = None,
-                   local_size: int | None = None, use_vmap: bool = False, device: Any = "cpu",
-                   **kwargs: Any) -> Documents | torch.Tensor | None:  # fmt: skip
+def documents_mask(batch_size: int, q_length: int, kv_length: int, **how: Any) -> Documents | torch.Tensor | None:
     """Return the documents of a batch that has neither cache nor padding, else PyTorch's usual mask.
 
     A document begins where a token may not look at the one before it.
     """
-    if attention_mask is not None or q_length != kv_length or local_size is not None or use_vmap:
-        return sdpa_mask(batch_size, q_length, kv_length, q_offset, kv_offset, mask_function, attention_mask,
-                         local_size, use_vmap=use_vmap, device=device, **kwargs)  # fmt: skip
+    usual = how.get("attention_mask") is not None or how.get("local_size") is not None or how.get("use_vmap")
+    if usual or q_length != kv_length:
+        return sdpa_mask(batch_size, q_length, kv_length, **how)
+    device = how["device"]
     rows, tokens = torch.arange(batch_size, device=device)[:, None], torch.arange(1, q_length, device=device)[None]
     first = torch.ones(batch_size, q_length, dtype=torch.bool, device=device)
-    first[:, 1:] = ~mask_function(rows, 0, tokens, tokens - 1)
+    first[:, 1:] = ~how["mask_function"](rows, 0, tokens, tokens - 1)
     starts = [*first.flatten().nonzero().squeeze(1).tolist(), first.numel()]
     return Documents(stop - start for start, stop in pairwise(starts))
 
@@ -76,10 +72,7 @@ def documents_attention(module: torch.nn.Module, query: torch.Tensor, key: torch
 
 
 class _Blocks(torch.autograd.Function):
-    """Attention of (heads, tokens, width), in autocast's precision if there is one.
-
-    The backward pass computes the probabilities again.
-    """
+    """Attention of (heads, tokens, width), in autocast's precision if there is one; backward computes it again."""
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
@@ -59,10 +60,8 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
     >>> common([1, 2, 3], [1, 2]), common([1, 2, 3], [1, 2, 4, 5]), common([], [1])
     (2, 2, 0)
     """
-    shorter = min(len(one), len(other))
-    if one[:shorter] == other[:shorter]:
-        return shorter
-    return next(i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    differ = (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(differ, min(len(one), len(other)))
 
 
 def plan(rows: Sequence[list[int]], known: Iterable[Line] = ()) -> list[Line]:
@@ -108,13 +107,13 @@ def groups(rows: Sequence[list[int]], most: int) -> list[list[int]]:
     sizes: list[int] = []
     before: list[int] = []
     for i in sorted(range(len(rows)), key=rows.__getitem__):
-        more = len(rows[i]) - (shared := common(before, rows[i]))
-        if not trees or shared < len(rows[i]) / 2 or sizes[-1] + more > most:
-            trees.append([])
-            sizes.append(0)
-            more = len(rows[i])
-        trees[-1].append(i)
-        sizes[-1] += more
+        size, shared = len(rows[i]), common(before, rows[i])
+        if trees and shared >= size / 2 and sizes[-1] + size - shared <= most:
+            trees[-1].append(i)
+            sizes[-1] += size - shared
+        else:
+            trees.append([i])
+            sizes.append(size)
         before = rows[i]
     told: list[list[int]] = []
     filled = most
@@ -149,43 +148,28 @@ def bytes_per_token(model: Any) -> int:
 
 
 class Roomy(DynamicLayer):
-    """A layer of the cache with room for more tokens: the usual one copies its whole past for every new token."""
+    """A layer of the cache with room for so many tokens: the usual one copies its whole past for every new token."""
 
-    ROOM = 64
-
-    def __init__(self, rooms: tuple[torch.Tensor, torch.Tensor] | None = None, had: int = 0) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        self.rooms = rooms
-        if rooms and had:
-            self.lazy_initialization(*rooms)
-            self.keys, self.values = (room[:, :, :had] for room in rooms)
+        self.size = size
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any,
                **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """Add the new states in place and return all, (rows, heads, tokens, width) each."""
         had = self.get_seq_length()
+        stop, added = had + key_states.shape[-2], (key_states, value_states)
         if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        stop = had + key_states.shape[-2]
-        if self.rooms is None or stop > self.rooms[0].shape[-2]:
-            self.rooms = tuple(new.new_empty(*new.shape[:2], stop + self.ROOM, new.shape[-1])
-                               for new in (key_states, value_states))  # fmt: skip
-            if had:
-                for room, past in zip(self.rooms, (self.keys, self.values), strict=True):
-                    room[:, :, :had] = past
-        for room, new in zip(self.rooms, (key_states, value_states), strict=True):
+            self.lazy_initialization(*added)
+            self.rooms = [new.new_empty(*new.shape[:2], self.size, new.shape[-1]) for new in added]
+        for room, new in zip(self.rooms, added, strict=True):
             room[:, :, had:stop] = new
         self.keys, self.values = (room[:, :, :stop] for room in self.rooms)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep some rows, named in rising order; they move up in place."""
-        had = self.get_seq_length()
-        for room in self.rooms:
-            for to, row in enumerate(indices.tolist()):
-                if to != row:
-                    room[to, :, :had] = room[row, :, :had]
-        self.rooms = tuple(room[: len(indices)] for room in self.rooms)
+        """Keep some rows."""
+        had, self.rooms = self.get_seq_length(), [room[indices] for room in self.rooms]
         self.keys, self.values = (room[:, :, :had] for room in self.rooms)
 
 
@@ -194,11 +178,10 @@ _FEW = (1024, 64)
 
 
 class Feeder:
-    """Feeds a model with lines or batches, and counts the tokens that it was fed (``fed``, padding left out)."""
+    """Feeds a model with lines or batches."""
 
     def __init__(self, model: Any) -> None:
-        self.model, self.fed = model, 0
-        self.where = next(model.parameters()).device
+        self.model, self.where = model, next(model.parameters()).device
         # What transformers calls a cache changed its name within the versions that this runs with.
         self.cache = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
         # A layer with a window or a running state can't be cut back to fewer tokens: then every prompt is read whole.
@@ -209,31 +192,30 @@ class Feeder:
 
         ``mask``, (rows, past and new columns), has 0 for padding. It may stand anywhere: places count what is not.
         """
-        new = mask[:, -ids.shape[1] :]
         places = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        self.fed += int(new.sum())
         return self.model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=True,
                           logits_to_keep=1, **{self.cache: past}).logits[:, -1].float()  # fmt: skip
 
     @torch.inference_mode()
-    def read(self, lines: Iterable[Line], most: int) -> None:
-        """Read the lines that have not been read yet, parents first, about ``most`` tokens at a time."""
+    def read(self, lines: Iterable[Line], most: int) -> int:
+        """Read the lines that have not been read yet, parents first, about ``most`` tokens at a time; count these."""
         todo = list(dict.fromkeys(line for line in lines if line.own and not line.states))
+        tokens = sum(len(line.own) for line in todo)
         while todo:
             unread = set(todo)
             ready = sorted((line for line in todo if line.parent not in unread), key=lambda line: -len(line.own))
             todo = [line for line in todo if line.parent in unread]
             while ready:
                 batch = _batch(ready, most, _FEW[self.where.type == "cpu"])
-                del ready[: len(batch)]
+                ready = ready[len(batch) :]
                 self._read(batch)
+        return tokens
 
     def _read(self, lines: list[Line]) -> None:
-        width = max(len(line.own) for line in lines)
-        past, mask = self.gathered([(line.parent, line.start) for line in lines], width)
-        had = mask.shape[1]
         # Padding after a line's own tokens is seen by none of them, and leaves them next to those before.
-        ids, own = padded([line.own for line in lines], self.where, left=False)
+        ids, own = padded([line.own for line in lines], self.where, "right")
+        past, mask = self.gathered([(line.parent, line.start) for line in lines], ids.shape[1])
+        had = mask.shape[1]
         self.feed(ids, torch.cat([mask, own], 1), past)
         for row, line in enumerate(lines):
             line.states = taken(past, row, had, had + len(line.own))
@@ -244,13 +226,14 @@ class Feeder:
         ``room`` is for how many more tokens there is to be room.
         """
         past = DynamicCache(config=self.model.config)
-        width = max((stop for _, stop in rows), default=0)
-        mask = torch.tensor([[0] * (width - stop) + [1] * stop for _, stop in rows], dtype=torch.long,
-                            device=self.where).view(len(rows), width)  # fmt: skip
-        states = next((line.states for line, stop in rows if line and stop), None)
+        stops = torch.tensor([stop for _, stop in rows], device=self.where)
+        width = int(stops.max())
+        mask = (torch.arange(width, 0, -1, device=self.where) <= stops[:, None]).long()
         for at, layer in enumerate(past.layers):
             if type(layer) is DynamicLayer:
-                past.layers[at] = Roomy(_joined(rows, at, states[at], width, room), width) if width else Roomy()
+                past.layers[at] = Roomy(width + room)
+                if width:
+                    past.layers[at].update(*(_joined(rows, at, which, width) for which in (0, 1)))
         return past, mask
 
 
@@ -260,42 +243,31 @@ def taken(past: DynamicCache, row: int, start: int, stop: int) -> States:
             for layer in past.layers]  # fmt: skip
 
 
-def padded(rows: Sequence[list[int]], where: torch.device, *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return rows of ids, padded on the left or the right to one width, and their mask."""
-    width = max(map(len, rows))
-
-    def wide(row: list[int]) -> list[int]:
-        return [0] * (width - len(row)) + row if left else row + [0] * (width - len(row))
-
-    return (torch.tensor([wide(row) for row in rows], device=where),
-            torch.tensor([wide([1] * len(row)) for row in rows], device=where))  # fmt: skip
+def padded(rows: Sequence[list[int]], where: torch.device, side: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return rows of ids, padded to one width on a side (``left`` or ``right``), and their mask."""
+    ids = [torch.tensor(row, dtype=torch.long, device=where) for row in rows]
+    return (pad_sequence(ids, batch_first=True, padding_side=side),
+            pad_sequence([torch.ones_like(row) for row in ids], batch_first=True, padding_side=side))  # fmt: skip
 
 
 def _batch(lines: Sequence[Line], most: int, few: int) -> list[Line]:
     """Take the first of some lines that are worth reading together: of like length, or few tokens altogether."""
-    longest = len(lines[0].own)
-    told: list[Line] = []
-    past = 0
-    for line in lines:
-        past, rows = max(past, line.start), len(told) + 1
+    longest, past = len(lines[0].own), 0
+    for rows, line in enumerate(lines, 1):
+        past = max(past, line.start)
         like = len(line.own) >= 0.8 * longest or longest * rows <= few
-        if told and (not like or (longest + past) * rows > most):
-            break
-        told.append(line)
-    return told
+        if rows > 1 and (not like or (longest + past) * rows > most):
+            return lines[: rows - 1]
+    return lines
 
 
-def _joined(rows: Sequence[tuple[Line | None, int]], layer: int, like: tuple[torch.Tensor, torch.Tensor], width: int,
-            room: int) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Return keys and values of the first tokens of lines, at the right of ``width`` columns, then empty ones."""
-    made = []
-    for which in (0, 1):
-        heads, _, size = like[which].shape
-        out = like[which].new_empty(len(rows), heads, width + room, size)
-        for row, (line, stop) in enumerate(rows):
-            out[row, :, : width - stop] = 0  # whatever stands in padding is multiplied by 0: it must be a number
-            for one, a, b in line.pieces(stop) if line else ():
-                own = one.states[layer][which][:, a - one.start : b - one.start]
-                out[row, :, width - stop + a : width - stop + b] = own
-        made.append(out)
-    return made[0], made[1]
+def _joined(rows: Sequence[tuple[Line | None, int]], layer: int, which: int, width: int) -> torch.Tensor:
+    """Return keys (0) or values (1) of the first tokens of lines, at the right of ``width`` columns."""
+    heads, _, size = (like := next(line.states[layer][which] for line, stop in rows if stop)).shape
+    # Whatever stands in padding is multiplied by 0: it must be a number.
+    out = like.new_zeros(len(rows), heads, width, size)
+    for row, (line, stop) in enumerate(rows):
+        for one, a, b in line.pieces(stop) if line else ():
+            own = one.states[layer][which][:, a - one.start : b - one.start]
+            out[row, :, width - stop + a : width - stop + b] = own
+    return out

@@ -5,20 +5,19 @@ Prompts are tokenised as training tokenises conversations: template, history and
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from peft import PeftModel
-from tqdm.auto import tqdm
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from flanlib.benchmarks import Prompt
 from flanlib.cache import Feeder, Line, bytes_per_token, groups, kept, padded, plan, taken
-from flanlib.model import device, load
+from flanlib.model import device, evaluating, load
 from flanlib.records import FlanError
 from flanlib.templates import AnyTemplate, prompt
 
@@ -43,7 +42,7 @@ GREEDY = Decoding()
 
 
 class Reply(NamedTuple):
-    """What a model adds to a prompt, how many tokens that took, and how it ended.
+    """What a model adds to a prompt, and how it ended.
 
     ``ended``: ``end`` (the end-of-turn mark), ``stop`` (a stop text of the prompt), ``mark`` (another mark of the
     template, such as the next turn's opening) or ``length`` (the most new tokens); with an empty text ``too long``
@@ -51,7 +50,6 @@ class Reply(NamedTuple):
     """
 
     text: str
-    tokens: int
     ended: str
 
 
@@ -63,14 +61,8 @@ def dense(name: str, folder: Path | None = None, *, bits: int = 16) -> Any:
     replies of the default model were others; bfloat16 on a GPU. An adapter's product is made in float32.
     """
     model = load(name, bits=bits)
-    logger = logging.getLogger("transformers.integrations.bitsandbytes")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of the dtype, which is asked for
-    try:
-        if bits == 4:
-            model = model.dequantize(torch.float32 if device().type == "cpu" else torch.bfloat16)
-    finally:
-        logger.setLevel(level)
+    if bits == 4:
+        model = model.dequantize(torch.float32 if device().type == "cpu" else torch.bfloat16)
     return (PeftModel.from_pretrained(model, folder).merge_and_unload() if folder else model).eval()
 
 
@@ -87,12 +79,11 @@ class Writer:
 
     Prompts of one call share all that they have in common, token by token. What was read for the last call is kept, in
     up to ``keep`` bytes, together with the replies to it: a prompt that goes on from there is read from there. The
-    model must not change in between; its mode is as before after every call. Greedy replies are those of
-    ``model.generate``, prompt by prompt, up to rounding.
+    model must not change in between. Greedy replies are those of ``model.generate``, prompt by prompt, up to rounding.
 
     A batch holds at most about ``tokens_per_batch`` tokens, padding and replies included, and as many again stand
     beside it: by default what fits into 1 GiB, up to 32,768. ``read`` counts the tokens of prompts that the model was
-    fed, ``written`` those of replies.
+    fed, ``ended`` how replies ended.
     """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
@@ -101,7 +92,7 @@ class Writer:
         self.model, self.tokenizer, self.template, self.decoding = model, tokenizer, template, decoding
         self.room = tokens_per_batch or max(1, min(32_768, GIB // bytes_per_token(model)))
         self.keep, self.label = keep, label
-        self.read = self.written = 0
+        self.read, self.ended = 0, Counter[str]()
         self._feeder = Feeder(model)
         self._kept: list[Line] = []
 
@@ -113,26 +104,22 @@ class Writer:
         """Generate a reply to every prompt, in their order."""
         most, positions = self.decoding.max_new_tokens, self.model.config.get_text_config().max_position_embeddings
         ids = [_encode(one, self.tokenizer, self.template) for one in prompts]
-        told = {i: Reply("", 0, "unfit" if row is None else "too long")
+        told = {i: Reply("", "unfit" if row is None else "too long")
                 for i, row in enumerate(ids) if row is None or len(row) + most > positions}  # fmt: skip
-        asked = [i for i in range(len(prompts)) if i not in told]
+        asked = {i: row for i, row in enumerate(ids) if i not in told}
         marks = [_marks(one, self.template) for one in prompts]
         pick = _picker(self.decoding, self._feeder.where)
         ends: dict[int, Line] = {}
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with tqdm(total=len(asked), desc=self.label, unit="reply", leave=False, disable=not self.label) as bar:
-                for rows, lines in self._batches({i: ids[i] for i in asked}):
-                    new, grown = self._write([ids[i] for i in rows], lines, [list(marks[i]) for i in rows], pick)
-                    for i, text, count in zip(rows, decode(self.tokenizer, new), map(len, new), strict=True):
-                        told[i] = _reply(text, count, prompts[i], self.template, marks[i])
-                    # Where they don't all fit the first prompts' are kept: a next round finds those, and not none.
-                    ends = kept(ends | dict(zip(rows, grown, strict=True)), self.keep)
-                    bar.update(len(rows))
-        finally:
-            self.model.train(was_training)
+        with evaluating(self.model, len(asked), self.label, "reply") as bar:
+            for rows, lines in self._batches(asked):
+                new, grown = self._write([ids[i] for i in rows], lines, [marks[i] for i in rows], pick)
+                for i, text in zip(rows, decode(self.tokenizer, new), strict=True):
+                    told[i] = _reply(text, prompts[i], self.template, marks[i])
+                # Where they don't all fit the first prompts' are kept: a next round finds those, and not none.
+                ends = kept(ends | dict(zip(rows, grown, strict=True)), self.keep)
+                bar.update(len(rows))
         self._kept = list(ends.values())
+        self.ended.update(reply.ended for reply in told.values())
         return [told[i] for i in range(len(prompts))]
 
     def _batches(self, ids: dict[int, list[int]]) -> Iterator[tuple[list[int], list[Line | None]]]:
@@ -143,9 +130,7 @@ class Writer:
             lines: dict[int, Line | None] = dict.fromkeys(rows)
             if self._feeder.cuts:
                 planned = plan([ids[i][:-1] for i in rows], [*self._kept, *last])
-                before = self._feeder.fed
-                self._feeder.read(planned, self.room)
-                self.read += self._feeder.fed - before
+                self.read += self._feeder.read(planned, self.room)
                 lines, last = dict(zip(rows, planned, strict=True)), planned[-1:]
             rows.sort(key=lambda i: (len(ids[i]), i))
             while rows:
@@ -154,7 +139,7 @@ class Writer:
                 yield batch, [lines[i] for i in batch]
 
     @torch.inference_mode()
-    def _write(self, ids: list[list[int]], lines: list[Line | None], marks: list[list[str]],
+    def _write(self, ids: list[list[int]], lines: list[Line | None], marks: list[Mapping[str, str]],
                pick: Callable[[torch.Tensor], torch.Tensor]) -> tuple[list[list[int]], list[Line | None]]:  # fmt: skip
         """Generate new tokens for prompts, row by row up to the one that completes a mark; finished rows are let go.
 
@@ -162,15 +147,15 @@ class Writer:
         """
         most, where = self.decoding.max_new_tokens, self._feeder.where
         had = [len(row) - 1 if self._feeder.cuts else 0 for row in ids]
-        past, mask = self._feeder.gathered(list(zip(lines, had, strict=True)), most)
-        fed, own = padded([row[n:] for row, n in zip(ids, had, strict=True)], where, left=True)
+        fed, own = padded([row[n:] for row, n in zip(ids, had, strict=True)], where, "left")
+        past, mask = self._feeder.gathered(list(zip(lines, had, strict=True)), own.shape[1] + most)
         first, mask = mask.shape[1], torch.cat([mask, own], 1)
         self.read += int(own.sum())
         # A token stands for a byte or more: a mark that has just been completed lies within so many last tokens.
         reach = max(len(mark.encode()) for row in marks for mark in row)
         new: list[list[int]] = [[] for _ in ids]
         grown: list[Line | None] = [None] * len(ids)
-        rows, going = list(range(len(ids))), set(range(len(ids)))  # rows still in the batch, and not finished
+        rows = going = list(range(len(ids)))  # still in the batch, and not finished
 
         def leave(gone: Iterable[int]) -> None:
             """Keep what was fed of rows that are let go."""
@@ -180,23 +165,21 @@ class Writer:
 
         for _ in range(most):
             chosen = pick(self._feeder.feed(fed, mask, past))
-            for row, token in zip(rows, chosen.tolist(), strict=True):
-                if row in going:
-                    new[row].append(token)
-            tails = decode(self.tokenizer, [new[row][-reach:] for row in sorted(going)])
-            going -= {row for row, tail in zip(sorted(going), tails, strict=True) if any(m in tail for m in marks[row])}
+            tokens = dict(zip(rows, chosen.tolist(), strict=True))
+            for row in going:
+                new[row].append(tokens[row])
+            tails = decode(self.tokenizer, [new[row][-reach:] for row in going])
+            going = [row for row, tail in zip(going, tails, strict=True) if not any(m in tail for m in marks[row])]
             if not going:
                 break
             fed = chosen[:, None]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
             if len(going) <= _SLACK * len(rows):
                 leave(row for row in rows if row not in going)
-                stay = torch.tensor([i for i, row in enumerate(rows) if row in going], device=where)
+                stay = torch.tensor([rows.index(row) for row in going], device=where)
                 past.batch_select_indices(stay)
-                fed, mask = fed[stay], mask[stay]
-                rows = [row for row in rows if row in going]
+                fed, mask, rows = fed[stay], mask[stay], going
         leave(rows)
-        self.written += sum(map(len, new))
         return new, grown
 
 
@@ -218,14 +201,14 @@ def _marks(one: Prompt, template: AnyTemplate) -> dict[str, str]:
     return ends | dict.fromkeys(one.stop, "stop") | {text: "mark" for text in template.marks if text not in ends}
 
 
-def _reply(text: str, tokens: int, one: Prompt, template: AnyTemplate, marks: dict[str, str]) -> Reply:
+def _reply(text: str, one: Prompt, template: AnyTemplate, marks: dict[str, str]) -> Reply:
     """Cut what was generated at its first mark, and take off what the template puts around content."""
-    found = [(text.index(mark), i) for i, mark in enumerate(marks) if mark in text]
-    at, ended = (min(found)[0], list(marks.values())[min(found)[1]]) if found else (len(text), "length")
-    text = text[:at]
+    first = min((mark for mark in marks if mark in text), key=text.index, default=None)
+    ended = "length" if first is None else marks[first]
+    text = text if first is None else text[: text.index(first)]
     if ended == "end":
         text = text.removesuffix(template.end[: len(template.end) - len(template.end.lstrip())])
-    return Reply(text if one.begun else text.removeprefix(template.lead), tokens, ended)
+    return Reply(text if one.begun else text.removeprefix(template.lead), ended)
 
 
 def _picker(decoding: Decoding, where: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:

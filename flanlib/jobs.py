@@ -3,8 +3,6 @@
 How a sum is split over threads shows in its last bits, so a job has one thread, whatever the machine.
 """
 
-from __future__ import annotations
-
 import copyreg
 import gc
 import multiprocessing
@@ -39,8 +37,8 @@ class Job:
 
     ``config`` holds everything its result depends on; ``long`` tells whether it is worth the seconds that a process
     takes to start; a job that may not be ``shipped`` is done here even where its measurements came with the kit. The
-    run cache is the one of the process that makes the job. Of several processes that were launched
-    together all take part if it is a job for them ``together``, else one.
+    run cache is the one of the process that makes the job. Of several processes that were launched together all take
+    part if it is a job for them ``together``, else one.
     """
 
     together = False
@@ -56,15 +54,13 @@ class Job:
     @property
     def folder(self) -> Path:
         """The folder of its result: made here, or shipped; where it will be, if it is in neither place."""
-        return self._found() or self.runs / self.label
+        there = store.found(self.name, self.config, runs=self.runs, shipped=self.shipped)
+        return there or self.runs / self.label
 
     @property
     def done(self) -> bool:
         """Whether its result is there already."""
-        return self._found() is not None
-
-    def _found(self) -> Path | None:
-        return store.found(self.name, self.config, runs=self.runs, shipped=self.shipped)
+        return (self.folder / store.MANIFEST).is_file()
 
     def run(self, tell: Tell | None = None) -> None:
         """Do it, or go on from what is in the folder; ``tell`` replaces its own progress bars."""
@@ -84,7 +80,7 @@ def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
     processes = min(len(jobs), torch.get_num_threads(), MOST_PROCESSES)
     launched = "WORLD_SIZE" in os.environ  # this process is one of several already
     if processes < 2 or launched or device().type != "cpu" or not any(job.long for job in jobs):
-        with one_thread(), _settled():
+        with _settled():
             for job in jobs:
                 job.run()
         return
@@ -104,29 +100,20 @@ def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Give PyTorch one thread while on a CPU."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if device().type == "cpu" else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
 def _settled() -> Iterator[None]:
-    """Leave what there is now out of garbage collections.
+    """Give PyTorch one thread while on a CPU, and leave what there is now out of garbage collections.
 
     accelerate makes one before every training, which takes a third of a second with all that was imported.
     """
-    already = gc.get_freeze_count()  # somebody else's choice, which stays
+    threads, frozen = torch.get_num_threads(), gc.get_freeze_count()
+    torch.set_num_threads(1 if device().type == "cpu" else threads)
     gc.collect()
     gc.freeze()
     try:
         yield
     finally:
-        if not already:
+        torch.set_num_threads(threads)
+        if not frozen:  # else it was somebody else's choice, which stays
             gc.unfreeze()
 
 
@@ -143,16 +130,8 @@ def _work(job: Job) -> None:
         with _done.get_lock():
             _done.value += share
 
-    with one_thread():
+    with _settled():
         job.run(tell)
-
-
-def _thawed(error: FlanError) -> tuple:
-    return partial(FlanError, error.where, found=error.found, expected=error.expected, remedy=error.remedy), ()
-
-
-def _unfrozen(mapping: MappingProxyType) -> tuple:
-    return _frozen, (dict(mapping),)
 
 
 def _frozen(values: dict) -> MappingProxyType:
@@ -160,5 +139,6 @@ def _frozen(values: dict) -> MappingProxyType:
 
 
 # Errors and the frozen mappings of records cross from one process to another by the arguments that make them again.
-copyreg.pickle(FlanError, _thawed)
-copyreg.pickle(MappingProxyType, _unfrozen)
+copyreg.pickle(MappingProxyType, lambda mapping: (_frozen, (dict(mapping),)))
+copyreg.pickle(FlanError, lambda error: (partial(FlanError, error.where, found=error.found, expected=error.expected,
+                                                 remedy=error.remedy), ()))  # fmt: skip

@@ -4,22 +4,12 @@ peft keeps the configuration, the weights, and saving; only its forward pass is 
 NF4 and then dequantised anew in the forward and in the backward pass.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
 from peft.tuners.lora.bnb import Linear4bit
 from peft.tuners.lora.layer import Linear
-
-
-def fuse(model: Any) -> Any:
-    """Replace the forward pass of every plain or 4-bit LoRA layer of a model and return it; weights and names stay."""
-    for module in model.modules():
-        if made := {Linear4bit: FusedLinear4bit, Linear: FusedLinear}.get(type(module)):
-            module.__class__ = made
-    return model
 
 
 class _Fusable:
@@ -47,6 +37,10 @@ class FusedLinear4bit(_Fusable, Linear4bit):
 
 class FusedLinear(_Fusable, Linear):
     """peft's dense layer, as one operation."""
+
+
+FUSED = {Linear4bit: FusedLinear4bit, Linear: FusedLinear}
+"""What takes a layer's place, weights and names as before."""
 
 
 def _dense(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -1,8 +1,7 @@
 """What packed conversations cost a model: nats for every trained token, summed by kind."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -11,10 +10,9 @@ import torch
 from peft import PeftModel
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
-from flanlib.model import autocast, sharded
+from flanlib.model import autocast, evaluating, sharded
 from flanlib.packing import Row, pack
 from flanlib.records import KINDS
 from flanlib.tokens import CONTEXT, Example
@@ -47,43 +45,44 @@ def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
     }
 
 
-def token_losses(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Run a forward pass and return the nats of every trained token, in the order of ``batch["trained"]``.
+def judged(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], judge: Callable, where: torch.Tensor,
+           *targets: torch.Tensor) -> torch.Tensor:  # fmt: skip
+    """Run a forward pass over one row; return what ``judge`` makes of the logits, and any targets, at some tokens.
 
-    Only what comes before a trained token is projected to the vocabulary: many of them slice by slice, where the
-    model's head is a matrix and nothing else. The backward pass then projects again instead of keeping the logits.
+    Only these are projected to the vocabulary: many of them slice by slice, where the model's head is a matrix and
+    nothing else. A backward pass then projects again instead of keeping the logits.
     """
-    return _of_trained(model, batch, _nats)
+    read = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
+    parts = body_and_head(model) if len(where) > SLICE else None
+    if parts is None:
+        return judge(model(**read, logits_to_keep=where[None]).logits[0], *targets)
+    body, head = parts
+    slices = zip(*(of.split(SLICE) for of in (body(**read).last_hidden_state[0][where], *targets)), strict=True)
+    return torch.cat([checkpoint(lambda hidden, *of: judge(head(hidden), *of), *one, use_reentrant=False)
+                      for one in slices])  # fmt: skip
+
+
+def token_losses(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Run a forward pass and return the nats of every trained token, in the order of ``batch["trained"]``."""
+    return judged(model, batch, _nats, *_trained(batch))
 
 
 def token_judgements(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what :func:`token_losses` does, and whether each of these tokens is the model's first choice."""
-    nats, right = _of_trained(model, batch, _judged).unbind(-1)
+    nats, right = judged(model, batch, _nats_and_right, *_trained(batch)).unbind(-1)
     return nats, right.bool()
 
 
-def _of_trained(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], judge: Callable) -> torch.Tensor:
-    read = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
+def _trained(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     where = batch["trained"][0]
-    target = batch["labels"][0, 1:][where]
-    parts = body_and_head(model) if len(where) > SLICE else None
-    if parts is None:
-        return judge(model(**read, logits_to_keep=where[None]).logits[0], target)
-    body, head = parts
-    hidden = body(**read).last_hidden_state[0][where]
-    return torch.cat([checkpoint(_projected, head, *part, judge, use_reentrant=False)
-                      for part in zip(hidden.split(SLICE), target.split(SLICE), strict=True)])  # fmt: skip
-
-
-def _projected(head: torch.nn.Module, hidden: torch.Tensor, target: torch.Tensor, judge: Callable) -> torch.Tensor:
-    return judge(head(hidden), target)
+    return where, batch["labels"][0, 1:][where]
 
 
 def _nats(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return cross_entropy(logits.float(), target, reduction="none")
 
 
-def _judged(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def _nats_and_right(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return torch.stack([_nats(logits, target), (logits.argmax(-1) == target).float()], -1)
 
 
@@ -104,16 +103,14 @@ def body_and_head(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Mod
     return (body, head) if _PLAIN[causal] else None
 
 
-def by_kind(nats: torch.Tensor, batch: Mapping[str, torch.Tensor], mine: torch.Tensor | None = None) -> torch.Tensor:
+def by_kind(nats: torch.Tensor, batch: Mapping[str, torch.Tensor], mine: Any = slice(None)) -> torch.Tensor:
     """Sum nats, tokens and bytes of the trained tokens by kind: (kinds, 3) in float64, on the device of the nats.
 
     ``mine`` leaves only some of them, (trained tokens,) of True and False.
     """
     kinds, size = (batch[name][0, 1:][batch["trained"][0]] for name in ("kinds", "bytes"))
     each = torch.stack([nats, torch.ones_like(nats), size], 1).double()
-    if mine is not None:
-        kinds, each = kinds[mine], each[mine]
-    return torch.zeros(len(KINDS), 3, dtype=torch.float64, device=nats.device).index_add_(0, kinds, each)
+    return torch.zeros(len(KINDS), 3, dtype=torch.float64, device=nats.device).index_add_(0, kinds[mine], each[mine])
 
 
 @torch.no_grad()
@@ -123,11 +120,9 @@ def measure(model: torch.nn.Module, examples: Sequence[Example], *, tokens_per_p
 
     Returns a tidy frame, a row per example and kind: id, kind, nats, tokens, bytes (sums over the example).
     """
-    was_training = model.training
-    model.eval()
     where, found = next(model.parameters()).device, {}
     order = sorted(range(len(examples)), key=lambda i: (len(examples[i]), i))
-    with tqdm(total=len(order), desc=label, unit="row", leave=False, disable=label is None) as bar:
+    with evaluating(model, len(order), label, "row") as bar:
         while order:
             chosen = [order.pop() for _ in range(min(len(order), max(1, tokens_per_pass // len(examples[order[-1]]))))]
             rows = [pack([examples[i]], row_tokens=len(examples[i]), pad_id=0)[0] for i in chosen]
@@ -139,9 +134,8 @@ def measure(model: torch.nn.Module, examples: Sequence[Example], *, tokens_per_p
             for j, i in enumerate(chosen):
                 found[i] = by_kind(nats, batch, whose == j).cpu()
             bar.update(len(chosen))
-    model.train(was_training)
     return pd.DataFrame(
-        [(examples[i].id, kind, *(float(x) for x in found[i][k]))
-         for i in range(len(examples)) for k, kind in enumerate(KINDS) if found[i][k, 1]],
+        [(example.id, kind, *found[i][k].tolist())
+         for i, example in enumerate(examples) for k, kind in enumerate(KINDS) if found[i][k, 1]],
         columns=["id", "kind", "nats", "tokens", "bytes"],
     ).astype({"tokens": int, "bytes": int})  # fmt: skip

@@ -1,11 +1,10 @@
 """Load a causal language model as (Q)LoRA wants it: weights that stay, in four bits or as they come, and LoRA's own."""
 
-from __future__ import annotations
-
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,14 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 # bitsandbytes warns that a gemm for repacked layers is missing; layers are never repacked here (keep_layout).
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+# transformers warns of the precision of dequantised weights, which is asked for.
+logging.getLogger("transformers.integrations.bitsandbytes").setLevel(logging.ERROR)
 # peft asks transformers for an attribute that has been renamed: nothing that a reader of a notebook could act on.
 warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from flanlib import lora, models
@@ -29,8 +31,6 @@ from flanlib.records import FlanError
 CPU = torch.device("cpu")
 NF4 = 4 + 8 / 64 + 32 / (64 * 256)
 """Bits of a 4-bit weight: 4, a byte for each 64 of them, and four bytes for each 256 of those."""
-OPEN = "Qwen/Qwen3-8B"
-"""A model that anybody may load, for those who have no access to the default."""
 
 
 def device() -> torch.device:
@@ -48,15 +48,26 @@ def compute_dtype() -> torch.dtype:
 
     A CPU without it (no AVX512-BF16, no AMX) emulates it at a tenth of the speed of float32.
     """
-    if device().type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
-        return torch.bfloat16
-    return torch.float32
+    has = device().type == "cuda" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if has else torch.float32
 
 
 def autocast(where: torch.device | None = None) -> torch.autocast:
     """Return mixed precision where this machine has a faster one than float32, else a context that changes nothing."""
     kind = (where or device()).type
     return torch.autocast(kind, torch.bfloat16, enabled=compute_dtype() is torch.bfloat16)
+
+
+@contextmanager
+def evaluating(model: Any, total: int, label: str | None, unit: str) -> Iterator[tqdm]:
+    """Have a model in evaluation mode for a while, and a progress bar beside it, hidden without a label."""
+    was_training = model.training
+    model.eval()
+    try:
+        with tqdm(total=total, desc=label, unit=unit, leave=False, disable=not label) as bar:
+            yield bar
+    finally:
+        model.train(was_training)
 
 
 def nf4() -> BitsAndBytesConfig:
@@ -76,7 +87,7 @@ def lora_config(rank: int) -> LoraConfig:
 
 
 def load(name: str, *, bits: int = 4) -> Any:
-    """Load a causal LM whose weights stay: in NF4 with double quantisation (QLoRA, 2305.14314), or with 16 ``bits``.
+    """Load a causal LM whose weights stay: as :func:`nf4` keeps them, or with 16 ``bits``.
 
     ``name`` is what :func:`flanlib.models.folder` knows. With 16 bits the weights are as precise as they come on a CPU,
     and bfloat16 on a GPU. Raises FlanError where nothing can be loaded under that name, for other bits, and on a CPU
@@ -126,11 +137,10 @@ def _found(name: str, get: Callable[[str], Any]) -> Any:
     try:
         return get(models.folder(name))
     except (OSError, ValueError) as error:
-        gated = "gated" in str(error) or "401" in str(error) or "403" in str(error)
         remedy = "Give a local folder, or the hub name of a model you have access to."
-        if gated:
+        if any(sign in str(error) for sign in ("gated", "401", "403")):
             remedy = (f"Accept its licence at https://huggingface.co/{name} and log in (hf auth login), or name an "
-                      f"open model, such as {OPEN}, with the template own.")  # fmt: skip
+                      "open model, such as Qwen/Qwen3-8B, with the template own.")  # fmt: skip
         raise FlanError(f"model {name}", found=str(error).split("\n")[0][:200], expected="a causal LM",
                         remedy=remedy) from error  # fmt: skip
 
@@ -138,8 +148,7 @@ def _found(name: str, get: Callable[[str], Any]) -> Any:
 def keep_layout(model: torch.nn.Module) -> torch.nn.Module:
     """Stop bitsandbytes from repacking 4-bit layers in place at the first evaluation forward.
 
-    On CPUs with AVX512-BF16 the repacked layers have no backward: after one ``model.eval()`` forward the
-    gradients of LoRA would be silently wrong.
+    On CPUs with AVX512-BF16 repacked layers have no backward: the gradients of LoRA would be silently wrong.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -148,10 +157,7 @@ def keep_layout(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def add_lora(model: torch.nn.Module, *, rank: int, seed: int) -> PeftModel:
-    """Add LoRA to all linear layers (alpha = 2 rank, no dropout); the seed draws its first weights.
-
-    A freshly wrapped model starts in eval mode; this one is in train mode.
-    """
+    """Add LoRA (see :func:`lora_config`), its first weights drawn by the seed, and put the model in train mode."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return _fused(get_peft_model(model, lora_config(rank))).train()
@@ -163,5 +169,7 @@ def load_adapter(name: str, folder: Path, *, bits: int = 4) -> PeftModel:
 
 
 def _fused(model: PeftModel) -> PeftModel:
-    """Fuse LoRA layers, but where FSDP gathers every part of a layer by itself."""
-    return model if sharded() else lora.fuse(model)
+    """Fuse LoRA layers (:mod:`flanlib.lora`), but not where FSDP gathers every part of a layer by itself."""
+    for module in () if sharded() else model.modules():
+        module.__class__ = lora.FUSED.get(type(module), type(module))
+    return model

@@ -6,17 +6,18 @@ Conversations are tokenised as training tokenises them, and stand side by side a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from flanlib.attention import by_document
 from flanlib.benchmarks.reading import WRONG, Choices, Passage, ranges, tokens, verdict
 from flanlib.generate import decode
-from flanlib.loss import SLICE, body_and_head
+from flanlib.loss import judged
+from flanlib.model import evaluating
 from flanlib.offsets import place
 from flanlib.records import Conversation, FlanError
 from flanlib.templates import AnyTemplate, bind, render
@@ -38,16 +39,14 @@ class Reader:
     def __call__(self, conversations: Sequence[Conversation],
                  passages: Sequence[Sequence[Passage]]) -> list[list[str]]:  # fmt: skip
         """Return a verdict for every passage of every conversation."""
-        texts, places = {}, {}
+        told, texts, places = [[WRONG] * len(listed) for listed in passages], {}, {}
         for i, (conversation, listed) in enumerate(zip(conversations, passages, strict=True)):
-            try:
-                text, where = render(conversation, self.template).text, ranges(conversation, listed, self.template)
-            except FlanError:  # the model cannot be given it
-                continue
-            texts[i], places[i] = text, where
-        choices = dict(zip(texts, self.choices(list(texts.values()), list(places.values())), strict=True))
-        return [[verdict(choices[i], *place) for place in places[i]] if i in choices else [WRONG] * len(listed)
-                for i, listed in enumerate(passages)]  # fmt: skip
+            with suppress(FlanError):  # what the model cannot be given stays wrong
+                places[i] = ranges(conversation, listed, self.template)
+                texts[i] = render(conversation, self.template).text
+        for i, choices in zip(texts, self.choices([*texts.values()], [places[i] for i in texts]), strict=True):
+            told[i] = [verdict(choices, *place) for place in places[i]]
+        return told
 
     def choices(self, texts: Sequence[str], asked: Sequence[Sequence[tuple[int, int]]]) -> list[Choices]:
         """Return the first choices in each text, at the tokens of the character ranges that are asked about."""
@@ -58,21 +57,17 @@ class Reader:
                   for of, one in zip(asked, placed, strict=True)]  # fmt: skip
         # What stands behind the last of them need not be read.
         ids = [one.ids[: max(of, default=0)] for one, of in zip(placed, wanted, strict=True)]
-        was_training, left = self.model.training, [i for i in range(len(texts)) if wanted[i]]
-        self.model.eval()
-        try:
-            with tqdm(total=len(left), desc=self.label, unit="task", leave=False, disable=not self.label) as bar:
-                while left:
-                    taken, size = [], 0
-                    while left and (not taken or size + len(ids[left[-1]]) <= self.tokens_per_pass):
-                        taken.append(left.pop())
-                        size += len(ids[taken[-1]])
-                    told = self._pass([ids[i] for i in taken], [wanted[i] for i in taken])
-                    for i in taken:
-                        firsts[i][wanted[i]], told = told[: len(wanted[i])], told[len(wanted[i]) :]
-                    bar.update(len(taken))
-        finally:
-            self.model.train(was_training)
+        left = [i for i in range(len(texts)) if wanted[i]]
+        with evaluating(self.model, len(left), self.label, "task") as bar:
+            while left:
+                taken, size = [], 0
+                while left and (not taken or size + len(ids[left[-1]]) <= self.tokens_per_pass):
+                    taken.append(left.pop())
+                    size += len(ids[taken[-1]])
+                told = self._pass([ids[i] for i in taken], [wanted[i] for i in taken])
+                for i in taken:
+                    firsts[i][wanted[i]], told = told[: len(wanted[i])], told[len(wanted[i]) :]
+                bar.update(len(taken))
         return [Choices(*one, self._spell) for one in zip(texts, placed, firsts, strict=True)]
 
     @torch.inference_mode()
@@ -81,13 +76,8 @@ class Reader:
         where = next(self.model.parameters()).device
         ids = torch.from_numpy(np.concatenate(rows).astype(np.int64))[None].to(where)
         positions = torch.cat([torch.arange(len(row)) for row in rows])[None].to(where)
-        starts = np.cumsum([0, *(len(row) for row in rows[:-1])])
+        starts = np.cumsum([0, *map(len, rows[:-1])])
         before = np.concatenate([start + np.asarray(of) - 1 for start, of in zip(starts, wanted, strict=True)])
-        before = torch.from_numpy(before).to(where)
-        read = {"input_ids": ids, "position_ids": positions, "use_cache": False}
-        parts = body_and_head(self.model)
-        if parts is None:
-            return self.model(**read, logits_to_keep=before[None]).logits[0].argmax(-1).cpu().numpy()
-        body, head = parts
-        hidden = body(**read).last_hidden_state[0][before]
-        return torch.cat([head(part).argmax(-1) for part in hidden.split(SLICE)]).cpu().numpy()
+        batch = {"input_ids": ids, "position_ids": positions}
+        told = judged(self.model, batch, lambda logits: logits.argmax(-1), torch.from_numpy(before).to(where))
+        return told.cpu().numpy()

@@ -3,8 +3,6 @@
 Runs go side by side where that is faster (:mod:`flanlib.jobs`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
@@ -62,13 +60,13 @@ def examples(conversations: Sequence[Conversation], preset: Preset, tally: Tally
     return encode(conversations, tokenizer, template, max_tokens=preset.row_tokens, tally=tally)
 
 
-def fitted(preset: Preset, *corpora: Sequence[Conversation], longest: int = 4096, passes: int = 3) -> Preset:
-    """Fit a preset to its texts: rows that hold 19 of 20 conversations, and no more than a few passes over them.
+def fitted(preset: Preset, *corpora: Sequence[Conversation]) -> Preset:
+    """Fit a preset to its texts: rows that hold 19 of 20 conversations, and no more than three passes over them.
 
-    Rows are lengthened by doubling, up to ``longest`` tokens, with fewer of them in a step; the budget of trained
-    tokens is cut to ``passes`` passes over the corpus that has the fewest, so that forms stay at equal budgets.
+    Rows are lengthened by doubling, up to 4,096 tokens, with fewer of them in a step; the passes that the budget of
+    trained tokens is cut to are those over the corpus that has the fewest, so that forms stay at equal budgets.
     """
-    reach = max(longest, preset.row_tokens)
+    reach = max(4096, preset.row_tokens)
     encoded = [examples(rows, replace(preset, row_tokens=reach), Tally("fitting")) for rows in corpora]
     wanted = max((np.percentile([len(row) for row in rows], 95) for rows in encoded if rows), default=0)
     rows, step = preset.row_tokens, preset.rows_per_step
@@ -76,7 +74,7 @@ def fitted(preset: Preset, *corpora: Sequence[Conversation], longest: int = 4096
         rows, step = 2 * rows, max(1, step // 2)
     least = min(sum(row.trained for row in corpus) for corpus in encoded)
     return replace(preset, row_tokens=rows, rows_per_step=step, rows_per_pass=min(step, preset.rows_per_pass),
-                   trained_tokens=min(preset.trained_tokens, passes * least))  # fmt: skip
+                   trained_tokens=min(preset.trained_tokens, 3 * least))  # fmt: skip
 
 
 def measured(texts: Mapping[str, Sequence[Conversation]], models: Mapping[str, Sequence[Path | None]], preset: Preset,
@@ -107,7 +105,8 @@ class _Measure(jobs.Job):
 
     def build(self, tell: jobs.Tell | None, folder: Path) -> dict:
         preset = self.preset
-        model = adapter(self.tuned, preset) if self.tuned else load(preset.model, bits=preset.bits)
+        base = {"name": preset.model, "bits": preset.bits}
+        model = load_adapter(**base, folder=weights(self.tuned)) if self.tuned else load(**base)
         frame = measure(model, self.rows, label=None if tell else self.name)
         store.write_table(folder / "rows.csv", frame, digits=7)
         return {"examples": len(self.rows), "device": str(model.device),
@@ -134,17 +133,14 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
     ``shipped`` are made here. On a GPU it first prints what memory a run will take; raises FlanError if that is more
     than there is.
     """
-    found: dict[str, list[_Job]] = {}
+    found = {}
     memory.tell(preset)
     for label, arm in arms.items():
         rows, held = examples(arm.train, preset, tally), examples(arm.heldout, preset, Tally("held out"))
-        found[label] = [_Job(label, rows, held, preset, seed, shipped=shipped) for seed in preset.seeds]
+        found[label] = [_Job(label, rows, held, preset, seed, shipped=shipped, watch=watch) for seed in preset.seeds]
     made = [job for each in found.values() for job in each]
-    if watch:  # one run after another, in this process
-        for job in made:
-            job.watch = watch
-            jobs.side_by_side([job], what="tuning runs")
-    jobs.side_by_side(made, what="tuning runs")
+    for together in [[job] for job in made] if watch else [made]:  # runs that are watched go in this process
+        jobs.side_by_side(together, what="tuning runs")
     _MADE.update({job.label: job for job in made})
     return {label: [job.folder for job in each] for label, each in found.items()}
 
@@ -155,10 +151,8 @@ class _Job(jobs.Job):
     together = True
 
     def __init__(self, label: str, rows: Sequence[Example], held: Sequence[Example], preset: Preset,
-                 seed: int, *, shipped: bool) -> None:  # fmt: skip
-        self.preset, self.seed = preset, seed
-        self.rows, self.held = rows, held
-        self.watch: Callable[[pd.DataFrame], None] | None = None
+                 seed: int, *, shipped: bool, watch: Callable[[pd.DataFrame], None] | None = None) -> None:  # fmt: skip
+        self.preset, self.seed, self.rows, self.held, self.watch = preset, seed, rows, held, watch
         self.schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
                                  rate=preset.learning_rate, seed=seed, measure_at=preset.measure_at if held else (),
                                  optimizer=preset.optimizer, checkpointing=preset.checkpointing)  # fmt: skip
@@ -168,20 +162,13 @@ class _Job(jobs.Job):
         super().__init__(f"{preset.name}-{label.replace(' ', '-')}-{seed}", config, shipped=shipped,
                          long=preset.trained_tokens >= LONG)  # fmt: skip
 
-    def whole(self) -> _Job:
-        """Return the same run, as one that must have its weights."""
-        job = copy(self)
-        job.shipped = False
-        return job
-
     def build(self, tell: jobs.Tell | None, folder: Path) -> dict:
         preset, pad = self.preset, reader(self.preset)[0].pad_token_id
         drawn = draw(self.rows, preset.trained_tokens, seed=self.seed)
         packed = pack(drawn, row_tokens=preset.row_tokens, pad_id=pad)
         held = [pack([row], row_tokens=len(row), pad_id=pad)[0] for row in self.held]
         model = add_lora(load(preset.model, bits=preset.bits), rank=preset.lora_rank, seed=self.seed)
-        told = fit(model, packed, self.schedule, folder, label=self.name, heldout=held,
-                   tell=tell, watch=self.watch)  # fmt: skip
+        told = fit(model, packed, self.schedule, folder, label=self.name, heldout=held, tell=tell, watch=self.watch)
         store.write_table(folder / "losses.csv", told.losses, digits=7)
         store.write_table(folder / "firsts.csv", told.firsts)
         return {"steps": math.ceil(len(packed) / self.schedule.rows_per_step), "fill": round(fill(packed), 4),
@@ -222,8 +209,11 @@ def passages(trajectories: Sequence[Trajectory], form: str, preset: Preset) -> l
 
 def with_weights(folders: Iterable[Path]) -> None:
     """Tune again where only the results of a run are here: of what :func:`tuned` returned in this process."""
-    lacking = [folder for folder in dict.fromkeys(folders) if not (weights(folder) / WEIGHTS).is_file()]
-    jobs.side_by_side([_MADE[folder.name].whole() for folder in lacking], what="tuning runs")
+    lacking = [copy(_MADE[folder.name]) for folder in dict.fromkeys(folders)
+               if not (weights(folder) / WEIGHTS).is_file()]  # fmt: skip
+    for job in lacking:
+        job.shipped = False
+    jobs.side_by_side(lacking, what="tuning runs")
 
 
 def weights(folder: Path) -> Path:
@@ -231,18 +221,11 @@ def weights(folder: Path) -> Path:
     return folder if (folder / WEIGHTS).is_file() else store.RUNS / folder.name
 
 
-def adapter(folder: Path, preset: Preset) -> Any:
-    """Load a tuned model from its run folder."""
-    return load_adapter(preset.model, weights(folder), bits=preset.bits)
-
-
-def table(folders: Mapping[str, Path | Sequence[Path]], name: str) -> pd.DataFrame:
+def table(folders: Mapping[str, Sequence[Path]], name: str) -> pd.DataFrame:
     """Read one CSV of many runs into one frame, with the columns ``form`` (the key) and ``seed`` (its place)."""
-    frames = []
-    for form, paths in folders.items():
-        for seed, path in enumerate([paths] if isinstance(paths, Path) else paths):
-            frames.append(pd.read_csv(Path(path) / f"{name}.csv", dtype={"firsts": str}).assign(form=form, seed=seed))
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat([pd.read_csv(path / f"{name}.csv", dtype={"firsts": str}).assign(form=form, seed=seed)
+                      for form, paths in folders.items() for seed, path in enumerate(paths)],
+                     ignore_index=True)  # fmt: skip
 
 
 def reads(preset: Preset) -> dict[str, Any]:

@@ -4,8 +4,6 @@ transformers' Trainer drives (checkpoints, resume, mixed precision, devices); wh
 trained tokens only, summed by kind, over documents side by side without an attention mask.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -13,6 +11,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,58 +69,54 @@ def draw(examples: Sequence[Example], trained_tokens: int, *, seed: int) -> list
     if not any(example.trained for example in examples):
         raise FlanError("training examples", found=f"no trained token in {len(examples)} examples",
                         expected="at least one", remedy="Look at the tally: the rows may all have been rejected.")
-    rng, drawn, left = np.random.default_rng(seed), [], trained_tokens
-    while left > 0:
-        for i in rng.permutation(len(examples)):
-            drawn.append(examples[i])
-            left -= examples[i].trained
-            if left <= 0:
-                break
+    rng, drawn = np.random.default_rng(seed), []
+    order = (i for _ in count() for i in rng.permutation(len(examples)))
+    while trained_tokens > 0:
+        drawn.append(examples[next(order)])
+        trained_tokens -= drawn[-1].trained
     return drawn
 
 
 class KindTrainer(Trainer):
     """A Trainer that sums nats, tokens and bytes of the trained tokens by kind."""
 
-    def __init__(self, *args: Any, heldout: Sequence[Row], **kwargs: Any) -> None:
-        super().__init__(*args, data_collator=collate, **kwargs)
-        self.heldout = heldout
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(data_collator=collate, **kwargs)
         self.model_accepts_loss_kwargs = True  # count the trained tokens of the whole step, not of one pass
         self._sums = torch.zeros(len(KINDS), 3, dtype=torch.float64)
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(self, model, inputs, num_items_in_batch, **kwargs):
         """Return the mean nats per trained token of the whole step (every pass adds its share)."""
         with self.accelerator.autocast():
             nats = token_losses(model, inputs)
         self._sums = self._sums.to(nats.device) + by_kind(nats.detach(), inputs)
-        loss = nats.sum() / (num_items_in_batch if num_items_in_batch is not None else max(len(nats), 1))
         # Gradients are averaged over processes, and the count is already over all of them.
-        loss = loss * self.accelerator.num_processes
-        return (loss, {}) if return_outputs else loss
+        return nats.sum() / num_items_in_batch * self.accelerator.num_processes
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the sums by kind since the last log."""
         if "loss" in logs:
             sums = self.accelerator.reduce(self._sums.to(self.args.device, torch.float32), "sum").double().cpu()
-            logs["train"] = _listed(sums)
+            logs["train"] = sums.tolist()
             self._sums.zero_()
         super().log(logs, start_time)
 
     @torch.no_grad()
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         """Read the held-out texts and log their losses by kind, and which tokens are first choices; once a step."""
-        if not self.heldout or _last_measured(self.state.log_history) == self.state.global_step:
+        measured = [entry["step"] for entry in self.state.log_history if "heldout" in entry]
+        if not self.eval_dataset or self.state.global_step in measured:
             return {}
         self.model.eval()
         sums, firsts = torch.zeros(len(KINDS), 3, dtype=torch.float64), []
-        for i in range(0, len(self.heldout), rows := self.args.per_device_eval_batch_size):
-            batch = self._prepare_inputs(collate(self.heldout[i : i + rows]))
+        for i in range(0, len(self.eval_dataset), rows := self.args.per_device_eval_batch_size):
+            batch = self._prepare_inputs(collate(self.eval_dataset[i : i + rows]))
             with self.accelerator.autocast():
                 nats, first = token_judgements(self.model, batch)
             sums += by_kind(nats, batch).cpu()
             firsts.append(first.cpu().numpy())
         self.model.train()
-        self.log({"heldout": _listed(sums), "firsts": "".join("01"[bit] for bit in np.concatenate(firsts).astype(int))})
+        self.log({"heldout": sums.tolist(), "firsts": "".join(map(str, np.concatenate(firsts).astype(int)))})
         return {}
 
 
@@ -139,55 +134,35 @@ class MeasureAt(TrainerCallback):
 
 
 class Progress(TrainerCallback):
-    """One quiet progress bar, with the loss beside it."""
+    """Show how far a run is: on one quiet bar with the loss beside it, or to callers (see :func:`fit`)."""
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    def __init__(self, label: str, tell: Callable[[float], None] | None = None,
+                 watch: Callable[[pd.DataFrame], None] | None = None) -> None:  # fmt: skip
+        self.label, self.tell, self.watch = label, tell, watch
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Open the bar, at the step that a resumed run goes on from."""
+        """Begin at the step that a resumed run goes on from."""
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step", leave=False,
-                        disable=not state.is_world_process_zero)  # fmt: skip
+                        disable=bool(self.tell) or not state.is_world_process_zero)  # fmt: skip
+        if self.tell:
+            self.tell(state.global_step / state.max_steps)
 
     def on_step_end(self, args, state, control, **kwargs):
-        """Move the bar."""
+        """Go on by a step."""
         self.bar.update(state.global_step - self.bar.n)
+        if self.tell:
+            self.tell(1 / state.max_steps)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Show the loss."""
+        """Show the loss, and the losses by kind so far once a step was trained."""
         if "loss" in (logs or {}):
             self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
+            if self.watch and state.is_world_process_zero:
+                self.watch(_fitted(state.log_history).losses)
 
     def on_train_end(self, args, state, control, **kwargs):
         """Close the bar."""
         self.bar.close()
-
-
-class Share(TrainerCallback):
-    """Tell a caller which share of the run every step was, 0 to 1 over the run."""
-
-    def __init__(self, tell: Callable[[float], None]) -> None:
-        self.tell = tell
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        """Tell what an interrupted run had done."""
-        self.tell(state.global_step / state.max_steps)
-
-    def on_step_end(self, args, state, control, **kwargs):
-        """Tell a step."""
-        self.tell(1 / state.max_steps)
-
-
-class Watch(TrainerCallback):
-    """Show a caller the losses by kind as they are logged."""
-
-    def __init__(self, watch: Callable[[pd.DataFrame], None]) -> None:
-        self.watch = watch
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        """Show what there is so far, once a step was trained."""
-        if "train" in (logs or {}) and state.is_world_process_zero:
-            self.watch(losses(state.log_history))
 
 
 def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder: Path, *, label: str = "train",
@@ -210,22 +185,33 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
     while True:
         already = _last_whole(folder)
         trainer = KindTrainer(model=model, args=_arguments(schedule, rows, folder, already), train_dataset=list(rows),
-                              heldout=heldout, eval_dataset=[],
-                              callbacks=[Share(tell) if tell else Progress(label),
-                                         MeasureAt(_steps(schedule, rows))])  # fmt: skip
+                              eval_dataset=list(heldout),
+                              callbacks=[Progress(label, tell, watch), MeasureAt(_steps(schedule, rows))])  # fmt: skip
         trainer.remove_callback(PrinterCallback)
-        if watch:
-            trainer.add_callback(Watch(watch))
         try:
             trainer.train(resume_from_checkpoint=already)
             break
         except torch.OutOfMemoryError as error:
-            schedule = _smaller(schedule, len(rows[0].ids), error)
+            half = schedule.rows_per_pass // 2
+            if not half:
+                raise FlanError("training", found=f"one row of {len(rows[0].ids)} tokens does not fit into memory",
+                                expected="memory for a row",
+                                remedy="Lower row_tokens or lora_rank, switch checkpointing on, "
+                                "take an 8-bit optimizer, or name a smaller model.") from error  # fmt: skip
+            warnings.warn(f"Out of memory with {schedule.rows_per_pass} rows a pass: going on with {half}, "
+                          f"and as many rows in a step.", stacklevel=2)  # fmt: skip
+        schedule = replace(schedule, rows_per_pass=half)
         del trainer  # what the failed pass held goes with it, now that the error is over
-        _wind_back(model, fresh)
-    _save(trainer, model, folder)
-    history = trainer.state.log_history
-    return Fitted(losses(history), firsts(history))
+        model.zero_grad()
+        model.load_state_dict(fresh, strict=False)
+        torch.cuda.empty_cache()
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # wherever their parts are
+    if trainer.is_world_process_zero():
+        model.save_pretrained(folder, state_dict=weights)
+        for checkpoint in folder.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+    trainer.accelerator.wait_for_everyone()
+    return _fitted(trainer.state.log_history)
 
 
 def _steps(schedule: Schedule, rows: Sequence[Row]) -> set[int]:
@@ -253,8 +239,7 @@ def _arguments(schedule: Schedule, rows: Sequence[Row], folder: Path, already: s
     per_save = per_log * max(1, round(steps / SAVES / per_log))
     return TrainingArguments(
         output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=per_pass,
-        per_device_eval_batch_size=schedule.rows_per_pass,
-        gradient_accumulation_steps=max(1, share // per_pass),
+        per_device_eval_batch_size=schedule.rows_per_pass, gradient_accumulation_steps=max(1, share // per_pass),
         learning_rate=schedule.rate, lr_scheduler_type="cosine", warmup_steps=schedule.warmup,
         optim=schedule.optimizer, activation_checkpointing=schedule.checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if schedule.checkpointing else None,
@@ -265,67 +250,18 @@ def _arguments(schedule: Schedule, rows: Sequence[Row], folder: Path, already: s
     )  # fmt: skip
 
 
-def _save(trainer: Trainer, model: torch.nn.Module, folder: Path) -> None:
-    """Write the trained weights from one process, wherever their parts are, and remove the checkpoints."""
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    if trainer.is_world_process_zero():
-        model.save_pretrained(folder, state_dict=weights)
-        for checkpoint in folder.glob("checkpoint-*"):
-            shutil.rmtree(checkpoint)
-    trainer.accelerator.wait_for_everyone()
-
-
-@torch.no_grad()
-def _wind_back(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    for name, p in model.named_parameters():
-        p.grad = None
-        if name in weights:
-            p.copy_(weights[name])
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _smaller(schedule: Schedule, row_tokens: int, error: Exception) -> Schedule:
-    """Halve the rows of a pass, or say what else would help."""
-    if schedule.rows_per_pass == 1:
-        raise FlanError("training", found=f"one row of {row_tokens} tokens does not fit into memory",
-                        expected="memory for a row", remedy="Lower row_tokens or lora_rank, switch checkpointing on, "
-                        "take an 8-bit optimizer, or name a smaller model.") from error  # fmt: skip
-    half = replace(schedule, rows_per_pass=schedule.rows_per_pass // 2)
-    warnings.warn(f"Out of memory with {schedule.rows_per_pass} rows a pass: going on with {half.rows_per_pass}, "
-                  f"and as many rows in a step.", stacklevel=3)  # fmt: skip
-    return half
-
-
-def firsts(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Turn a Trainer's log into a frame of first choices (see :func:`fit`)."""
-    found, trained = [], 0
+def _fitted(history: Sequence[Mapping[str, Any]]) -> Fitted:
+    """Turn a Trainer's log into tidy frames (see :func:`fit`)."""
+    losses, firsts, trained = [], [], 0
     for entry in history:
         trained += int(sum(n for _, n, _ in entry.get("train", [])))
-        if "firsts" in entry:
-            found.append((entry["step"], trained, entry["firsts"]))
-    return pd.DataFrame(found, columns=["step", "trained_tokens", "firsts"])
-
-
-def losses(history: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Turn a Trainer's log into a tidy frame (see :func:`fit`)."""
-    found, trained = [], 0
-    for entry in history:
-        splits = {k: v for k, v in entry.items() if isinstance(v, list)}
-        trained += int(sum(n for _, n, _ in splits.get("train", [])))
-        found += [(entry["step"], trained, split, kind, nats, int(tokens), int(size))
-                  for split, sums in splits.items()
-                  for kind, (nats, tokens, size) in zip(KINDS, sums, strict=True) if tokens]  # fmt: skip
-    return pd.DataFrame(found, columns=["step", "trained_tokens", "split", "kind", "nats", "tokens", "bytes"])
-
-
-def _listed(sums: torch.Tensor) -> list[list[float]]:
-    return [[float(x) for x in row] for row in sums]
-
-
-def _last_measured(history: Sequence[Mapping[str, Any]]) -> int:
-    """Return the step of the last held-out measurement, -1 for none."""
-    return max((entry["step"] for entry in history if "heldout" in entry), default=-1)
+        at = entry["step"], trained
+        losses += [(*at, split, kind, nats, int(tokens), int(size)) for split in ("train", "heldout") if split in entry
+                   for kind, (nats, tokens, size) in zip(KINDS, entry[split], strict=True) if tokens]  # fmt: skip
+        firsts += [(*at, entry["firsts"])] if "firsts" in entry else []
+    at = ["step", "trained_tokens"]
+    return Fitted(pd.DataFrame(losses, columns=[*at, "split", "kind", "nats", "tokens", "bytes"]),
+                  pd.DataFrame(firsts, columns=[*at, "firsts"]))  # fmt: skip
 
 
 def _last_whole(folder: Path) -> str | None:
@@ -333,8 +269,7 @@ def _last_whole(folder: Path) -> str | None:
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text())
+            return str(checkpoint)
         except (OSError, ValueError):
             shutil.rmtree(checkpoint)
-        else:
-            return str(checkpoint)
     return None

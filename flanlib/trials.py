@@ -4,10 +4,7 @@ A judgement that is missing needs the model's weights. They do not ship: where a
 only, it is done here first.
 """
 
-from __future__ import annotations
-
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,7 +31,6 @@ from flanlib.records import FlanError, Trajectory, say
 VERSIONS = {"steps": 2, "episodes": 2, "general": 2, "agent_h": 3, "replies": 1}
 # A process takes seconds to start: trials of fewer items stay in this one.
 LONG = 16
-BENCHMARKS = tuple(VERSIONS)
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class Trial:
     """Something that a model is put to."""
 
     benchmark: str
-    """One of BENCHMARKS; episodes need tasks of the lab, whose tools can be run."""
+    """One of VERSIONS; episodes need tasks of the lab, whose tools can be run."""
     protocol: str
     """The dialect that the model is to write in; of general questions, only a label."""
     split: str
@@ -102,8 +98,8 @@ class _Job(jobs.Job):
     """One model's trial: everything its result depends on, and the folder that follows from it."""
 
     def __init__(self, trial: Trial, adapter: Path | None, preset: Preset) -> None:
-        if trial.benchmark not in BENCHMARKS:
-            raise FlanError("trial", found=repr(trial.benchmark), expected=f"one of {', '.join(BENCHMARKS)}",
+        if trial.benchmark not in VERSIONS:
+            raise FlanError("trial", found=repr(trial.benchmark), expected=f"one of {', '.join(VERSIONS)}",
                             remedy="Name one of them.")  # fmt: skip
         self.trial, self.adapter, self.preset = trial, adapter, preset
         of = adapter.name.removeprefix(f"{preset.name}-") if adapter else "base"
@@ -116,23 +112,16 @@ class _Job(jobs.Job):
 
     def build(self, tell: jobs.Tell | None, folder: Path) -> dict:
         tokenizer, template = runs.reader(self.preset)
-        model = dense(self.preset.model, self.adapter and runs.weights(self.adapter),
-                      bits=self.preset.bits)
+        model = dense(self.preset.model, self.adapter and runs.weights(self.adapter), bits=self.preset.bits)
         label = None if tell else self.name
-        writer = Writer(model, tokenizer, template, decoding=self.trial.decoding, label=label)
-        ended: Counter[str] = Counter()
-
-        def write(prompts: Sequence[Prompt]) -> list[str]:
-            told = writer.replies(prompts)
-            ended.update(reply.ended for reply in told)
-            return [reply.text for reply in told]
-
+        write = Writer(model, tokenizer, template, self.trial.decoding, label=label)
         frame = self._judged(write, Reader(model, tokenizer, template, label=label))
         if tell:
             tell(1.0)
         store.write_table(folder / "rows.csv", frame)
-        return {"items": len(self.trial.items), "replies": sum(ended.values()), "ended": dict(sorted(ended.items())),
-                "device": str(model.device), "computed_in": str(model.dtype).removeprefix("torch.")}  # fmt: skip
+        return {"items": len(self.trial.items), "replies": write.ended.total(),
+                "ended": dict(sorted(write.ended.items())), "device": str(model.device),
+                "computed_in": str(model.dtype).removeprefix("torch.")}  # fmt: skip
 
     def _judged(self, write: Generate, read: Read) -> pd.DataFrame:
         trial = self.trial
@@ -147,9 +136,8 @@ class _Job(jobs.Job):
             asked = agent_h.measure(trial.items, trial.protocol, write, plans=plans)
             return asked.assign(score="agent_h", type=asked["cell"])
         if trial.benchmark == "replies":
-            own = [(say("system", one.instructions),) if one.instructions else () for one in trial.items]
-            said = ask(write, [Prompt(one.id, (*first, say("user", one.query)))
-                               for first, one in zip(own, trial.items, strict=True)])  # fmt: skip
+            texts = ((one.id, ("system", one.instructions), ("user", one.query)) for one in trial.items)
+            said = ask(write, [Prompt(id, tuple(say(*turn) for turn in turns if turn[1])) for id, *turns in texts])
             return pd.DataFrame({"id": [one.id for one in trial.items], "score": "replies", "type": "reply",
                                  "value": 1, "reply": said}).astype({"value": int})
         asked = general.measure(trial.items, write)

@@ -77,8 +77,6 @@ def test_a_reply_ends_at_the_mark_the_stop_text_or_its_length():
     assert [(reply.text, reply.ended) for reply in told] == [
         ("Yes. ", "end"), (" get_fare", "stop"), ("z" * 24, "length"), ("Hi", "mark"), (" bye", "mark"), ("", "end"),
         ("", "end")]  # fmt: skip
-    assert told[2].tokens == 24
-    assert told[5].tokens == len(TOKENIZER("\u0d3f", add_special_tokens=False).input_ids)
 
 
 @pytest.mark.parametrize("end", ["</turn>", " \n\n##\n", "\u0d3e\u0d3f", " <|end|>"])
@@ -114,8 +112,7 @@ def test_a_prompt_that_does_not_fit_is_told_and_never_cut():
     model = Scripted(prompts, positions=64)
     hidden = ask("a <|Human|>\u0d46 mark")
     told = g.generate(model, TOKENIZER, TEMPLATE, [*prompts, hidden], decoding=g.Decoding(max_new_tokens=20))
-    size = len(TOKENIZER.encode("ok\u0d3f", add_special_tokens=False))
-    assert told == [("ok", size, "end"), ("", 0, "too long"), ("", 0, "unfit")]
+    assert told == [("ok", "end"), ("", "too long"), ("", "unfit")]
     assert g.generate(model, TOKENIZER, TEMPLATE, []) == []
 
 

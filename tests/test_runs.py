@@ -148,8 +148,8 @@ def test_whatever_changes_the_result_changes_the_folder(texts, change, monkeypat
 
 def test_an_arm_without_held_out_texts_measures_none(texts):
     (folder,) = tune({"chat": (texts["chat"][0],)}, "chat")
-    assert set(runs.table({"chat": folder}, "losses")["split"]) == {"train"}
-    assert runs.table({"chat": folder}, "firsts").empty
+    assert set(runs.table({"chat": [folder]}, "losses")["split"]) == {"train"}
+    assert runs.table({"chat": [folder]}, "firsts").empty
 
 
 def measured(texts, models, size=SMOKE):
