@@ -3,8 +3,6 @@
 All arms of a comparison get equal trained tokens. (The paper does not say how its rows of Table 2 are matched.)
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -69,8 +67,7 @@ def recipe(data: Material, preset: Preset) -> Corpus:
     all types, and as much plain chat as agent data, as far as there is some: the data's own first.
     """
     most = len(data.train)
-    own = [chat for chat in data.chats if chat.source != "ordinary"]
-    chats = [*own, *(chat for chat in data.chats if chat.source == "ordinary")][:most]
+    chats = sorted(data.chats, key=lambda chat: chat.source == "ordinary")[:most]
     return mix(data.train, general=chats, negatives=tempering(data, preset), following=round(FOLLOWING * most),
                seed=SEED)  # fmt: skip
 
@@ -92,16 +89,14 @@ def tempered(data: Material, preset: Preset) -> dict[str, Arm]:
     return plain | {NEGATIVES: Arm([*train, *rest]), CONTROL: Arm([*train, *islice(chats, len(rest))])}
 
 
-def tempering(data: Material, preset: Preset, shares: Mapping[str, float] = SHARES, *,
-              tally: Tally | None = None) -> list[Conversation]:  # fmt: skip
+def tempering(data: Material, preset: Preset, *, tally: Tally | None = None) -> list[Conversation]:
     """Make negatives for chat form, so many of each type for each trajectory.
 
     As in the paper (Appendix C), a plain reply is what the model itself says before any tuning, without tools. In the
     lab the requests are fresh ones for tools of training; of other data they are the data's own.
     """
-    most, tally = len(data.train), tally or Tally("negatives")
-    counts = {kind: round(share * most) for kind, share in shares.items()}
-    needed = sum(counts.get(kind, 0) for kind in (NO_TOOLS, MISSING))
+    counts = {kind: round(share * len(data.train)) for kind, share in SHARES.items()}
+    needed = counts[NO_TOOLS] + counts[MISSING]
     if data.name == LAB:
         asked = [task.trajectory for task in tasks.tasks(needed, rng=np.random.default_rng([SEED, 2]))]
         tools = [tool.tool for name, tool in world().tools.items() if world().split(name) == "train"]
@@ -109,14 +104,14 @@ def tempering(data: Material, preset: Preset, shares: Mapping[str, float] = SHAR
         asked = _some(data.train, needed)
         tools = list({tool.name: tool for trajectory in data.train for tool in trajectory.tools}.values())
     replies = trials.replies(asked, preset) if needed else {}
-    return negatives(counts, requests=asked, replies=replies, chats=_some(data.chats, counts.get(IRRELEVANT, 0)),
-                     tools=tools, dialect="chat", seed=SEED, tally=tally)  # fmt: skip
+    return negatives(counts, requests=asked, replies=replies, chats=_some(data.chats, counts[IRRELEVANT]),
+                     tools=tools, dialect="chat", seed=SEED, tally=tally or Tally("negatives"))  # fmt: skip
 
 
 def agent_h(data: Material, preset: Preset, protocol: str) -> list[Trial]:
     """Return Agent-H as a trial for models of one protocol: five samples for each task written freely, from the lab."""
-    of = build.lab_pool(5 * preset.free, seed=SEED)
-    made = build.build(of, 5 * preset.free, seed=SEED, tally=Tally("Agent-H"))
+    n = 5 * preset.free
+    made = build.build(build.lab_pool(n, seed=SEED), n, seed=SEED, tally=Tally("Agent-H"))
     return [Trial("agent_h", protocol, "Agent-H", tuple(made), lab_plans(), _decoding(preset, protocol))]
 
 
@@ -142,10 +137,9 @@ def asked(data: Material, preset: Preset, protocol: str, *, splits: Sequence[str
 
 def spent(tuned: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
     """Tabulate what runs were trained on, as means over seeds: model, rows, tokens, trained_tokens."""
-    counted = ("rows", "tokens", "trained_tokens")
-    told = {label: [store.manifest(folder) for folder in folders] for label, folders in tuned.items()}
-    return pd.DataFrame([(label, *(float(np.mean([one[name] for one in each])) for name in counted))
-                         for label, each in told.items()], columns=["model", *counted])  # fmt: skip
+    told = [{**store.manifest(folder), "model": label} for label, folders in tuned.items() for folder in folders]
+    return pd.DataFrame(told, columns=["model", "rows", "tokens", "trained_tokens"]).groupby(
+        "model", sort=False, as_index=False).mean()  # fmt: skip
 
 
 def _decoding(preset: Preset, protocol: str) -> Decoding:

@@ -1,27 +1,21 @@
-"""Decompose agent data by capability and balance it (section 4.2), by flags as the published rows do.
+"""Balance agent data by capability (section 4.2), by flags as the published rows do.
 
 In chat form an assistant turn is one capability. A weight keeps that share of its turns trained; the others stay
 in the text, as context. So the words a model reads never change, only which of them it is trained to say.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from numbers import Real
 
-import pandas as pd
-
 from flanlib.paper import number
-from flanlib.records import CAPABILITIES, CONTENT, KINDS, Conversation, FlanError, Kind, Turn
+from flanlib.records import CAPABILITIES, CONTENT, Conversation, FlanError, Kind, Turn
 from flanlib.tally import Tally
 
-# The paper gives its weights twice, and they differ: the text of Appendix A, and the name of the published file.
+# As the text of Appendix A has them; the name of the published file says 1, 0.5 and 0.7.
 APPENDIX: dict[Kind, float] = {kind: number("recipe", setting=f"weight of {kind}") for kind in CONTENT}
-FILE_NAME: dict[Kind, float] = {kind: number("recipe", setting=f"published weight of {kind}") for kind in CONTENT}
 
 
 def capability(turn: Turn) -> Kind:
@@ -46,23 +40,8 @@ def capability(turn: Turn) -> Kind:
     return kinds.pop() if len(kinds) == 1 else "instruction"
 
 
-def decompose(conversations: Iterable[Conversation]) -> pd.DataFrame:
-    """Count assistant turns by source and capability: source, capability, turns, trained, share (trained of turns)."""
-    turns, trained = Counter(), Counter()
-    for conversation in conversations:
-        for turn in conversation.turns:
-            if turn.role == "assistant":
-                key = conversation.source, KINDS.index(capability(turn))
-                turns[key] += 1
-                trained[key] += turn.trained
-    rows = [(source, KINDS[kind], n, trained[source, kind], trained[source, kind] / n)
-            for (source, kind), n in sorted(turns.items())]  # fmt: skip
-    return pd.DataFrame(rows, columns=["source", "capability", "turns", "trained", "share"])
-
-
-def balance(
-    conversations: Iterable[Conversation], weights: Mapping[Kind, float], *, seed: int, tally: Tally
-) -> list[Conversation]:
+def balance(conversations: Iterable[Conversation], weights: Mapping[Kind, float], *, seed: int,
+            tally: Tally) -> list[Conversation]:  # fmt: skip
     """Keep ``round(weight * n)`` of the n trained turns of each capability trained; the others become context.
 
     A capability without a weight keeps all its turns. Table 2's halved rows are ``{"reasoning": 0.5}`` and so on;
@@ -73,42 +52,34 @@ def balance(
     can express.
     """
     for kind, weight in weights.items():
-        _check(kind, weight)
+        if kind not in CAPABILITIES:
+            raise FlanError("weights", found=f"{kind!r}", expected=f"among {', '.join(CAPABILITIES)}",
+                            remedy="Weigh capabilities; general chat is set by its ratio in the mix.")  # fmt: skip
+        if not isinstance(weight, Real) or not 0 <= weight <= 1:
+            raise FlanError("weights", found=f"{kind} {weight!r}", expected="a share of turns between 0 and 1",
+                            remedy="No turn is trained twice: divide all weights by the largest.")  # fmt: skip
     conversations = list(conversations)
     found: dict[Kind, list[tuple[bytes, int, int]]] = {kind: [] for kind in CAPABILITIES if kind in weights}
     for i, conversation in enumerate(conversations):
         for j, turn in enumerate(conversation.turns):
             if turn.trained and (kind := capability(turn)) in found:
                 found[kind].append((rank(seed, "balance", conversation.source, conversation.id, j), i, j))
-    off: dict[int, set[int]] = {}
+    off: set[tuple[int, int]] = set()
     for kind, places in found.items():
-        switched = sorted(places)[round(weights[kind] * len(places)) :]
-        if switched:
+        if switched := sorted(places)[round(weights[kind] * len(places)) :]:
             tally.note(f"{kind} turns left untrained", len(switched))
-        for _, i, j in switched:
-            off.setdefault(i, set()).add(j)
+            off.update((i, j) for _, i, j in switched)
     kept = []
     for i, conversation in enumerate(conversations):
-        if i in off:
-            turns = (replace(t, trained=False) if j in off[i] else t for j, t in enumerate(conversation.turns))
-            conversation = replace(conversation, turns=tuple(turns))
-        if not conversation.trained:
+        turns = tuple(replace(t, trained=False) if (i, j) in off else t for j, t in enumerate(conversation.turns))
+        if any(turn.trained for turn in turns):
+            kept.append(replace(conversation, turns=turns))
+        else:
             tally.drop("no trained turn left", f"{conversation.source} {conversation.id}")
-            continue
-        tally.keep()
-        kept.append(conversation)
+    tally.keep(len(kept))
     return kept
 
 
 def rank(seed: int, *names: str | int) -> bytes:
     """Return a sorting key for a random order in which a thing's place depends on the seed and its names only."""
     return hashlib.sha256(json.dumps([int(seed), *names]).encode()).digest()
-
-
-def _check(kind: Kind, weight: float) -> None:
-    if kind not in CAPABILITIES:
-        raise FlanError("weights", found=f"{kind!r}", expected=f"among {', '.join(CAPABILITIES)}",
-                        remedy="Weigh capabilities; general chat is set by its ratio in the mix.")  # fmt: skip
-    if not isinstance(weight, Real) or not 0 <= weight <= 1:
-        raise FlanError("weights", found=f"{kind} {weight!r}", expected="a share of turns between 0 and 1",
-                        remedy="No turn is trained twice: divide all weights by the largest.")  # fmt: skip

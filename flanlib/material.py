@@ -1,7 +1,5 @@
 """What an experiment works on: the lab's trajectories, or the real ones that the setting ``DATA`` names."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 
@@ -10,7 +8,7 @@ import numpy as np
 from flanlib import sources
 from flanlib.lab import ordinary, tasks
 from flanlib.lab.tasks import Task
-from flanlib.presets import Preset, data_source, source_name
+from flanlib.presets import Preset, setting, source_name
 from flanlib.records import Conversation, FlanError, Trajectory
 from flanlib.tally import Tally
 
@@ -45,40 +43,36 @@ def material(preset: Preset, data: str | None = None) -> Material:
     Raises FlanError if the real data holds no trajectory to train on or none to hold out.
     """
     ours = {split: ordinary.conversations(split) for split in ("train", "heldout")}
-    data = data or data_source()
-    if data is None:
+    data = data or setting("DATA")
+    if not data:
         train = tasks.trajectories(preset.trajectories, rng=_rng("train"))
         asked = {"seen tools": tasks.tasks(preset.heldout, rng=_rng("seen")),
                  "held-out tools": tasks.tasks(preset.heldout, rng=_rng("heldout"), split="heldout")}
         heldout = [task.trajectory for task in asked["held-out tools"]]
-        tally = Tally(LAB)
-        tally.keep(len(train) + len(heldout) + sum(map(len, ours.values())))
+        tally = Tally(LAB, kept=len(train) + len(heldout) + sum(map(len, ours.values())))
         return Material(LAB, train, heldout, ours["train"], ours["heldout"], tally,
                         {name: tuple(made) for name, made in asked.items()})  # fmt: skip
     trajectories, conversations, tally = sources.load(data)
-    requests = {_hash(t.query) for t in trajectories}
-    apart = _apart(requests, preset.heldout)
-    held = [t for t in trajectories if _hash(t.query) in apart][: preset.heldout]
-    train = [t for t in trajectories if _hash(t.query) not in apart]
+    held, train = _apart(trajectories, [t.query for t in trajectories], preset.heldout)
     if not train or not held:
+        requests = {t.query.strip().lower() for t in trajectories}
         raise FlanError(data, found=f"{len(trajectories)} trajectories of {len(requests)} requests",
                         expected="two requests or more, to train on and to hold out",
                         remedy=f"Name data with more trajectories. {tally}")  # fmt: skip
-    order = _rng("real").permutation(len(train))[: preset.trajectories]
-    listened = _apart({_hash(c.turns[0].text) for c in conversations}, preset.heldout) if len(conversations) > 1 else ()
-    natural = [c for c in conversations if _hash(c.turns[0].text) in listened]
-    chats = [c for c in conversations if _hash(c.turns[0].text) not in listened]
+    held, order = held[: preset.heldout], _rng("real").permutation(len(train))[: preset.trajectories]
+    natural, chats = _apart(conversations, [c.turns[0].text for c in conversations],
+                            preset.heldout if len(conversations) > 1 else 0)  # fmt: skip
     return Material(source_name(data), [train[i] for i in sorted(order)], held, [*chats, *ours["train"]],
                     natural or ours["heldout"], tally, {"held-out requests": tuple(held)})  # fmt: skip
 
 
-def _apart(hashes: set[str], most: int) -> set[str]:
-    """Choose what is held out: an eighth of some texts, and no more than asked for."""
-    return set(sorted(hashes)[: min(most, max(1, len(hashes) // 8))])
-
-
-def _hash(request: str) -> str:
-    return hashlib.sha256(request.strip().lower().encode()).hexdigest()
+def _apart(rows: list, texts: list[str], most: int) -> tuple[list, list]:
+    """Split rows into an eighth of their texts, by a hash and no more than asked for, and the rest."""
+    hashes = [hashlib.sha256(text.strip().lower().encode()).hexdigest() for text in texts]
+    unique = sorted(set(hashes))
+    chosen = set(unique[: min(most, max(1, len(unique) // 8))])
+    marked = list(zip(rows, hashes, strict=True))
+    return [row for row, mark in marked if mark in chosen], [row for row, mark in marked if mark not in chosen]
 
 
 def _rng(purpose: str) -> np.random.Generator:

@@ -4,8 +4,6 @@ The parts are those of QLoRA (2305.14314): weights that stay, in four bits or no
 moments, and what the backward pass needs. They are counted from the model's configuration, without loading a weight.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pandas as pd
@@ -59,38 +57,30 @@ def plan(preset: Preset, *, cuda: bool = True) -> pd.Series:
     return pd.Series({part: round(size) for part, size in parts.items()}, name="bytes")
 
 
-def longest(preset: Preset, room: float, *, cuda: bool = True) -> int:
+def longest(preset: Preset, room: float) -> int:
     """Return the longest row, in tokens, that fits into ``room`` bytes, one row a pass; 0 if not even a token does."""
-    one, two = (plan(replace(preset, rows_per_pass=1, row_tokens=SLICE * n), cuda=cuda).sum() for n in (1, 2))
+    one, two = (plan(replace(preset, rows_per_pass=1, row_tokens=SLICE * n)).sum() for n in (1, 2))
     per_token = (two - one) / SLICE  # from a slice on, a plan grows in proportion
     return max(0, int(SLICE + (room - one) / per_token)) if room >= one else 0
-
-
-def check(preset: Preset, room: float, *, cuda: bool = True) -> pd.Series:
-    """Return the plan of a run that fits into ``room`` bytes.
-
-    Raises FlanError if it does not, with what would help; a pass of several rows is counted as one row, since
-    :func:`flanlib.train.fit` makes passes smaller by itself.
-    """
-    parts = plan(replace(preset, rows_per_pass=1), cuda=cuda)
-    if parts.sum() <= HEADROOM * room:
-        return parts
-    knobs = [knob for knob, idle in [("4 bits", preset.bits != 4), ("checkpointing", not preset.checkpointing),
-                                     ("paged_adamw_8bit", preset.optimizer not in MOMENTS)] if idle]  # fmt: skip
-    most = longest(preset, HEADROOM * room, cuda=cuda)
-    advice = f"row_tokens of at most {most:,}" if most else "a smaller model, or several GPUs"
-    raise FlanError(f"memory for {preset.model}", found=f"{room / 1e9:.1f} GB free",
-                    expected=f"{parts.sum() / 1e9:.1f} GB, most of it {parts.idxmax()} ({parts.max() / 1e9:.1f} GB)",
-                    remedy=f"Try {', '.join([*knobs, advice, f'a lora_rank below {preset.lora_rank}'])}.")  # fmt: skip
 
 
 def tell(preset: Preset) -> None:
     """Print what tuning a preset's model will take of this machine's GPU, part by part; nothing without a GPU.
 
-    Raises FlanError if it will not fit, before anything is loaded.
+    Raises FlanError if it will not fit, with what would help, before anything is loaded. A pass of several rows is
+    counted as one row, since :func:`flanlib.train.fit` makes passes smaller by itself.
     """
     if not torch.cuda.is_available() or preset.model == RANDOM:
         return
-    parts = check(preset, torch.cuda.mem_get_info()[0])
-    print(f"{preset.model} takes about {parts.sum() / 1e9:.1f} GB: "
-          + ", ".join(f"{part} {size / 1e9:.1f}" for part, size in parts.items() if size > 5e7))  # fmt: skip
+    parts, room = plan(replace(preset, rows_per_pass=1)), torch.cuda.mem_get_info()[0]
+    if parts.sum() <= HEADROOM * room:
+        print(f"{preset.model} takes about {parts.sum() / 1e9:.1f} GB: "
+              + ", ".join(f"{part} {size / 1e9:.1f}" for part, size in parts.items() if size > 5e7))  # fmt: skip
+        return
+    knobs = [knob for knob, idle in [("4 bits", preset.bits != 4), ("checkpointing", not preset.checkpointing),
+                                     ("paged_adamw_8bit", preset.optimizer not in MOMENTS)] if idle]  # fmt: skip
+    most = longest(preset, HEADROOM * room)
+    advice = f"row_tokens of at most {most:,}" if most else "a smaller model, or several GPUs"
+    raise FlanError(f"memory for {preset.model}", found=f"{room / 1e9:.1f} GB free",
+                    expected=f"{parts.sum() / 1e9:.1f} GB, most of it {parts.idxmax()} ({parts.max() / 1e9:.1f} GB)",
+                    remedy=f"Try {', '.join([*knobs, advice, f'a lora_rank below {preset.lora_rank}'])}.")  # fmt: skip

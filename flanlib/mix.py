@@ -3,12 +3,11 @@
 Nothing is repeated to fill a share: where fewer rows are there than asked for, the table of the corpus shows it.
 """
 
-from __future__ import annotations
-
-from collections import Counter
+from collections import namedtuple
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from itertools import count, groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,13 +17,6 @@ from flanlib.dialects import render_all
 from flanlib.dialects.following import pairs
 from flanlib.records import KINDS, Conversation, FlanError, Kind, Trajectory
 from flanlib.tally import Tally
-
-
-class Encoded(Protocol):
-    """What the table needs of a tokenised conversation; ``flanlib.tokens.Example`` is one."""
-
-    id: str
-    kinds: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -39,43 +31,30 @@ class Corpus:
     draws: pd.DataFrame
     tally: Tally
 
-    def table(self, examples: Iterable[Encoded]) -> pd.DataFrame:
+    def table(self, examples: Iterable[Any]) -> pd.DataFrame:
         """Count what is trained on, by form and source: the draws, then rows, tokens, trained tokens, and by kind.
 
-        ``rows`` may be fewer than ``drawn``: balancing or tokenising dropped the rest, and their tallies say why.
+        ``examples`` are the conversations as :class:`flanlib.tokens.Example`. ``rows`` may be fewer than ``drawn``:
+        balancing or tokenising dropped the rest, and their tallies say why.
         Raises FlanError for an example that is not of this corpus.
         """
-        rows: Counter[tuple[str, str]] = Counter()
-        sums = {place: np.zeros(len(KINDS), int) for place in self.places.values()}
+        places = zip(self.draws["form"], self.draws["source"], strict=True)
+        found = {place: np.zeros(1 + len(KINDS), int) for place in places}
         for example in examples:
             if example.id not in self.places:
                 raise FlanError(f"example {example.id}", found="an id that the corpus does not have",
-                                expected="examples of its conversations",
-                                remedy="Tokenise corpus.conversations.")  # fmt: skip
-            place = self.places[example.id]
-            rows[place] += 1
-            sums[place] += np.bincount(example.kinds, minlength=len(KINDS))
-        trained = [kind for kind in KINDS if kind != "context"]
-        counted = []
-        for place in self.draws[["form", "source"]].itertuples(index=False, name=None):
-            by_kind = dict(zip(KINDS, sums.get(place, np.zeros(len(KINDS), int)).tolist(), strict=True))
-            total = sum(by_kind.values())
-            counted.append({"rows": rows[place], "tokens": total, "trained_tokens": total - by_kind["context"]}
-                           | {kind: by_kind[kind] for kind in trained})  # fmt: skip
-        return pd.concat([self.draws, pd.DataFrame(counted)], axis=1)
+                                expected="examples of its conversations", remedy="Tokenise corpus.conversations.")
+            found[self.places[example.id]] += [1, *np.bincount(example.kinds, minlength=len(KINDS))]
+        counted = pd.DataFrame(list(found.values()), columns=["rows", *KINDS])
+        tokens = counted[list(KINDS)].sum(axis=1)
+        counted.insert(1, "tokens", tokens)
+        counted.insert(2, "trained_tokens", tokens - counted.pop("context"))
+        return pd.concat([self.draws, counted], axis=1)
 
 
-def mix(
-    trajectories: Iterable[Trajectory],
-    *,
-    seed: int,
-    following: int,
-    general: Iterable[Conversation] = (),
-    negatives: Iterable[Conversation] = (),
-    weights: Mapping[Kind, float] = APPENDIX,
-    react_share: float = 0.1,
-    general_ratio: float = 1.0,
-) -> Corpus:
+def mix(trajectories: Iterable[Trajectory], *, seed: int, following: int, general: Iterable[Conversation] = (),
+        negatives: Iterable[Conversation] = (), weights: Mapping[Kind, float] = APPENDIX, react_share: float = 0.1,
+        general_ratio: float = 1.0) -> Corpus:  # fmt: skip
     """Mix a corpus; the defaults are the paper's (Appendix A), which has ``following=2000`` beside 24,703 rows.
 
     Every trajectory is used once: ``react_share`` of them in ReAct form (the published toolbench_react_10p has
@@ -90,14 +69,18 @@ def mix(
     Raises FlanError without a trajectory and for counts and shares that cannot be.
     """
     trajectories = list(trajectories)
-    _check(bool(trajectories), "no trajectory", "one or more")
-    _check(0 <= react_share <= 1, f"react_share {react_share}", "a share between 0 and 1")
-    _check(0 <= general_ratio < float("inf"), f"general_ratio {general_ratio}", "a count of 0 or more per trajectory")
-    _check(following >= 0, f"following {following}", "a count of 0 or more")
+    for fine, found, expected in (
+        (trajectories, "no trajectory", "one or more"),
+        (0 <= react_share <= 1, f"react_share {react_share}", "a share between 0 and 1"),
+        (0 <= general_ratio < float("inf"), f"general_ratio {general_ratio}", "a count of 0 or more per trajectory"),
+        (following >= 0, f"following {following}", "a count of 0 or more"),
+    ):
+        if not fine:
+            raise FlanError("mix", found=found, expected=expected, remedy="Change the argument.")
     agent, chats = _by_source(trajectories, seed, "agent"), _by_source(general, seed, "general") or {"none": []}
     steps = {source: sum(len(row.steps) for row in rows) for source, rows in agent.items()}
-    react = _apportion(round(react_share * len(trajectories)), _sizes(agent))
-    ratio = _apportion(round(general_ratio * len(trajectories)), _sizes(chats))
+    react, ratio = (_apportion(round(share * len(trajectories)), {source: len(rows) for source, rows in groups.items()})
+                    for share, groups in ((react_share, agent), (general_ratio, chats)))  # fmt: skip
 
     parts = [_Part("chat", source, len(rows) - react[source], len(rows),
                    render_all(rows[react[source] :], "chat", seed=seed)) for source, rows in agent.items()]
@@ -111,7 +94,6 @@ def mix(
               for source, rows in chats.items()]
     parts += [_Part("negative", source, len(rows), len(rows), rows)
               for source, rows in _by_source(negatives, seed, "negatives").items()]
-
     parts = [part for part in parts if part.asked or part.available]
 
     tally = Tally("mix")
@@ -128,45 +110,29 @@ def mix(
     return Corpus(sorted(kept, key=lambda row: rank(seed, "order", row.id)), places, draws, tally)
 
 
-class _Part(NamedTuple):
-    """What was drawn of one source in one form."""
-
-    form: str
-    source: str
-    asked: int
-    available: int
-    rows: list[Conversation]
+# What was drawn of one source in one form.
+_Part = namedtuple("_Part", ("form", "source", "asked", "available", "rows"))
 
 
 def _named(parts: Iterable[_Part], tally: Tally) -> tuple[dict[str, tuple[str, str]], list[Conversation]]:
     """Return the place of every id, and the conversations; an id that is taken gets a number, and is noted."""
     places: dict[str, tuple[str, str]] = {}
     found: list[Conversation] = []
-    used: Counter[str] = Counter()
     for part in parts:
         for row in part.rows:
-            name = row.id
-            while name in places:
-                used[row.id] += 1
-                name = f"{row.id} #{used[row.id] + 1}"
-            if name != row.id:
+            if row.id in places:
                 tally.note("ids made unique")
-                row = replace(row, id=name)
-            places[name] = part.form, part.source
+                numbered = (f"{row.id} #{n}" for n in count(2))
+                row = replace(row, id=next(name for name in numbered if name not in places))
+            places[row.id] = part.form, part.source
             found.append(row)
     return places, found
 
 
-def _sizes(groups: Mapping[str, list]) -> dict[str, int]:
-    return {source: len(rows) for source, rows in groups.items()}
-
-
 def _by_source(rows: Iterable, seed: int, purpose: str) -> dict[str, list]:
     """Group rows by source, each group in a random order that depends on the seed and the ids only."""
-    found: dict[str, list] = {}
-    for row in sorted(rows, key=lambda row: (row.source, rank(seed, purpose, row.id))):
-        found.setdefault(row.source, []).append(row)
-    return found
+    ordered = sorted(rows, key=lambda row: (row.source, rank(seed, purpose, row.id)))
+    return {source: list(group) for source, group in groupby(ordered, lambda row: row.source)}
 
 
 def _apportion(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
@@ -183,8 +149,3 @@ def _apportion(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
     for source in rest[: total - sum(parts.values())]:
         parts[source] += 1
     return parts
-
-
-def _check(fine: bool, found: str, expected: str) -> None:
-    if not fine:
-        raise FlanError("mix", found=found, expected=expected, remedy="Change the argument.")

@@ -60,11 +60,6 @@ def identity(name: str) -> str:
     return store.folder_digest(Path(name)) if Path(name).is_dir() else name
 
 
-def present() -> bool:
-    """Tell whether the default model is on this machine already."""
-    return FOLDER.exists()
-
-
 def _whole(made: Path) -> Path:
     """Return the folder of the default model if all its files are there in their sizes."""
     try:

@@ -6,8 +6,6 @@ are added to half of the first type's queries). ``missing``, which is ours: simi
 that the request needs is not among them. The loss is the ordinary one, on a plain reply; it is of kind ``general``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -23,17 +21,9 @@ TYPES = NO_TOOLS, IRRELEVANT, MISSING = ("no tools", "irrelevant", "missing")
 OFFERED = (3, 6)  # irrelevant tools in a system turn, fewest and most
 
 
-def negatives(
-    counts: Mapping[str, int],
-    *,
-    requests: Iterable[Trajectory] = (),
-    replies: Mapping[str, str] | None = None,
-    chats: Iterable[Conversation] = (),
-    tools: Sequence[Tool] = (),
-    dialect: str,
-    seed: int,
-    tally: Tally,
-) -> list[Conversation]:
+def negatives(counts: Mapping[str, int], *, requests: Iterable[Trajectory] = (), chats: Iterable[Conversation] = (),
+              replies: Mapping[str, str] | None = None, tools: Sequence[Tool] = (), dialect: str, seed: int,
+              tally: Tally) -> list[Conversation]:  # fmt: skip
     """Make negatives: ``counts`` says how many of each of TYPES.
 
     ``no tools`` and ``missing`` are made of ``requests`` and of plain replies to them. ``replies`` gives those by id
@@ -49,39 +39,32 @@ def negatives(
     if set(counts) - set(TYPES) or min(counts.values(), default=0) < 0:
         raise FlanError("negatives", found=f"counts {dict(counts)}", expected=f"0 or more of {', '.join(TYPES)}",
                         remedy="Correct the counts.")  # fmt: skip
-    how, bank = DIALECTS[dialect].HOW, list({tool.name: tool for tool in tools}.values())
-    told: dict[str, Trajectory] = {}
+    how, bank, replies = DIALECTS[dialect].HOW, list({tool.name: tool for tool in tools}.values()), replies or {}
+    left: dict[str, Trajectory] = {}
     for one in sorted(requests, key=lambda t: rank(seed, "negatives", t.id)):
-        if one.id in told:
+        if one.id in left:
             tally.drop("a request whose id was met before", one.id)
         else:
-            told[one.id] = one
-    given = replies or {}
+            left[one.id] = one
     made: dict[str, list[Conversation]] = {kind: [] for kind in TYPES}
-    used: set[str] = set()
     for kind in (MISSING, NO_TOOLS):
-        for one in told.values():
+        for one in list(left.values()):
             if len(made[kind]) == counts.get(kind, 0):
                 break
-            own = not one.steps and one.id not in given
-            reply = one.answer or "" if own else given.get(one.id, "")
+            own = not one.steps and one.id not in replies
+            reply = one.answer or "" if own else replies.get(one.id, "")
             bare = not one.steps and not one.tools
             # An answer in place of a call speaks of the tools that were offered.
-            if one.id in used or (bare if kind == MISSING else own and not bare):
+            if bare if kind == MISSING else own and not bare:
                 continue
+            del left[one.id]
+            offered = () if kind == NO_TOOLS else _lacking(one, bank, seed) if one.steps else one.tools
             if not reply.strip():
-                used.add(one.id)
                 tally.drop("a request without a plain reply", one.id)
-                continue
-            offered: Sequence[Tool] = ()
-            if kind == MISSING:
-                offered = one.tools if not one.steps else _lacking(one, bank, seed)
-                if not offered:
-                    used.add(one.id)
-                    tally.drop("no other tool to offer", one.id)
-                    continue
-            used.add(one.id)
-            made[kind].append(_negative(one, kind, offered, how, reply))
+            elif kind == MISSING and not offered:
+                tally.drop("no other tool to offer", one.id)
+            else:
+                made[kind].append(_negative(one, kind, offered, how, reply))
     for chat in sorted(chats, key=lambda c: rank(seed, "negatives", c.id)):
         if len(made[IRRELEVANT]) == counts.get(IRRELEVANT, 0):
             break
@@ -106,18 +89,18 @@ def _negative(one: Trajectory, kind: str, offered: Sequence[Tool], how: str, rep
 def _beside(chat: Conversation, bank: Sequence[Tool], how: str, seed: int) -> Conversation:
     """Offer tools in an ordinary conversation; its own system text comes first."""
     own, spoken = (chat.turns[0].text, chat.turns[1:]) if chat.turns[0].role == "system" else ("", chat.turns)
-    rng = _rng(seed, chat.id)
-    offered = near(f"{own} {spoken[0].text}", bank, int(rng.integers(OFFERED[0], OFFERED[1] + 1)), rng=rng)
+    offered = _near(f"{own} {spoken[0].text}", bank, seed, chat.id)
     return Conversation(f"{chat.id} ({IRRELEVANT})", chat.source, (offer(offered, how, own), *spoken), tuple(offered))
 
 
 def _lacking(one: Trajectory, bank: Sequence[Tool], seed: int) -> list[Tool]:
     """Choose tools near a request that it does not call."""
-    called, rng = {step.tool for step in one.steps}, _rng(seed, one.id)
+    called = {step.tool for step in one.steps}
     others = [tool for tool in ({t.name: t for t in (*bank, *one.tools)}).values() if tool.name not in called]
     text = " ".join([one.query, *(f"{t.name} {t.description}" for t in one.tools if t.name in called)])
-    return near(text, others, int(rng.integers(OFFERED[0], OFFERED[1] + 1)), rng=rng)
+    return _near(text, others, seed, one.id)
 
 
-def _rng(seed: int, id: str) -> np.random.Generator:
-    return np.random.default_rng([seed, *id.encode()])
+def _near(text: str, tools: Sequence[Tool], seed: int, id: str) -> list[Tool]:
+    rng = np.random.default_rng([seed, *id.encode()])
+    return near(text, tools, int(rng.integers(OFFERED[0], OFFERED[1] + 1)), rng=rng)

@@ -34,13 +34,12 @@ def place(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[Plac
     lengths = _lengths(tokenizer, len(tokenizer))
     if lengths is not None:
         encodings = tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        placed = [_by_length(_array(one.ids), text, lengths) for one, text in zip(encodings, texts, strict=True)]
+        placed = [_by_length(one.ids, text, lengths) for one, text in zip(encodings, texts, strict=True)]
         if None not in placed:
             return placed
     batch = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False,
                       return_token_type_ids=False, verbose=False)  # fmt: skip
-    ids = map(_array, batch["input_ids"])
-    return [_by_offset(*one) for one in zip(ids, batch["offset_mapping"], texts, strict=True)]
+    return [_by_offset(*one) for one in zip(batch["input_ids"], batch["offset_mapping"], texts, strict=True)]
 
 
 @lru_cache(maxsize=4)
@@ -54,38 +53,33 @@ def _lengths(tokenizer: PreTrainedTokenizerBase, size: int) -> np.ndarray | None
     backend = tokenizer.backend_tokenizer
     if backend.normalizer is not None or not isinstance(backend.decoder, decoders.ByteLevel):
         return None
-    pieces = backend.get_vocab(with_added_tokens=True)
-    lengths = np.zeros(max(pieces.values(), default=0) + 1, np.int64)
-    for piece, i in pieces.items():
-        lengths[i] = len(piece)  # the byte-level alphabet has one character for each byte
-    for i, token in backend.get_added_tokens_decoder().items():
-        lengths[i] = len(token.content.encode())
+    # The byte-level alphabet has one character for each byte; added tokens are plain text.
+    sizes = {i: len(piece) for piece, i in backend.get_vocab(with_added_tokens=True).items()}
+    sizes |= {i: len(token.content.encode()) for i, token in backend.get_added_tokens_decoder().items()}
+    lengths = np.zeros(max(sizes, default=0) + 1, np.int64)
+    lengths[[*sizes]] = [*sizes.values()]
     return lengths
 
 
-def _by_length(ids: np.ndarray, text: str, lengths: np.ndarray) -> Placed | None:
+def _by_length(ids: list[int], text: str, lengths: np.ndarray) -> Placed | None:
     """Place tokens by the bytes they stand for, or return None where these are not all the bytes of the text."""
-    firsts, sizes = _firsts(text), lengths[ids]
+    firsts, sizes = _firsts(text), lengths[np.array(ids, int)]
     reached = np.cumsum(sizes)
-    if (reached[-1] if len(ids) else 0) != len(firsts):
+    if sizes.sum() != len(firsts):
         return None
     begun = np.concatenate([[0], np.cumsum(firsts)])  # how many characters begin in so many bytes
     return _placed(ids, begun[reached - sizes + 1] - 1, begun[reached], firsts)
 
 
-def _by_offset(ids: np.ndarray, offsets: list[tuple[int, int]], text: str) -> Placed:
+def _by_offset(ids: list[int], offsets: list[tuple[int, int]], text: str) -> Placed:
     edges = np.asarray(offsets, np.int64).reshape(-1, 2)
     stops = np.maximum.accumulate(edges[:, 1])
     return _placed(ids, np.minimum(edges[:, 0], _before(stops)), stops, _firsts(text))
 
 
-def _placed(ids: np.ndarray, starts: np.ndarray, stops: np.ndarray, firsts: np.ndarray) -> Placed:
+def _placed(ids: list[int], starts: np.ndarray, stops: np.ndarray, firsts: np.ndarray) -> Placed:
     at = np.append(np.flatnonzero(firsts), len(firsts))  # where each character begins, in bytes
-    return Placed(ids, starts, stops, at[stops] - at[_before(stops)])
-
-
-def _array(ids: list[int]) -> np.ndarray:
-    return np.fromiter(ids, np.int32, len(ids))
+    return Placed(np.array(ids, np.int32), starts, stops, at[stops] - at[_before(stops)])
 
 
 def _before(stops: np.ndarray) -> np.ndarray:

@@ -5,8 +5,6 @@ Positions restart at 0 with every conversation. Without an attention mask, trans
 through flanlib.attention; any 2-D attention mask, even one of ones, switches that off.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,22 +35,20 @@ def pack(examples: Sequence[Example], *, row_tokens: int, pad_id: int) -> list[R
 
     Every example is in exactly one row, whole. Same examples, same rows. Raises FlanError for one that is too long.
     """
-    order = sorted(range(len(examples)), key=lambda i: -len(examples[i]))
-    if order and len(examples[order[0]]) > row_tokens:
-        longest = examples[order[0]]
-        raise FlanError(f"example {longest.id}", found=f"{len(longest)} tokens", expected=f"at most {row_tokens}",
-                        remedy="Encode with max_tokens of the row's length.")
     rows: list[list[Example]] = []
     room: list[tuple[int, int]] = []  # (free tokens, row), sorted
-    for i in order:
-        size = len(examples[i])
+    for example in sorted(examples, key=len, reverse=True):
+        size = len(example)
+        if size > row_tokens:
+            raise FlanError(f"example {example.id}", found=f"{size} tokens", expected=f"at most {row_tokens}",
+                            remedy="Encode with max_tokens of the row's length.")
         at = bisect_left(room, (size, 0))
         if at == len(room):
             rows.append([])
             free, row = row_tokens, len(rows) - 1
         else:
             free, row = room.pop(at)
-        rows[row].append(examples[i])
+        rows[row].append(example)
         if free > size:
             insort(room, (free - size, row))
     return [_row(row, row_tokens, pad_id) for row in rows]
@@ -65,13 +61,12 @@ def fill(rows: Sequence[Row]) -> float:
 
 
 def _row(examples: list[Example], row_tokens: int, pad_id: int) -> Row:
-    lengths = tuple(len(example) for example in examples)
+    lengths = tuple(map(len, examples))
     padding = row_tokens - sum(lengths)
-    documents = (*lengths, padding)
 
     def joined(name: str, pad: int) -> np.ndarray:
         arrays = [getattr(example, name) for example in examples]
         return np.concatenate([*arrays, np.full(padding, pad, arrays[0].dtype)])
 
-    positions = np.concatenate([np.arange(size, dtype=np.int32) for size in documents])
+    positions = np.concatenate([np.arange(size, dtype=np.int32) for size in (*lengths, padding)])
     return Row(joined("ids", pad_id), positions, joined("kinds", CONTEXT), joined("bytes", 0), lengths)

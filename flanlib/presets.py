@@ -163,12 +163,7 @@ def own(made: Preset) -> Preset:
 
 def example() -> str:
     """Return what ``DATA`` names, or the example file that ships with the kit."""
-    return data_source() or str(DATA / "example" / "trajectories.jsonl")
-
-
-def data_source() -> str | None:
-    """Return the real trajectories that ``DATA`` names (path, glob, folder, hub name), or None for the lab's."""
-    return setting("DATA") or None
+    return setting("DATA") or str(DATA / "example" / "trajectories.jsonl")
 
 
 def fresh() -> bool:

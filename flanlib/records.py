@@ -4,8 +4,6 @@ A :class:`Trajectory` is what an agent did, with no text format in it. A :class:
 is what a model reads: turns of labelled spans. Dialects turn the first into the second.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping
@@ -50,20 +48,17 @@ def freeze(value: Any, where: str = "value") -> Any:
     >>> freeze({"a": [1, 2]})["a"]
     (1, 2)
     """
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise _not_json(where, f"the key {key!r}")
+    strange = [key for key in value if not isinstance(key, str)] if isinstance(value, Mapping) else []
+    if isinstance(value, Mapping) and not strange:
         return MappingProxyType({_text(k, where): freeze(v, where) for k, v in value.items()})
     if isinstance(value, (list, tuple)):
         return tuple(freeze(v, where) for v in value)
     if isinstance(value, str):
         return _text(value, where)
-    if value is None or isinstance(value, (bool, int)):
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    raise _not_json(where, repr(value))
+    raise FlanError(where, found=f"the key {strange[0]!r}" if strange else repr(value),
+                    expected="a JSON value (finite numbers, text keys)", remedy="Convert it in the reader.")
 
 
 def thaw(value: Any) -> Any:
@@ -84,16 +79,32 @@ def to_json(value: Any) -> str:
     return json.dumps(thaw(value), ensure_ascii=False, allow_nan=False)
 
 
-def from_json(text: str) -> Any:
-    """Read strict JSON. Raises ValueError for anything else, NaN, Infinity and endless nesting too."""
+def from_json(text: str, *, strict: bool = True) -> Any:
+    """Read JSON, with raw line ends in strings unless ``strict``. Raises ValueError as :func:`first_json` does."""
+    value, rest = first_json(text, strict=strict)
+    if rest.strip(" \t\n\r"):
+        raise ValueError("text behind the value")
+    return value
 
-    def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is not JSON")
 
+def first_json(text: str, *, strict: bool = True) -> tuple[Any, str]:
+    """Read the JSON value that a text begins with, and return it and what follows.
+
+    Raises ValueError where there is none, for NaN, Infinity and endless nesting too.
+
+    >>> first_json(' {"n": 3}}')
+    ({'n': 3}, '}')
+    """
+    text = text.lstrip(" \t\n\r")
     try:
-        return json.loads(text, parse_constant=refuse)
+        value, end = json.JSONDecoder(strict=strict, parse_constant=_refuse).raw_decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    return value, text[end:]
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
 
 
 @dataclass(frozen=True)
@@ -169,17 +180,16 @@ class Trajectory:
             _text(text, where)
         object.__setattr__(self, "tools", tuple(self.tools))
         object.__setattr__(self, "steps", tuple(self.steps))
-        if not self.query.strip():
-            raise FlanError(where, found="an empty query", expected="a request", remedy="Drop the row.")
-        if not self.steps and self.answer is None:
-            raise FlanError(where, found="no step and no answer", expected="at least one of them",
-                            remedy="Drop the row.")
-        if self.answer is not None and not self.answer.strip():
-            raise FlanError(where, found="an empty answer", expected="text, or None where the record has no answer",
-                            remedy="Pass answer=None.")
-        if self.answer is None and self.answer_thought:
-            raise FlanError(where, found="a thought about an answer that is not there", expected="both or neither",
-                            remedy="Pass the answer too.")
+        for wrong, found, expected, remedy in (
+            (not self.query.strip(), "an empty query", "a request", "Drop the row."),
+            (not self.steps and self.answer is None, "no step and no answer", "at least one of them", "Drop the row."),
+            (self.answer is not None and not self.answer.strip(), "an empty answer",
+             "text, or None where the record has no answer", "Pass answer=None."),
+            (self.answer is None and self.answer_thought, "a thought about an answer that is not there",
+             "both or neither", "Pass the answer too."),
+        ):  # fmt: skip
+            if wrong:
+                raise FlanError(where, found=found, expected=expected, remedy=remedy)
         for i, step in enumerate(self.steps):
             if step.observation is None and (self.answer is not None or i + 1 < len(self.steps)):
                 raise FlanError(where, found=f"step {i + 1} without an observation before the record's end",
@@ -230,8 +240,7 @@ class Turn:
                             remedy="Leave the turn out, or count the row as dropped.")
         if self.trained and (self.role != "assistant" or all(s.kind == "context" for s in self.spans)):
             raise FlanError("turn", found=f"a trained {self.role} turn with nothing of the assistant's in it",
-                            expected="an assistant turn with a span that is not context",
-                            remedy="Set trained=False.")
+                            expected="an assistant turn with a span that is not context", remedy="Set trained=False.")
 
     @property
     def text(self) -> str:
@@ -289,8 +298,3 @@ def _tool_name(name: Any, where: str) -> None:
     if not name or name != name.strip() or len(name.splitlines()) != 1:
         raise FlanError(where, found=f"the tool name {clip(name)}", expected="one line without outer spaces",
                         remedy="Strip the name in the reader, or drop the row.")
-
-
-def _not_json(where: str, found: str) -> FlanError:
-    return FlanError(where, found=found, expected="a JSON value (finite numbers, text keys)",
-                     remedy="Convert it in the reader.")

@@ -26,7 +26,7 @@ from flanlib.records import KINDS, Conversation, FlanError, Span, Trajectory, Tu
 from flanlib.sources.files import files
 from flanlib.tally import Tally
 from flanlib.templates import AnyTemplate, bind, get_template
-from flanlib.tokens import CHUNK, CUT, Example, Labelled, label, load_tokenizer
+from flanlib.tokens import ARRAYS, CHUNK, CUT, Example, Labelled, label, load_tokenizer
 
 if TYPE_CHECKING:
     import datasets
@@ -34,35 +34,23 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MOST_PROCESSES = 8
-NOTHING = (np.zeros(0, np.int32), np.zeros(0, np.int8), np.zeros(0, np.int32))
 
 
 class Stored(Sequence[Example]):
     """Examples in an Arrow file, read when they are asked for."""
 
-    def __init__(self, table: datasets.Dataset, places: np.ndarray) -> None:
-        self.table, self.places = table, places
+    def __init__(self, table: datasets.Dataset) -> None:
+        self.table = table.with_format("numpy")
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.table)
 
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return Stored(self.table, self.places[i])
-        row = self.table[int(self.places[i])]
-        return Example(row["id"], row["ids"], row["kinds"], row["bytes"])
+    def __getitem__(self, i: int) -> Example:
+        return Example(**self.table[int(i)])
 
     def __iter__(self) -> Iterator[Example]:
-        for start in range(0, len(self), CHUNK):
-            columns = self.table[self.places[start : start + CHUNK].tolist()]
-            for values in zip(*(columns[name] for name in ("id", "ids", "kinds", "bytes")), strict=True):
-                yield Example(*values)
-
-
-def aligned(data: str | os.PathLike, dialect: str, *, tally: Tally) -> Iterator[Conversation]:
-    """Yield the rows of a data set as conversations; trajectories are written in a dialect."""
-    for record in sources.read(data, tally=tally):
-        yield render(record, dialect) if isinstance(record, Trajectory) else record
+        for columns in self.table.iter(CHUNK):
+            yield from map(Example, *(columns[name] for name in ("id", *ARRAYS)))
 
 
 def prepare(data: str | os.PathLike, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *, dialect: str,
@@ -77,13 +65,15 @@ def prepare(data: str | os.PathLike, tokenizer: PreTrainedTokenizerBase, templat
 
     def build(folder: Path) -> dict[str, Any]:
         read = Tally(f"{name}, read")
-        write(aligned(data, dialect, tally=read), tokenizer, template, max_tokens=max_tokens, folder=folder)
+        rows = (render(record, dialect) if isinstance(record, Trajectory) else record
+                for record in sources.read(data, tally=read))  # fmt: skip
+        write(rows, tokenizer, template, max_tokens, folder)
         return {"read": read.counts()}
 
     config = {"version": VERSION, "data": of, "dialect": dialect, **_reader(tokenizer, template, max_tokens)}
     folder = store.cached(f"corpus-{name}", config, build, shipped=False)
     labelled = Tally(f"{name}, tokenised")
-    return opened(folder, labelled), Tally.of(f"{name}, read", store.manifest(folder)["read"]), labelled
+    return opened(folder, labelled), Tally(f"{name}, read", **store.manifest(folder)["read"]), labelled
 
 
 def encode_stored(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *,
@@ -93,32 +83,28 @@ def encode_stored(conversations: Sequence[Conversation], tokenizer: PreTrainedTo
     for conversation in conversations:
         whole.update(_dump(conversation).encode())
 
-    def build(folder: Path) -> None:
-        write(conversations, tokenizer, template, max_tokens=max_tokens, folder=folder)
-
+    build = partial(write, conversations, tokenizer, template, max_tokens)
     config = {"version": VERSION, "texts": whole.hexdigest(), **_reader(tokenizer, template, max_tokens)}
     return opened(store.cached("examples", config, build, shipped=False), tally)
 
 
-def write(conversations: Iterable[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *,
-          max_tokens: int, folder: Path, processes: int | None = None) -> None:  # fmt: skip
+def write(conversations: Iterable[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
+          max_tokens: int, folder: Path) -> None:  # fmt: skip
     """Tokenise conversations into ``folder``; a row for each of them, dropped or not."""
     import datasets
 
-    processes = processes or min(os.cpu_count() or 1, MOST_PROCESSES)
-    lists = {"ids": "int32", "kinds": "int8", "bytes": "int32"}
     features = datasets.Features({"id": datasets.Value("string"), "fate": datasets.Value("string"),
-                                  **{k: datasets.List(datasets.Value(v)) for k, v in lists.items()}})  # fmt: skip
+                                  **{k: datasets.List(datasets.Value(v)) for k, v in ARRAYS.items()}})  # fmt: skip
     work = partial(_labelled, tokenizer=tokenizer, template=bind(template, tokenizer), max_tokens=max_tokens)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         # A fingerprint each: what datasets would find again by itself, the run cache finds already.
         read = datasets.Dataset.from_generator(
-            lambda: ({"conversation": _dump(conversation)} for conversation in conversations), cache_dir=scratch,
-            features=datasets.Features({"conversation": datasets.Value("string")}),
-            fingerprint="conversations")  # fmt: skip
-        made = read.map(work, batched=True, batch_size=CHUNK, num_proc=processes if len(read) > CHUNK else None,
-                        remove_columns=["conversation"], features=features, new_fingerprint="examples",
-                        desc="tokenise", cache_file_name=f"{scratch}/examples.arrow")  # fmt: skip
+            lambda: ({"conversation": _dump(one)} for one in conversations), cache_dir=scratch,
+            features=datasets.Features({"conversation": datasets.Value("string")}), fingerprint="conversations")
+        processes = min(os.cpu_count() or 1, MOST_PROCESSES) if len(read) > CHUNK else None
+        made = read.map(work, batched=True, batch_size=CHUNK, num_proc=processes, remove_columns=["conversation"],
+                        features=features, new_fingerprint="examples", desc="tokenise",
+                        cache_file_name=f"{scratch}/examples.arrow")  # fmt: skip
         made.save_to_disk(folder / "examples")
 
 
@@ -127,16 +113,16 @@ def opened(folder: Path, tally: Tally) -> Stored:
     import datasets
 
     table = datasets.load_from_disk(folder / "examples")
-    fates, kept = table["fate"][:], []
-    for i, fate in enumerate(fates):
+    kept = []
+    for i, fate in enumerate(table["fate"][:]):
         if fate in ("", CUT):
             kept.append(i)
-            tally.keep()
         else:
             tally.drop(fate, table[i]["id"])
         if fate == CUT:
             tally.note(CUT)
-    return Stored(table.with_format("numpy"), np.array(kept, int))
+    tally.keep(len(kept))
+    return Stored(table.remove_columns("fate").select(kept))
 
 
 def _labelled(columns: dict[str, list[str]], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
@@ -144,16 +130,14 @@ def _labelled(columns: dict[str, list[str]], tokenizer: PreTrainedTokenizerBase,
     """Tokenise a chunk, in a worker process: each of them is one of several already."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     chunk = [_restore(text) for text in columns["conversation"]]
-    made: dict[str, list] = {name: [] for name in ("id", "fate", "ids", "kinds", "bytes")}
+    rows = []
     for conversation, found in zip(chunk, label(chunk, tokenizer, template, max_tokens), strict=True):
         if isinstance(found, Labelled):
-            row = (conversation.id, CUT if found.cut else "", found.example.ids, found.example.kinds,
-                   found.example.bytes)  # fmt: skip
+            rows.append(vars(found.example) | {"fate": CUT if found.cut else ""})
         else:
-            row = (f"{conversation.source} {conversation.id}", found.found, *NOTHING)
-        for name, value in zip(made, row, strict=True):
-            made[name].append(value)
-    return made
+            nothing = {name: np.zeros(0, dtype) for name, dtype in ARRAYS.items()}
+            rows.append({"id": f"{conversation.source} {conversation.id}", "fate": found.found, **nothing})
+    return {name: [row[name] for row in rows] for name in ("id", "fate", *ARRAYS)}
 
 
 def _dump(conversation: Conversation) -> str:
@@ -197,9 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                                        max_tokens=asked.max_tokens or size.row_tokens)  # fmt: skip
     except FlanError as error:
         raise SystemExit(str(error)) from None
-    sums = np.zeros(len(KINDS), int)
-    for row in rows:
-        sums += np.bincount(row.kinds, minlength=len(KINDS))
+    sums = sum((np.bincount(row.kinds, minlength=len(KINDS)) for row in rows), np.zeros(len(KINDS), int))
     print(read, labelled, sep="\n")
     print(pd.DataFrame({"kind": KINDS, "tokens": sums}).to_string(index=False))
 

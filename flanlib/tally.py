@@ -1,7 +1,5 @@
 """Count what every step keeps and loses, so that no row vanishes silently."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -20,12 +18,10 @@ class Tally:
     sample.jsonl: 2 seen, 1 kept, 1 dropped (no turns 1, first sample.jsonl:2); noted: thought missing 1
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.kept = 0
-        self.dropped: Counter[str] = Counter()
-        self.noted: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
+    def __init__(self, name: str, *, kept: int = 0, dropped: Mapping[str, int] | None = None,
+                 noted: Mapping[str, int] | None = None, first: Mapping[str, str] | None = None) -> None:  # fmt: skip
+        self.name, self.kept = name, kept
+        self.dropped, self.noted, self.first = Counter(dropped), Counter(noted), dict(first or {})
 
     def keep(self, n: int = 1) -> None:
         """Count rows that go on."""
@@ -53,20 +49,8 @@ class Tally:
         return pd.DataFrame(rows, columns=["what", "rows", "first"])
 
     def counts(self) -> dict[str, Any]:
-        """Return all counts as JSON can write them."""
-        return {"kept": self.kept, "dropped": dict(self.dropped), "noted": dict(self.noted), "first": dict(self.first)}
-
-    @classmethod
-    def of(cls, name: str, counts: Mapping[str, Any]) -> Tally:
-        """Make a tally of the counts of another.
-
-        >>> Tally.of("again", {"kept": 2, "dropped": {"no turns": 1}, "noted": {}, "first": {"no turns": "a:1"}}).seen
-        3
-        """
-        tally = cls(name)
-        tally.kept, tally.first = counts["kept"], dict(counts["first"])
-        tally.dropped, tally.noted = Counter(counts["dropped"]), Counter(counts["noted"])
-        return tally
+        """Return all counts as JSON can write them; ``Tally(name, **counts)`` goes on from there."""
+        return {what: count for what, count in vars(self).items() if what != "name"}
 
     def __str__(self) -> str:
         told = ", ".join(f"{r} {n}, first {self.first[r]}" for r, n in self.dropped.most_common())

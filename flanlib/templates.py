@@ -71,19 +71,18 @@ class Template:
 
     def layout(self, turns: Sequence[Turn], where: str) -> tuple[str, list[Place | None]]:
         """Return the text of some turns and, for each of them, the reply's place (None for a turn not trained)."""
-        parts, places, at = [self.begin], [], len(self.begin)
+        text, places = self.begin, []
         for i, turn in enumerate(turns):
             before, after = self.system if turn.role == "system" else self.user
             if turn.role == "assistant":
                 before, after = self.open + self.lead, self.end + self.close
             elif self.fold_system and i == 1 and turns[0].role == "system":
                 before = ""
-            content = at + len(before)
+            start, content = len(text) + len(self.open), len(text) + len(before)
             end = content + len(turn.text)
-            places.append(Place(at + len(self.open), content, end, end + len(self.end)) if turn.trained else None)
-            parts += (before, turn.text, after)
-            at = end + len(after)
-        return "".join(parts), places
+            places.append(Place(start, content, end, end + len(self.end)) if turn.trained else None)
+            text += before + turn.text + after
+        return text, places
 
     def text(self, turns: Sequence[Turn], where: str, *, reply: bool = False) -> str:
         """Return the text of some turns; ``reply`` adds the opening of the reply to them."""
@@ -154,18 +153,18 @@ def jinja(template: Template) -> str:
     >>> jinja(LLAMA2_CHAT).split("{% if add_generation_prompt %}")[1]
     '{% endif %}'
     """
-    said, first = "{{ m.content }}", ""
 
     def text(words: str) -> str:
         return f"{{{{ {json.dumps(words)} }}}}" if words else ""
 
-    system, user = (text(before) + said + text(after) for before, after in (template.system, template.user))
-    if template.fold_system:
-        first = ("{% elif m.role == 'user' and loop.index0 == 1 and messages[0].role == 'system' %}" + said
-                 + text(template.user[1]))  # fmt: skip
-    reply = "{% generation %}" + text(template.lead) + said + text(template.end) + "{% endgeneration %}"
-    return (text(template.begin) + "{% for m in messages %}{% if m.role == 'system' %}" + system + first
-            + "{% elif m.role == 'user' %}" + user + "{% else %}" + text(template.open) + reply + text(template.close)
+    def said(before: str, after: str) -> str:
+        return text(before) + "{{ m.content }}" + text(after)
+
+    folded = "{% elif m.role == 'user' and loop.index0 == 1 and messages[0].role == 'system' %}"
+    return (text(template.begin) + "{% for m in messages %}{% if m.role == 'system' %}" + said(*template.system)
+            + (folded + said("", template.user[1]) if template.fold_system else "")
+            + "{% elif m.role == 'user' %}" + said(*template.user) + "{% else %}" + text(template.open)
+            + "{% generation %}" + said(template.lead, template.end) + "{% endgeneration %}" + text(template.close)
             + "{% endif %}{% endfor %}"
             + "{% if add_generation_prompt %}" + text(template.open) + "{% endif %}")  # fmt: skip
 
@@ -192,13 +191,11 @@ def get_template(name: str, tokenizer: PreTrainedTokenizerBase) -> AnyTemplate:
     A template without special tokens in its texts begins with the tokenizer's BOS, if there is one.
     Raises FlanError for an unknown name and for a tokenizer that does not fit.
     """
-    if name == AUTO:
-        name = "own" if tokenizer.chat_template else AGENT_FLAN.name
-    if name == "own":
+    if name == "own" or (name == AUTO and tokenizer.chat_template):
         return own_template(tokenizer)
-    if name not in TEMPLATES:
+    template = AGENT_FLAN if name == AUTO else TEMPLATES.get(name)
+    if template is None:
         raise _unfit("template", repr(name), f"one of {', '.join(TEMPLATES)}, own")
-    template = TEMPLATES[name]
     return bind(template if template.specials else replace(template, begin=tokenizer.bos_token or ""), tokenizer)
 
 

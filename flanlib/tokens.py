@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CONTEXT = KINDS.index("context")
+ARRAYS = {"ids": "int32", "kinds": "int8", "bytes": "int32"}
 CHUNK = 512
 CUT = "last exchanges cut to fit"
 FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab.json", "merges.txt")
@@ -44,15 +45,14 @@ class Example:
     bytes: np.ndarray
 
     def __post_init__(self) -> None:
-        for name, dtype in (("ids", np.int32), ("kinds", np.int8), ("bytes", np.int32)):
+        for name, dtype in ARRAYS.items():
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype))
-        found = f"{len(self.ids)} ids, {len(self.kinds)} kinds, {len(self.bytes)} bytes"
-        if len(self.ids) == len(self.kinds) == len(self.bytes) > 0:
-            if self.kinds[0] == CONTEXT:
-                return
-            found = "a trained first token"
-        raise FlanError(f"example {self.id}", found=found, expected="equally many, the first token being context",
-                        remedy="Use a template that opens every turn.")
+        fits = len(self.ids) == len(self.kinds) == len(self.bytes) > 0
+        if not fits or self.kinds[0] != CONTEXT:
+            counts = f"{len(self.ids)} ids, {len(self.kinds)} kinds, {len(self.bytes)} bytes"
+            raise FlanError(f"example {self.id}", found="a trained first token" if fits else counts,
+                            expected="equally many, the first token being context",
+                            remedy="Use a template that opens every turn.")  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,10 +71,18 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     the end token: padding is never trained. Raises FlanError for files that are missing, for a tokenizer that
     cannot give plain text back, and for one without an end token.
     """
+    from huggingface_hub import snapshot_download
     from tokenizers.processors import TemplateProcessing
     from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
 
-    folder, where = _folder(str(name)), f"tokenizer {name}"
+    where, folder = f"tokenizer {name}", Path(name)
+    if not folder.is_dir():
+        try:
+            folder = Path(snapshot_download(str(name), allow_patterns=list(FILES)))
+        except (OSError, ValueError) as error:
+            raise FlanError(where, found=f"no such folder, and from the hub: {clip(str(error))}",
+                            expected="a folder, or a name on the hub",
+                            remedy="Check the name, the network, and that you accepted the model's licence.") from None
     if (folder / "tokenizer.json").is_file():
         # Not AutoTokenizer: its LlamaTokenizer replaces the published normaliser ("<s>[INST]" and " Hello" change).
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
@@ -102,24 +110,8 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def encode(
-    conversation: Conversation, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *, max_tokens: int
-) -> Example:
-    """Tokenise one conversation; see :func:`encode_all`. Raises FlanError where that counts a drop."""
-    [result] = label([conversation], tokenizer, bind(template, tokenizer), max_tokens)
-    if isinstance(result, FlanError):
-        raise result
-    return result.example
-
-
-def encode_all(
-    conversations: Iterable[Conversation],
-    tokenizer: PreTrainedTokenizerBase,
-    template: AnyTemplate,
-    *,
-    max_tokens: int,
-    tally: Tally,
-) -> list[Example]:
+def encode_all(conversations: Iterable[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *,
+               max_tokens: int, tally: Tally) -> list[Example]:  # fmt: skip
     """Tokenise conversations, in order; those that cannot be labelled exactly are dropped and counted.
 
     A conversation over ``max_tokens`` loses whole exchanges from its end, and is noted.
@@ -129,19 +121,18 @@ def encode_all(
     Raises FlanError if the tokenizer does not fit the template.
     """
     conversations, template = list(conversations), bind(template, tokenizer)
+    chunks = (conversations[start : start + CHUNK] for start in range(0, len(conversations), CHUNK))
+    results = (result for chunk in chunks for result in label(chunk, tokenizer, template, max_tokens))
+    bar = tqdm(results, total=len(conversations), desc="tokenise", unit=" conversations", leave=False)
     examples = []
-    with tqdm(total=len(conversations), desc="tokenise", unit=" conversations", leave=False) as bar:
-        for start in range(0, len(conversations), CHUNK):
-            chunk = conversations[start : start + CHUNK]
-            for conversation, result in zip(chunk, label(chunk, tokenizer, template, max_tokens), strict=True):
-                if isinstance(result, FlanError):
-                    tally.drop(result.found, f"{conversation.source} {conversation.id}")
-                    continue
-                tally.keep()
-                if result.cut:
-                    tally.note(CUT)
-                examples.append(result.example)
-            bar.update(len(chunk))
+    for conversation, result in zip(conversations, bar, strict=True):
+        if isinstance(result, FlanError):
+            tally.drop(result.found, f"{conversation.source} {conversation.id}")
+            continue
+        if result.cut:
+            tally.note(CUT)
+        examples.append(result.example)
+    tally.keep(len(examples))
     return examples
 
 
@@ -154,18 +145,15 @@ class Labelled(NamedTuple):
     runs: list[list[int]]  # stretches of trained ids, which must decode to them
 
 
-def label(
-    conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, max_tokens: int
-) -> list[Labelled | FlanError]:
+def label(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
+          max_tokens: int) -> list[Labelled | FlanError]:  # fmt: skip
     """Tokenise some conversations at once with a bound template; for one that is to be dropped, the error tells why."""
-    rendered = [_try(_render, conversation, template) for conversation in conversations]
-    texts = [result.text for result in rendered if isinstance(result, Rendered)]
-    *tokens, letter = place([*texts, "a"], tokenizer)
-    placed = iter(tokens)
-    results = [
-        _try(_label, conversation.id, result, next(placed), max_tokens) if isinstance(result, Rendered) else result
-        for conversation, result in zip(conversations, rendered, strict=True)
-    ]
+    results = [_try(render, one, template) if one.trained
+               else _rejected(one.id, "nothing to train", "a trained assistant turn") for one in conversations]
+    whole = [i for i, result in enumerate(results) if isinstance(result, Rendered)]
+    *placed, letter = place([*(results[i].text for i in whole), "a"], tokenizer)
+    for i, tokens in zip(whole, placed, strict=True):
+        results[i] = _try(_label, conversations[i].id, results[i], tokens, max_tokens)
     # A decoder may drop a leading space: a letter before the run puts it in the middle of a text, where it stands.
     before = letter.ids.tolist()
     runs = [before + run for result in results if isinstance(result, Labelled) for run in result.runs]
@@ -182,12 +170,6 @@ def _try(step: Callable[..., Any], *arguments: Any) -> Any:
         return step(*arguments)
     except FlanError as error:
         return error
-
-
-def _render(conversation: Conversation, template: AnyTemplate) -> Rendered:
-    if not conversation.trained:
-        raise _rejected(conversation.id, "nothing to train", "a trained assistant turn")
-    return render(conversation, template)
 
 
 def _label(id: str, rendered: Rendered, placed: Placed, max_tokens: int) -> Labelled:
@@ -240,19 +222,6 @@ def _rejected(id: str, found: str, expected: str) -> FlanError:
     return FlanError(f"conversation {id}", found=found, expected=expected, remedy="Drop it and count it.")
 
 
-def _folder(name: str) -> Path:
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
-    except (OSError, ValueError) as error:
-        raise FlanError(f"tokenizer {name}", found=f"no such folder, and from the hub: {clip(str(error))}",
-                        expected="a folder, or a name on the hub",
-                        remedy="Check the name, the network, and that you accepted the model's licence.") from None
-
-
 def _from_sentencepiece(path: Path, where: str) -> tuple[Tokenizer, dict[str, str]]:
     """Rebuild a sentencepiece BPE model (Llama, Llama-2) in ``tokenizers``, ids equal, offsets added."""
     from google.protobuf.message import DecodeError
@@ -272,12 +241,9 @@ def _from_sentencepiece(path: Path, where: str) -> tuple[Tokenizer, dict[str, st
         raise FlanError(where, found="a sentencepiece model of another family", expected="one like Llama's",
                         remedy="Use a folder that has tokenizer.json.")
     vocabulary = {piece.piece: i for i, piece in enumerate(proto.pieces)}
-    merges = sorted(
-        (-piece.score, vocabulary[left], vocabulary[right], left, right)
-        for piece in proto.pieces
-        for cut in range(1, len(piece.piece))
-        if (left := piece.piece[:cut]) in vocabulary and (right := piece.piece[cut:]) in vocabulary
-    )
+    merges = sorted((-piece.score, vocabulary[left], vocabulary[right], left, right)
+                    for piece in proto.pieces for cut in range(1, len(piece.piece))
+                    if (left := piece.piece[:cut]) in vocabulary and (right := piece.piece[cut:]) in vocabulary)
     tokenizer = Tokenizer(models.BPE(vocabulary, [merge[3:] for merge in merges], unk_token=trainer.unk_piece,
                                      fuse_unk=True, byte_fallback=True))  # fmt: skip
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])

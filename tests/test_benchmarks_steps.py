@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flanlib.benchmarks import Prompt, first_value, steps
+from flanlib.benchmarks import Prompt, steps
 from flanlib.benchmarks.intention import Intention, lab_intention, nearest
 from flanlib.benchmarks.reading import RIGHT, UNDECIDED, WRONG
 from flanlib.dialects import DIALECTS, render
 from flanlib.generate import prompt_text
 from flanlib.lab import tasks
 from flanlib.models import folder
-from flanlib.records import FlanError, Step, Tool, Trajectory
+from flanlib.records import FlanError, Step, Tool, Trajectory, first_json
+from flanlib.tally import Tally
 from flanlib.templates import get_template
-from flanlib.tokens import encode, load_tokenizer
+from flanlib.tokens import encode_all, load_tokenizer
 
 ODD = Trajectory(
     "odd", "hand", "Do it.",
@@ -194,7 +195,8 @@ def test_prompts_are_the_beginning_of_what_training_verdicts(protocol, name):
         trajectory, met = getattr(item, "trajectory", item), []
         steps.measure([item], protocol, lambda prompts, met=met: [met.append(one) or "" for one in prompts],
                       verdicts(UNDECIDED))
-        trained = encode(render(trajectory, protocol), tokenizer, template, max_tokens=10_000).ids.tolist()
+        [told] = encode_all([render(trajectory, protocol)], tokenizer, template, max_tokens=10_000, tally=Tally("t"))
+        trained = told.ids.tolist()
         for prompt in met:
             ids = tokenizer(prompt_text(prompt, template), add_special_tokens=False).input_ids
             assert ids == trained[: len(ids)], prompt.id
@@ -202,9 +204,9 @@ def test_prompts_are_the_beginning_of_what_training_verdicts(protocol, name):
 
 
 def test_a_first_value_ends_where_it_ends():
-    assert first_value(' "a\\"b", "name": 3}') == 'a"b'
+    assert first_json(' "a\\"b", "name": 3}') == ('a"b', ', "name": 3}')
     with pytest.raises(ValueError, match="nested"):
-        first_value("[" * 100_000)
+        first_json("[" * 100_000)
     assert Prompt("1", ()).stop == ()
 
 

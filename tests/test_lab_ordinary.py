@@ -48,7 +48,8 @@ def test_no_request_and_no_reply_knows_the_world():
     found = {word for text in texts for word in re.findall(r"\w+", text)}
     assert not found & {*world().tools}
     descriptions = [tool.tool.description for tool in world().tools.values()]
-    values = [*world().values("train"), *world().values("heldout")]
+    made = world()
+    values = [name for kept in (made.groups, made.entities, made.pooled) for names in kept.values() for name in names]
     everything = "\n".join(texts)
     assert not [thing for thing in descriptions if thing in everything]
     assert not [thing for thing in values if re.search(rf"(?<!\w){re.escape(thing)}(?!\w)", everything)]

@@ -46,6 +46,16 @@ def bare(split):
     return tasks(400, rng=np.random.default_rng(13), split=split, shapes=("bare",))
 
 
+def values(made, split):
+    """Every proper name and date that only tasks of one split may hold."""
+    kept = (*made.groups.items(), *made.entities.items(), *made.pooled.items())
+    return {name for (_, of), names in kept if of == split for name in names}
+
+
+def call(name, arguments):
+    return WORLD.run(name, arguments)[1]
+
+
 def told(trajectory):
     """Every text of a trajectory, one after the other."""
     tools = [f"{t.name} {t.description} {to_json(t.parameters)}" for t in trajectory.tools]
@@ -75,7 +85,7 @@ def test_no_tool_name_description_or_value_hides_inside_another(seed):
     names = sorted(made.tools)
     assert not [(a, b) for a in names for b in names if a != b and a in b]
     assert len({t.tool.description for t in made.tools.values()}) == len(names)
-    train, heldout = (sorted(made.values(split)) for split in SPLITS)
+    train, heldout = (sorted(values(made, split)) for split in SPLITS)
     assert not [(a, b) for a in train for b in heldout if a in b or b in a]
 
 
@@ -93,10 +103,10 @@ def test_a_name_that_is_no_tool_belongs_to_no_split():
         WORLD.split("no_such_tool")
 
 
-def leaks(text, made=WORLD, *, words=False):
+def leaks(text, *, words=False):
     """Held-out tool names, descriptions and values that a text holds; ``words``: only as whole words, as written."""
-    heldout = [t for n, t in made.tools.items() if made.split(n) == "heldout"]
-    banned = [t.name for t in heldout] + [t.tool.description for t in heldout] + sorted(made.values("heldout"))
+    heldout = [t for n, t in WORLD.tools.items() if WORLD.split(n) == "heldout"]
+    banned = [t.name for t in heldout] + [t.tool.description for t in heldout] + sorted(values(WORLD, "heldout"))
     folded = text.casefold()
     found = [thing for thing in banned if thing.casefold() in folded]
     return [f for f in found if re.search(rf"(?<!\w){re.escape(f)}(?!\w)", text)] if words else found
@@ -104,10 +114,9 @@ def leaks(text, made=WORLD, *, words=False):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nothing_held_out_occurs_in_train_trajectories_in_any_dialect(seed):
-    made = world(seed)
-    drawn = trajectories(1500, rng=np.random.default_rng(seed), world=made, shapes=(*SHAPES, *["unserved", "bare"] * 5))
+    drawn = trajectories(1500, rng=np.random.default_rng(seed), shapes=(*SHAPES, *["unserved", "bare"] * 5))
     texts = [turn.text for t in drawn for name in DIALECTS for turn in render(t, name, seed=seed).turns]
-    assert not leaks("\n".join((*texts, *(told(t) for t in drawn))), made)
+    assert not leaks("\n".join((*texts, *(told(t) for t in drawn))))
 
 
 def test_leaks_are_found():
@@ -121,7 +130,7 @@ def test_leaks_are_found():
 
 def test_held_out_trajectories_use_no_tool_and_no_value_of_training():
     text = "\n".join(told(t.trajectory) for t in whole("heldout"))
-    assert not [value for value in WORLD.values("train") if value in text]
+    assert not [value for value in values(WORLD, "train") if value in text]
     assert all(WORLD.split(t.name) == "heldout" for task in whole("heldout") for t in task.trajectory.tools)
 
 
@@ -313,7 +322,7 @@ def test_unserved_requests_are_answered_without_a_call_and_without_a_value(split
         assert re.search(r"\b(tools?|none)\b", t.answer)
         assert re.search(r"\b(cannot|no|not|none|never)\b", t.answer, re.I)
         assert set(re.findall(r"\d+", t.answer + t.answer_thought)) <= set(re.findall(r"\d+", t.query))
-        names = WORLD.values(split)  # what the answer names was asked about: nothing is invented
+        names = values(WORLD, split)  # what the answer names was asked about: nothing is invented
         assert not [n for n in names if n in t.answer + t.answer_thought and n.casefold() not in t.query.casefold()]
         seen[missing.verb] += 1
         close += sum(tool.domain is missing.domain or tool.verb == missing.verb for tool in tools)
@@ -334,7 +343,7 @@ def test_bare_requests_have_no_tools_no_steps_and_an_answer_without_a_value(spli
         assert not re.search(r"\b(tools?|functions?)\b", t.answer)
         assert re.search(r"\b(cannot|no|not|nobody|beyond|more than)\b", t.answer, re.I)
         assert set(re.findall(r"\d+", t.answer)) <= set(re.findall(r"\d+", t.query))
-        assert not [n for n in WORLD.values(split) if n in t.answer and n.casefold() not in t.query.casefold()]
+        assert not [n for n in values(WORLD, split) if n in t.answer and n.casefold() not in t.query.casefold()]
         seen[missing.verb] += 1
     assert len(seen) == 13
     answers = skeletons(task.trajectory.answer for task in bare(split))
@@ -386,14 +395,14 @@ def test_texts_are_short_plain_and_free_of_format_labels():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_every_list_in_the_world_stays_short(seed):
     made = world(seed)
-    longest = max(len(made.call(n, {t.slots["group"]: group})) for n, t in made.tools.items() if t.verb == "list"
+    longest = max(len(made.run(n, {t.slots["group"]: group})[1]) for n, t in made.tools.items() if t.verb == "list"
                   for group in made.members[t.domain.name])
     assert longest < 120
 
 
 def words_of_the_world():
     """Every word of a name, and every word that a domain brings, small words aside."""
-    texts = [*WORLD.values("train")]
+    texts = [*values(WORLD, "train")]
     for d in DOMAINS:
         texts += [d.noun, d.plural, d.group, d.person, d.link, d.text[0], *d.flag, *d.convert[:2], *d.text[1],
                   *d.reserve, *(x for n in d.numbers for x in (n.key, n.unit, n.most, n.least))]
@@ -445,7 +454,7 @@ def test_same_seed_same_tasks_and_another_seed_others():
     assert first != other
     assert trajectories(20, rng=np.random.default_rng(3)) == first[:20]
     assert [t.id for t in first[:2]] == ["lab-train-000000", "lab-train-000001"]
-    assert world(1).values("train") != WORLD.values("train")
+    assert values(world(1), "train") != values(WORLD, "train")
     with pytest.raises(FlanError):
         trajectories(1, rng=np.random.default_rng(0), split="test")
 
@@ -499,7 +508,7 @@ def valid(tool):
 
 
 def test_valid_arguments_are_served_by_every_tool():
-    assert not [n for n, t in WORLD.tools.items() if error(WORLD.call(n, valid(t))) is not None]
+    assert not [n for n, t in WORLD.tools.items() if error(call(n, valid(t))) is not None]
 
 
 @pytest.mark.parametrize("verb", sorted(BY_VERB))
@@ -521,7 +530,7 @@ def test_no_hostile_value_raises_lasts_or_comes_back(verb):
 @pytest.mark.parametrize("arguments", HOSTILE, ids=range(len(HOSTILE)))
 def test_arguments_that_are_no_object_of_known_names_are_refused(arguments):
     for tool in BY_VERB.values():
-        told = error(WORLD.call(tool.name, arguments))
+        told = error(call(tool.name, arguments))
         assert told, tool.name
         assert "zqzq" not in told
 
@@ -529,10 +538,10 @@ def test_arguments_that_are_no_object_of_known_names_are_refused(arguments):
 @pytest.mark.parametrize("key", ["", "zqzq", BIG, "\ud800", 3, None, 10**5000, (1, 2)], ids=range(8))
 def test_extra_and_missing_arguments_are_refused_by_every_tool(key):
     for tool in BY_VERB.values():
-        told = error(WORLD.call(tool.name, {**valid(tool), key: deep(1000)}))
+        told = error(call(tool.name, {**valid(tool), key: deep(1000)}))
         assert told.startswith("unknown argument, expected ")
         for name in tool.tool.required:
-            assert error(WORLD.call(tool.name, {k: v for k, v in valid(tool).items() if k != name})) == (
+            assert error(call(tool.name, {k: v for k, v in valid(tool).items() if k != name})) == (
                 f"{name} is missing")
 
 
@@ -544,14 +553,14 @@ ODD = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(ma
 @given(st.sampled_from(sorted(WORLD.tools)), st.data())
 def test_odd_arguments_get_a_short_error(name, data):
     tool = WORLD.tools[name]
-    told = error(WORLD.call(name, {key: data.draw(ODD) for key in tool.tool.properties}))
+    told = error(call(name, {key: data.draw(ODD) for key in tool.tool.properties}))
     assert told or tool.verb in {"convert", "reserve"}
 
 
 @pytest.mark.parametrize("name", ["", "no_such_tool", BIG, None, 3, True, [], {}, "\ud800", deep(100_000), 10**5000,
                                   float("nan")], ids=range(12))
 def test_unknown_tools_get_a_short_error(name):
-    assert error(WORLD.call(name, {})) == "no such tool"
+    assert error(call(name, {})) == "no such tool"
     assert WORLD.run(name, deep(100_000, dict))[0] is None
 
 
@@ -559,15 +568,15 @@ def test_wrong_types_are_told_by_name():
     convert, reserve, total = BY_VERB["convert"], BY_VERB["reserve"], BY_VERB["total"]
     amount = convert.slots["amount"]
     for value in (True, "4", None, float("nan"), float("inf"), 10**9, -(10**5000)):
-        assert error(WORLD.call(convert.name, {amount: value})).startswith(f"{amount} must be")
+        assert error(call(convert.name, {amount: value})).startswith(f"{amount} must be")
     names = list(WORLD.rows[total.domain.name])
-    assert error(WORLD.call(total.name, {total.slots["entities"]: names[:7]}))
-    assert not error(WORLD.call(total.name, {total.slots["entities"]: names[:6]}))
+    assert error(call(total.name, {total.slots["entities"]: names[:7]}))
+    assert not error(call(total.name, {total.slots["entities"]: names[:6]}))
     booking, place, date = valid(reserve), reserve.slots["entity"], reserve.slots["date"]
     same = {**booking, place: f" {booking[place].upper()} "}
-    assert not error(WORLD.call(reserve.name, booking))
-    assert WORLD.call(reserve.name, same) == WORLD.call(reserve.name, booking)
-    assert error(WORLD.call(reserve.name, {**booking, date: "soon"})) == f"{date} must be a date such as May 12"
+    assert not error(call(reserve.name, booking))
+    assert call(reserve.name, same) == call(reserve.name, booking)
+    assert error(call(reserve.name, {**booking, date: "soon"})) == f"{date} must be a date such as May 12"
 
 
 def test_readme_counts_are_the_worlds():

@@ -25,7 +25,7 @@ def said(monkeypatch):
 def test_nothing_said_is_the_laptop_preset_in_the_figures_folder():
     assert preset() == choose({}) == choose(EMPTY) == LAPTOP
     assert output() == FIGURES
-    assert presets.data_source() is None
+    assert not presets.setting("DATA")
     assert not presets.fresh()
 
 
@@ -87,7 +87,7 @@ def test_a_notebooks_first_cell_says_settings_in_any_type():
     assert made.name == "smoke"
     assert (made.seeds, made.trained_tokens, made.learning_rate) == ((0, 1, 2), 500, 3e-4)
     assert presets.fresh()
-    assert presets.data_source() is None
+    assert not presets.setting("DATA")
     assert (os.environ["FLAN_SEEDS"], os.environ["FLAN_TOKENS"]) == ("0,1,2", "500"), "so that processes started see it"
     assert choose({"SEEDS": 0}).seeds == (0,)
 
@@ -131,7 +131,7 @@ def test_one_run_on_data_of_ones_own_has_its_budget_and_one_seed_unless_set(said
 def test_data_of_ones_own_is_the_example_unless_set(said):
     assert os.path.isfile(presets.example())
     said(DATA="mine.jsonl")
-    assert presets.example() == presets.data_source() == "mine.jsonl"
+    assert presets.example() == "mine.jsonl"
 
 
 @pytest.mark.parametrize("idle", [{"PRESET": "laptop"}, {"MODEL": "smollm2"}, {"FRESH": "0"}, {"SEEDS": " "}])

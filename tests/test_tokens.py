@@ -15,14 +15,22 @@ from transformers import PreTrainedTokenizerFast
 
 from flanlib.records import KINDS, FlanError, Turn, say, spans
 from flanlib.tally import Tally
-from flanlib.templates import AGENT_FLAN, LLAMA2_CHAT, get_template, prompt, render, special_tokens
-from flanlib.tokens import CONTEXT, Example, encode, encode_all, load_tokenizer
+from flanlib.templates import AGENT_FLAN, LLAMA2_CHAT, bind, get_template, prompt, render, special_tokens
+from flanlib.tokens import CONTEXT, Example, encode_all, label, load_tokenizer
 
 loaded = functools.cache(load_tokenizer)
 CELLS = [("tiny", name) for name in ("agent_flan", "llama2_chat", "own")] + [
     ("llama2-spm", "agent_flan"), ("llama2-spm", "llama2_chat"), ("gpt2-bpe", "agent_flan"),
     ("minimind-bpe", "agent_flan"), ("minimind-bpe", "own"),
 ]  # fmt: skip
+
+
+def encode(conversation, tokenizer, template, *, max_tokens):
+    """One conversation, tokenised; raises what would be counted as a drop."""
+    [result] = label([conversation], tokenizer, bind(template, tokenizer), max_tokens)
+    if isinstance(result, FlanError):
+        raise result
+    return result.example
 
 
 def general(text):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from flanlib import memory, models, store
 from flanlib.bench import Runner, contests, matrix_rate
@@ -67,14 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> pd.DataFrame:
 
 def random_model(name: str, folder: Path) -> Path:
     """Write a model of a shape of SHAPES with random weights in bfloat16."""
-    with torch.device("meta"):
-        model = LlamaForCausalLM(LlamaConfig(**SHAPES[name])).to(torch.bfloat16)
-    made = model.to_empty(device="cpu")
-    made.model.rotary_emb = type(made.model.rotary_emb)(made.config)  # its frequencies are no weights
-    random = torch.Generator().manual_seed(0)
-    for weight in made.parameters():
-        weight.data.normal_(0, 0.02, generator=random) if weight.dim() > 1 else weight.data.fill_(1)
-    made.save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(LlamaConfig(**SHAPES[name]), dtype=torch.bfloat16).save_pretrained(folder)
     return folder
 
 

@@ -4,10 +4,9 @@ Nothing here knows how replies come about: every benchmark is given a ``generate
 the reference tests the benchmark itself; :class:`flanlib.generate.Writer` is one made of a model.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from flanlib.records import Turn
 
@@ -36,19 +35,3 @@ A prompt that the model cannot be given is answered with an empty text.
 def ask(generate: Generate, prompts: Sequence[Prompt]) -> list[str]:
     """Generate replies, each as text that can be written down: a lone surrogate becomes a question mark."""
     return [reply.encode(errors="replace").decode() for reply in generate(prompts)]
-
-
-def first_value(text: str) -> Any:
-    """Read the JSON value that a text begins with, spaces aside. Raises ValueError if there is none.
-
-    >>> first_value(' {"n": 3}}')
-    {'n': 3}
-    """
-    try:
-        return json.JSONDecoder(parse_constant=_refuse).raw_decode(text.lstrip())[0]
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")

@@ -7,9 +7,8 @@ cut into other tokens: where the first choice that departs begins what is left o
 nothing is decided, and the passage is to be generated. So judged, 676 names and values of SmolLM2 (tuned in ReAct and
 in chat form, on held-out tools) all came out as when each was generated; for 29 of them that was needed.
 
-A token that reaches over the border of a passage counts as part of it. One that reaches over its end (``."``) ends it
-too. Where one that reaches over its beginning (``"(``) departs, nothing is decided either: a prompt that is cut there
-holds part of it. Not so a space, which no prompt ends with.
+A token that reaches over the border of a passage counts as part of it. Where one that reaches over its beginning
+(``"(``) departs, nothing is decided either: a prompt cut there holds part of it, unless that part is a space.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

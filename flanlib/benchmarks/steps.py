@@ -10,10 +10,9 @@ understanding  its parameter's name; a value           the argument has the righ
 reasoning      the history; it writes the thought      it states the next move, see :mod:`.intention`
 =============  ======================================  ==================================================
 
-Names and values are judged by reading the reference (:mod:`.reading`), at a twentieth of the cost of generating them;
-where reading leaves it open, that one is generated. In chat form nothing is parsed but short replies, so
-``instruction`` asks those for their form: to "which tool?" one offered name, or one word that could be a name, and
-nothing else; to "which value?" one line that reads as a value of the parameter's type.
+Names and values are judged by reading the reference (:mod:`.reading`). In chat form nothing is parsed but short
+replies, so ``instruction`` asks those for their form: to "which tool?" one offered name, or one word that could be a
+name, and nothing else; to "which value?" one line that reads as a value of the parameter's type.
 """
 
 import re
@@ -23,21 +22,21 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from flanlib.benchmarks import Generate, Prompt, ask, first_value
+from flanlib.benchmarks import Generate, Prompt, ask
 from flanlib.benchmarks.intention import Intention, lab_intention
 from flanlib.benchmarks.reading import RETRIEVAL, RIGHT, UNDECIDED, UNDERSTANDING, Passage, Read, passages
 from flanlib.dialects import DIALECTS, render
 from flanlib.dialects.chat import parse_value
 from flanlib.dialects.common import Answer
 from flanlib.lab.tasks import Task
-from flanlib.records import FlanError, Trajectory
+from flanlib.records import FlanError, Trajectory, first_json
 
 COLUMNS = ("id", "step", "protocol", "score", "type", "value", "note", "reply")
 _TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict,
           "null": type(None)}  # fmt: skip
 FORMS: dict[str, tuple[str, tuple[str, ...], Callable[[str], Any]]] = {
     "react": ("Thought:", ("\nAction", "\nFinal Answer"), str.strip),
-    "json": ('{"thought":', (', "name"', ', "answer"'), first_value),
+    "json": ('{"thought":', (', "name"', ', "answer"'), lambda reply: first_json(reply)[0]),
     "chat": ("", (), str),
 }
 """What a turn with a thought begins with, where writing it may stop, and how it is read (ValueError: not)."""
@@ -109,7 +108,7 @@ def _written(protocol: str, passage: Passage, reply: str) -> bool:
     if protocol == "chat":
         return any(same(parse_value(text), passage.wanted) for text in (reply, reply.strip()))
     try:
-        return same(first_value('"' + reply if isinstance(passage.wanted, str) else reply), passage.wanted)
+        return same(first_json('"' + reply if isinstance(passage.wanted, str) else reply)[0], passage.wanted)
     except ValueError:
         return False
 

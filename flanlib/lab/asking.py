@@ -1,14 +1,12 @@
 """Put one call of a tool into words: what it wants, with which arguments, and what came out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flanlib.lab import phrases
 from flanlib.lab.tools import ORDER, LabTool
-from flanlib.lab.words import Draw, an, join
+from flanlib.lab.words import Draw, join
 from flanlib.lab.world import World
 from flanlib.records import Step
 
@@ -75,19 +73,14 @@ class Asker:
 
     def _slots(self, tool: LabTool, asked: Mapping[str, Any]) -> dict[str, str]:
         """Return the words that phrases about a call may use."""
-        domain = tool.domain
-        unit, other, _, _ = domain.convert
-        do, thing, at, _, extra = domain.reserve
+        domain, words = tool.domain, tool.words
+        do, _, at, _, extra = domain.reserve
         measured = next((n.unit for n in domain.numbers if n.key == tool.attribute), "")
-        words = tool.attribute.replace("_", " ")
         named = domain.noun in asked.get("entity", "").casefold().split()  # "the lake Lake Toton" would say it twice
-        return {k: str(v) for k, v in asked.items()} | {
-            "words": words, "a_words": an(words or "x"), "noun": domain.noun, "plural": domain.plural,
-            "best": tool.best, "within": domain.within,
-            "a_noun": an(domain.noun), "the_noun": "" if named else f"the {domain.noun}", "yes": domain.flag[1],
-            "unit": unit.replace("_", " "), "other": other.replace("_", " "), "measured": measured, "do": do,
-            "doing": f"{do.removesuffix('e')}ing", "a_thing": an(thing.replace("_", " ")), "at": at,
-            "a_group": an(domain.group), "entities": join(asked.get("entities", ["x"])),
+        return {k: str(v) for k, v in asked.items()} | words | {
+            "a_words": words["a_key"], "the_noun": "" if named else f"the {domain.noun}", "unit": words["unit_words"],
+            "other": words["other_words"], "measured": measured, "doing": f"{do.removesuffix('e')}ing", "at": at,
+            "entities": join(asked.get("entities", ["x"])),
             "where": self.draw.fill("{within} [{group}|{group}|the {kind} {group}]", group=asked.get("group", ""),
                                     kind=domain.group, within=domain.within),
             "extra": extra.format(asked["extra"]) if "extra" in asked else "",

@@ -1,8 +1,6 @@
 """Choose the tools that stand beside the right ones: near misses, none of which could do their work."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from flanlib.lab.tools import LabTool
 from flanlib.lab.words import Draw
@@ -21,12 +19,11 @@ _LISTERS = {"list", "above", "match"}  # a limit below all, or every choice in t
 _TELLERS = {"lookup", "total"}
 
 
-def can_do(tools: Iterable[LabTool], tool: LabTool) -> bool:
+def can_do(tools: Sequence[LabTool], tool: LabTool) -> bool:
     """Tell whether tools could do the work of another, one of them or several together, in however many calls.
 
     The other one among them counts too. Where it takes a group that a request may not name, it still counts.
     """
-    tools = list(tools)
     if tool.verb == "convert":  # the one operation that is not about the things of a table
         return any(t.verb == "convert" and set(t.domain.convert[:2]) == set(tool.domain.convert[:2]) for t in tools)
     same = [t for t in tools if t.domain is tool.domain]
@@ -39,32 +36,25 @@ def can_do(tools: Iterable[LabTool], tool: LabTool) -> bool:
 
 
 def offer(right: Sequence[LabTool], others: Sequence[LabTool], size: int, draw: Draw) -> list[LabTool]:
-    """Offer ``size`` tools, shuffled: the right ones and near misses out of ``others``.
+    """Offer ``size`` tools, shuffled: the right ones and near misses out of ``others``, which hold the right ones too.
 
     No near miss could take part in the work of a right one.
     """
     offered = list(right)
     while len(offered) < size:
         near, one = draw.one(_NEAR), draw.one(right)
-        tool = _pick(others, near, one, draw)
-        if tool and tool not in offered and not any(
-                can_do([t for t in (*offered, tool) if t is not r], r) for r in right):
+        tool = draw.one([tool for tool in others if near(tool, one)])
+        if tool not in offered and not any(can_do([t for t in (*offered, tool) if t is not r], r) for r in right):
             offered.append(tool)
     return draw.shuffled(offered)
 
 
 def offer_without(missing: LabTool, others: Sequence[LabTool], size: int, draw: Draw) -> list[LabTool]:
-    """Offer ``size`` tools that all come near a missing one and could not do its work, not even together."""
+    """Offer ``size`` of the others that all come near a missing one and could not do its work, not even together."""
     offered: list[LabTool] = []
     while len(offered) < size:
-        tool = _pick(others, draw.one(_SAME), missing, draw)
-        if tool and tool not in offered and not can_do([*offered, tool], missing):
+        near = draw.one(_SAME)
+        tool = draw.one([tool for tool in others if near(tool, missing)])
+        if tool not in offered and not can_do([*offered, tool], missing):
             offered.append(tool)
     return offered
-
-
-def _pick(others: Sequence[LabTool], near: Callable[[LabTool, LabTool], bool], one: LabTool,
-          draw: Draw) -> LabTool | None:
-    """Draw a tool that comes near one, if there is any."""
-    close = [tool for tool in others if near(tool, one)]
-    return draw.one(close) if close else None

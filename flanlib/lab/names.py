@@ -1,34 +1,21 @@
 """Invent the proper names of the lab's world: nothing here exists, and no name hides inside another."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
-from flanlib.lab.words import MONTHS, Draw, upper_first
+from flanlib.lab.words import ADJECTIVES, FIRST, MONTHS, Draw, reserve, upper_first
 
 # How a made-up word becomes the name of a thing; a family with several forms mixes them.
 FORMS: dict[str, str] = {
-    "place": "{word}",
-    "station": "{word} [Halt|Central|Cross|Gate|Road]",
-    "title": "The {adjective} {word}",
-    "dish": "{word} [soup|stew|pie|salad|cake]",
-    "mountain": "[Mount {word}|{word} Peak|{word} Horn]",
-    "medicine": "{word}[nol|mide|xin|fen]",
-    "museum": "{word} [Museum|Gallery|House]",
-    "team": "{word} [Rovers|United|Lions|Stars|Town]",
-    "plant": "{word} [fern|lily|thistle|ivy|rose]",
-    "star": "{word} [Prime|Minor|A|B]",
-    "fish": "{word} [eel|trout|crab|ray]",
-    "song": "{word} [Waltz|Blues|Lullaby|March]",
-    "ship": "[Queen|Star of|Lady] {word}",
-    "hotel": "[Hotel {word}|{word} Inn|{word} Lodge]",
-    "farm": "{word} [Farm|Meadow|Mill]",
-    "lake": "[Lake {word}|{word} Water|{word} Pond]",
-    "gem": "{word} [ruby|opal|topaz|pearl|garnet]",
-    "app": "{word}[pad|bit|sync|ify]",
-    "hive": "{word} [hive|skep|comb]",
+    "place": "{word}", "person": "{first} {word}", "title": "The {adjective} {word}", "app": "{word}[pad|bit|sync|ify]",
+    "station": "{word} [Halt|Central|Cross|Gate|Road]", "dish": "{word} [soup|stew|pie|salad|cake]",
+    "mountain": "[Mount {word}|{word} Peak|{word} Horn]", "medicine": "{word}[nol|mide|xin|fen]",
+    "museum": "{word} [Museum|Gallery|House]", "team": "{word} [Rovers|United|Lions|Stars|Town]",
+    "plant": "{word} [fern|lily|thistle|ivy|rose]", "star": "{word} [Prime|Minor|A|B]",
+    "fish": "{word} [eel|trout|crab|ray]", "song": "{word} [Waltz|Blues|Lullaby|March]",
+    "ship": "[Queen|Star of|Lady] {word}", "hotel": "[Hotel {word}|{word} Inn|{word} Lodge]",
+    "farm": "{word} [Farm|Meadow|Mill]", "lake": "[Lake {word}|{word} Water|{word} Pond]",
+    "gem": "{word} [ruby|opal|topaz|pearl|garnet]", "hive": "{word} [hive|skep|comb]",
     "lighthouse": "{word} [Beacon|Light|Rock]",
-    "person": "{first} {word}",
 }
 
 
@@ -47,13 +34,13 @@ class Names:
         """Return a new name: a key of FORMS, ``code`` (VK2817) or ``date`` (May 12)."""
         draw = self._draws[split]
         if family == "code":
-            return self._fresh(lambda: draw.one("ABCDEFGHJKLMNPQRSTUVWXYZ") + draw.one("ABCDEFGHJKLMNPQRSTUVWXYZ")
-                               + str(draw.number(1000, 9999)))
+            letters = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+            return self._fresh(lambda: f"{draw.one(letters)}{draw.one(letters)}{draw.number(1000, 9999)}")
         if family == "date":  # two digits always: May 1 would be part of May 12
             return self._fresh(lambda: f"{draw.one(MONTHS)} {draw.number(10, 28)}")
         word = self._fresh(draw.made_up)
-        return draw.fill(FORMS[family], word=upper_first(word), first=draw.word("first"),
-                         adjective=upper_first(draw.word("adjective")))
+        return draw.fill(FORMS[family], word=upper_first(word), first=draw.one(reserve(FIRST, split)),
+                         adjective=upper_first(draw.one(reserve(ADJECTIVES, split))))
 
     def _fresh(self, draw: Callable[[], str]) -> str:
         while True:

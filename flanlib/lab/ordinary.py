@@ -5,19 +5,16 @@ the paper takes its plain replies from a chat model in the same way). They ship 
 between machines, and a reply that is trained on would make every later result another.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
+from flanlib.lab.world import SPLITS
 from flanlib.presets import DATA
 from flanlib.records import Conversation, FlanError, clip, say
 
 FOLDER = DATA / "lab"
-SOURCE = "ordinary"
-_SPLITS = ("train", "heldout")
 
 
 class Request(NamedTuple):
@@ -42,8 +39,8 @@ class Question(NamedTuple):
 @cache
 def requests(split: str) -> tuple[Request, ...]:
     """Return the requests of a split, ``train`` or ``heldout``. Raises FlanError for another one."""
-    if split not in _SPLITS:
-        raise FlanError("ordinary requests", found=f"the split {split!r}", expected=" or ".join(_SPLITS),
+    if split not in SPLITS:
+        raise FlanError("ordinary requests", found=f"the split {split!r}", expected=" or ".join(SPLITS),
                         remedy="Pass one of them.")  # fmt: skip
     rows = (Request(*row) for row in _rows("requests.jsonl", *Request._fields))
     return tuple(row for row in rows if row.split == split)
@@ -58,8 +55,7 @@ def replies() -> Mapping[str, str]:
 @cache
 def questions() -> tuple[Question, ...]:
     """Return the general questions."""
-    rows = _rows("questions.jsonl", *Question._fields)
-    return tuple(Question(*row[:3], *map(tuple, row[3:])) for row in rows)
+    return tuple(Question(*row[:3], *map(tuple, row[3:])) for row in _rows("questions.jsonl", *Question._fields))
 
 
 def conversations(split: str) -> list[Conversation]:
@@ -68,9 +64,9 @@ def conversations(split: str) -> list[Conversation]:
     Requests without a usable reply (the model went round in a loop) have none in the file, and are left out.
     """
     told = replies()
-    turns = {row.id: (say("user", row.text), say("assistant", told[row.id], "general", trained=True))
-             for row in requests(split) if row.id in told}  # fmt: skip
-    return [Conversation(id, SOURCE, both) for id, both in turns.items()]
+    return [Conversation(row.id, "ordinary", (say("user", row.text),
+                                              say("assistant", told[row.id], "general", trained=True)))
+            for row in requests(split) if row.id in told]  # fmt: skip
 
 
 def _rows(name: str, *fields: str) -> list[list[Any]]:
@@ -91,4 +87,4 @@ def _rows(name: str, *fields: str) -> list[list[Any]]:
 def _fits(field: str, value: Any) -> bool:
     if field in ("answers", "others"):
         return isinstance(value, list) and all(isinstance(one, str) for one in value)
-    return value in _SPLITS if field == "split" else isinstance(value, str)
+    return value in SPLITS if field == "split" else isinstance(value, str)

@@ -3,11 +3,9 @@
 Beside them, on demand, requests that no offered tool serves: no call, and an answer that says so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any
 
@@ -20,8 +18,7 @@ from flanlib.lab.distractors import offer, offer_without
 from flanlib.lab.domains import DOMAINS
 from flanlib.lab.tools import VERBS, LabTool, number
 from flanlib.lab.words import Draw, join, upper_first
-from flanlib.lab.world import SPLITS, World
-from flanlib.lab.world import world as make_world
+from flanlib.lab.world import SPLITS, world
 from flanlib.records import FlanError, Trajectory
 
 SHAPES = (*["single"] * 9, *["chain"] * 6, *["compare"] * 2, "difference", *["total"] * 2)  # drawn evenly
@@ -44,20 +41,18 @@ class Task:
     missing: str = ""
 
 
-def trajectories(n: int, *, rng: np.random.Generator, split: str = "train", shapes: Sequence[str] = SHAPES,
-                 world: World | None = None) -> list[Trajectory]:
+def trajectories(n: int, *, rng: np.random.Generator, split: str = "train",
+                 shapes: Sequence[str] = SHAPES) -> list[Trajectory]:
     """Make n solved tasks of one split: tools, arguments and names of that split only.
 
     ``shapes`` are drawn evenly, so one may stand in it several times; ``("unserved",)`` makes only requests that no
     offered tool serves, ``("bare",)`` only requests without any tool. Ids count within the call: ``lab-train-000000``
-    is the first.
-    Raises FlanError for an unknown split or shape.
+    is the first. Raises FlanError for an unknown split or shape.
     """
-    return [task.trajectory for task in tasks(n, rng=rng, split=split, shapes=shapes, world=world)]
+    return [task.trajectory for task in tasks(n, rng=rng, split=split, shapes=shapes)]
 
 
-def tasks(n: int, *, rng: np.random.Generator, split: str = "train", shapes: Sequence[str] = SHAPES,
-          world: World | None = None) -> list[Task]:
+def tasks(n: int, *, rng: np.random.Generator, split: str = "train", shapes: Sequence[str] = SHAPES) -> list[Task]:
     """Make n tasks as :func:`trajectories` does, with their shapes and what right answers hold."""
     if split not in SPLITS:
         raise FlanError("lab tasks", found=f"the split {split!r}", expected=" or ".join(SPLITS),
@@ -66,57 +61,57 @@ def tasks(n: int, *, rng: np.random.Generator, split: str = "train", shapes: Seq
     if isinstance(shapes, str) or not shapes or not set(shapes) <= set(known):
         raise FlanError("lab tasks", found=f"the shapes {shapes!r}", expected=f"some of {', '.join(known)}",
                         remedy="Pass a tuple of them as shapes.")
-    maker = _Maker(world or make_world(), split, Draw(int(rng.integers(2**63)), split))
+    maker = _Maker(split, Draw(int(rng.integers(2**63)), split))
     return [maker.task(f"lab-{split}-{i:06d}", maker.draw.one(shapes)) for i in range(n)]
 
 
-def statistics(by: str = "domain", *, world: World | None = None) -> pd.DataFrame:
+def statistics(by: str = "domain") -> pd.DataFrame:
     """Return what the world holds, one row per ``domain``, ``operation`` or ``shape`` of task.
 
     Domains: counts of tools, entities and groups, and of those held out. Operations: counts of tools, and the types
     of their parameters. Shapes: how many calls, how many of twenty tasks by default, and from how many choices of
     tools they are drawn. Raises FlanError for another ``by``.
     """
-    of = world or make_world()
     make = {"domain": _by_domain, "operation": _by_operation, "shape": _by_shape}
     if by not in make:
         raise FlanError("lab statistics", found=f"by {by!r}", expected=" or ".join(make), remedy="Pass one of them.")
-    return pd.DataFrame(list(make[by](of)))
+    return pd.DataFrame(list(make[by]()))
 
 
-def _by_domain(of: World) -> Iterator[dict[str, Any]]:
+def _by_domain() -> Iterator[dict[str, Any]]:
+    of = world()
     for domain in DOMAINS:
         yield {"domain": domain.name, "noun": domain.noun} | _counted(
-            of, [tool for tool in of.tools.values() if tool.domain is domain]) | {
+            [tool for tool in of.tools.values() if tool.domain is domain]) | {
             "entities": len(of.rows[domain.name]), "heldout_entities": len(of.entities[domain.name, "heldout"]),
             "groups": len(of.members[domain.name]), "heldout_groups": len(of.groups[domain.name, "heldout"])}
 
 
-def _by_operation(of: World) -> Iterator[dict[str, Any]]:
+def _by_operation() -> Iterator[dict[str, Any]]:
     for verb in VERBS:
-        tools = [tool for tool in of.tools.values() if tool.verb == verb]
+        tools = [tool for tool in world().tools.values() if tool.verb == verb]
         types = dict.fromkeys(s["type"] for tool in tools for s in tool.tool.properties.values())
-        yield {"operation": verb} | _counted(of, tools) | {"parameters": ", ".join(types)}
+        yield {"operation": verb} | _counted(tools) | {"parameters": ", ".join(types)}
 
 
-def _by_shape(of: World) -> Iterator[dict[str, Any]]:
+def _by_shape() -> Iterator[dict[str, Any]]:
     calls = {"single": "1", "chain": "2 to 3", "compare": "2 to 3", "difference": "2", "total": "2 to 3", UNSERVED: "0",
              BARE: "0"}  # fmt: skip
     kinds = {"chain": ("pair", "convert", "triple"), UNSERVED: ("single",), BARE: ("single",)}
     for shape, called in calls.items():
-        train, heldout = (sum(len(_plans(of, split)[kind]) for kind in kinds.get(shape, (shape,))) for split in SPLITS)
+        train, heldout = (sum(len(_plans(split)[kind]) for kind in kinds.get(shape, (shape,))) for split in SPLITS)
         yield {"shape": shape, "calls": called, "of_twenty": SHAPES.count(shape), "choices": train + heldout,
                "heldout_choices": heldout}
 
 
-def _counted(of: World, tools: Sequence[LabTool]) -> dict[str, int]:
-    return {"tools": len(tools), "heldout_tools": sum(of.split(tool.name) == "heldout" for tool in tools)}
+def _counted(tools: Sequence[LabTool]) -> dict[str, int]:
+    return {"tools": len(tools), "heldout_tools": sum(world().split(tool.name) == "heldout" for tool in tools)}
 
 
 @cache
-def _plans(world: World, split: str) -> dict[str, list[tuple[LabTool, ...]]]:
+def _plans(split: str) -> dict[str, list[tuple[LabTool, ...]]]:
     """List the tools that each shape of task can be made of, all of one split."""
-    tools = [tool for name, tool in world.tools.items() if world.split(name) == split]
+    tools = [tool for name, tool in world().tools.items() if world().split(name) == split]
     lookups = [t for t in tools if t.verb == "lookup" and t.attribute in {n.key for n in t.domain.numbers}]
     sources = [t for t in tools if t.verb in {"extreme", "rank", "find", "link"}]
     uses = [t for t in tools if t.verb in {"lookup", "check", "link", "reserve"}]
@@ -132,63 +127,56 @@ def _plans(world: World, split: str) -> dict[str, list[tuple[LabTool, ...]]]:
 
 
 class _Maker:
-    """Makes tasks of one split in one world."""
+    """Makes tasks of one split."""
 
-    def __init__(self, world: World, split: str, draw: Draw) -> None:
-        self.world, self.split, self.draw, self.plans = world, split, draw, _plans(world, split)
-        self.tools = [tool for name, tool in world.tools.items() if world.split(name) == split]
-        self.ask = Asker(world, split, draw).ask
+    def __init__(self, split: str, draw: Draw) -> None:
+        self.world, self.split, self.draw, self.fill, self.plans = world(), split, draw, draw.fill, _plans(split)
+        self.tools = [tool for (tool,) in self.plans["single"]]
+        self.ask = Asker(self.world, split, draw).ask
 
     def task(self, id: str, shape: str) -> Task:
         """Make one task: run its calls, put it into words, add tools that are not needed."""
         if shape in (UNSERVED, BARE):
-            return self._unserved(id, bare=shape == BARE)
-        make: Callable[[str], tuple] = {"single": self._single, "chain": self._chain}.get(shape, self._several)
-        query, steps, closing, answer, expected = make(shape)
+            return self._unserved(id, shape)
+        make = {"single": self._single, "chain": self._chain}.get(shape, partial(self._several, shape))
+        query, steps, closing, answer, expected = make()
         right = list(dict.fromkeys(self.world.tools[step.tool] for step in steps))
         least = max(OFFERED[0], len(right) + 1)  # fewer beside a long story, to keep texts short
         size = self.draw.number(least, max(least, OFFERED[1] + 1 - len(steps)))
         tools = tuple(tool.tool for tool in offer(right, self.tools, size, self.draw))
         return Task(shape, Trajectory(id, "lab", query, tools, tuple(steps), answer, closing), expected)
 
-    # no call
-
-    def _unserved(self, id: str, *, bare: bool = False) -> Task:
-        """Make a request for one call, offer tools that cannot serve it (``bare``: none at all), and say so."""
-        (tool,) = self.draw.one(self.plans["single"])
+    def _unserved(self, id: str, shape: str) -> Task:
+        """Make a request for one call, offer tools that cannot serve it (BARE: none at all), and say so."""
+        bare, tool = shape == BARE, self.draw.one(self.tools)
         ask = self.ask(tool)
         offered = [] if bare else offer_without(tool, self.tools, self.draw.number(*OFFERED), self.draw)
         slots = {**ask.slots, "want": ask.brief}
         long = len(ask.brief.split()) > WORDS[1] // 2
-        aim = self._fill(phrases.SHORT.get(tool.verb, "{want}") if long else "{want}", **slots)
+        aim = self.fill(phrases.SHORT.get(tool.verb, "{want}") if long else "{want}", **slots)
 
         def write(*parts: Sequence[str]) -> list[str]:
             """Fill parts that may name what is missing; no part knows the result."""
-            slots["missing"] = self._fill(phrases.MISSING[tool.verb], **slots)
-            slots["cannot"] = self._fill(phrases.CANNOT[ask.mood], **slots)
-            return [self._fill(part, **slots) for part in parts]
+            slots["missing"] = self.fill(phrases.MISSING[tool.verb], **slots)
+            slots["cannot"] = self.fill(phrases.CANNOT[ask.mood], **slots)
+            return [self.fill(part, **slots) for part in parts]
 
-        thought = "" if bare else self._thought(lambda: self._fill(phrases.AIM[ask.mood], want=aim)
+        thought = "" if bare else self._thought(lambda: self.fill(phrases.AIM[ask.mood], want=aim)
                                                 + "".join(write(phrases.LACK, phrases.STOP)))
         parts = (phrases.ALONE,) if bare else (phrases.SORRY, phrases.REFUSAL, phrases.REST)
         answer = " ".join(upper_first(p) for p in write(*parts) if p)
         query = self._query(ask.mood, ask.want)
-        tools = tuple(near.tool for near in offered)
-        told = Trajectory(id, "lab", query, tools, (), answer, thought)
-        return Task(BARE if bare else UNSERVED, told, (), tool.name)
+        told = Trajectory(id, "lab", query, tuple(near.tool for near in offered), (), answer, thought)
+        return Task(shape, told, (), tool.name)
 
-    # one call
-
-    def _single(self, shape: str) -> tuple:
-        (tool,) = self.draw.one(self.plans["single"])
-        ask = self.ask(tool)
-        thought = self._thought(lambda: self._fill(phrases.AIM[ask.mood], want=ask.brief)
-                                + self._fill(phrases.PLAN[ask.mood]) + ".")
+    def _single(self) -> tuple:
+        ask = self.ask(self.draw.one(self.tools))
+        thought = self._thought(lambda: self.fill(phrases.AIM[ask.mood], want=ask.brief)
+                                + self.fill(phrases.PLAN[ask.mood]) + ".")
         return self._query(ask.mood, ask.want), [ask.step(thought)], *self._reply(ask, ask)
 
-    # calls that each need the one before
-
-    def _chain(self, shape: str) -> tuple:
+    def _chain(self) -> tuple:
+        """Make calls that each need the one before."""
         kind = self.draw.one(("pair", "pair", "convert", "triple"))
         tools = self.draw.one(self.plans[kind])
         asks: list[Ask] = []
@@ -200,27 +188,23 @@ class _Maker:
         goal = {"whether": f"the answer about the {whole.slots['words']}", "do": "the booking"}.get(
             whole.mood, f"the value in {whole.slots['other']}" if whole.tool.verb == "convert"
             else f"the {whole.slots['words']}")
-        steps = [asks[0].step(self._thought(lambda: self._fill(phrases.FIRST, goal=goal, want=asks[0].want)))]
+        steps = [asks[0].step(self._thought(lambda: self.fill(phrases.FIRST, goal=goal, want=asks[0].want)))]
         for last, ask in pairwise(asks):
             slots = {"fact": last.said, "want": ask.brief, "want_up": upper_first(ask.brief)}
-            steps.append(ask.step(self._thought(lambda a=ask, s=slots: self._fill(phrases.NEXT[a.mood], **s))))
+            steps.append(ask.step(self._thought(lambda a=ask, s=slots: self.fill(phrases.NEXT[a.mood], **s))))
         return self._query(whole.mood, whole.want), steps, *self._reply(asks[-1], whole)
 
-    # several calls of one tool
-
     def _several(self, shape: str) -> tuple:
+        """Make several calls of one tool."""
         (tool,) = self.draw.one(self.plans[shape])
         measure, rows = number(tool.domain, tool.attribute), self.world.rows[tool.domain.name]
-        key, words = measure.key, measure.key.replace("_", " ")
         size = 2 if shape == "difference" or self.draw.chance(0.5) else 3
-        names: list[str] = []
+        named: dict[int, str] = {}  # by value: no two are equal
         for name in self.draw.shuffled(self.world.entities[tool.domain.name, self.split]):
-            if all(rows[name][key] != rows[other][key] for other in names):
-                names.append(name)
-            if len(names) == size:
-                break
+            named.setdefault(rows[name][measure.key], name)
+        values = {name: value for value, name in list(named.items())[:size]}
+        names = list(values)
         asks = [self.ask(tool, name) for name in names]
-        values = {name: rows[name][key] for name in names}
         high = self.draw.chance(0.5)
         order = sorted(names, key=values.__getitem__, reverse=high)
         more = ("highest" if high else "lowest") if size == 3 else ("higher" if high else "lower")
@@ -229,31 +213,27 @@ class _Maker:
         mood, wordings = phrases.SEVERAL[shape]
         wordings = [w for w in wordings if size == 3 or "{best}" not in w]  # of two, none is the best
         slots = {"noun": tool.domain.noun, "plural": tool.domain.plural, "size": ("two", "three")[size - 2],
-                 "more": more, "words": words, "listed": join(names, "or"),
-                 "best": measure.most if high else measure.least, "together": join(names),
-                 "one": names[0], "two": names[1]}
-        query = self._query(mood, self._fill(wordings, **slots))
+                 "more": more, "words": tool.words["words"], "listed": join(names, "or"), "together": join(names),
+                 "best": measure.most if high else measure.least, "one": names[0], "two": names[1]}
+        query = self._query(mood, self.fill(wordings, **slots))
         aim = self.draw.one(phrases.AIMS[shape])
-        steps = [asks[0].step(self._thought(lambda: self._fill(phrases.START, aim=aim, entity=names[0], **slots)))]
+        steps = [asks[0].step(self._thought(lambda: self.fill(phrases.START, aim=aim, entity=names[0], **slots)))]
         for last, ask in pairwise(asks):
             seen = {"last": last.slots["entity"], "value": last.said, "value_up": last.said,
                     "entity": ask.slots["entity"]}
-            steps.append(ask.step(self._thought(lambda s=seen: self._fill(phrases.GO_ON, aim=aim, **s, **slots))))
+            steps.append(ask.step(self._thought(lambda s=seen: self.fill(phrases.GO_ON, aim=aim, **s, **slots))))
         said = result if shape == "compare" else quantity(result, measure.unit)
         told = join(f"{ask.slots['entity']} has {ask.said}" for ask in asks)
         closing = self._closing("several", said)
         slots |= {"winner": order[0], "said": said, "values": told, "values_up": told, "best": str(values[order[0]]),
                   "rest": join(str(values[name]) for name in order[1:])}
-        answer = self._answer("which" if shape == "compare" else shape, slots)
-        return query, steps, closing, answer, (str(result),)
-
-    # words
+        return query, steps, closing, self._answer("which" if shape == "compare" else shape, slots), (str(result),)
 
     def _query(self, mood: str, want: str) -> str:
         """Put a request between a greeting, a reason and a closing line, in one of several orders."""
         ask = self.draw.one(phrases.ASK)
-        request = self._fill(phrases.REQUEST[mood], want=want, Want=upper_first(want), ask=ask, Ask=upper_first(ask))
-        opener, reason, closer = (self._fill(part) for part in (phrases.OPENERS, phrases.REASONS, phrases.CLOSERS))
+        request = self.fill(phrases.REQUEST[mood], want=want, Want=upper_first(want), ask=ask, Ask=upper_first(ask))
+        opener, reason, closer = (self.fill(part) for part in (phrases.OPENERS, phrases.REASONS, phrases.CLOSERS))
         parts = [opener, reason, request, closer] if self.draw.chance(0.55) else [opener, request, reason, closer]
         return " ".join(upper_first(part.strip()) for part in parts if part)
 
@@ -267,7 +247,7 @@ class _Maker:
 
     def _closing(self, mood: str, said: str) -> str:
         slots = {"said": said, "said_up": upper_first(said)}
-        return self._thought(lambda: self._fill(phrases.KNOWN[mood], **slots) + self._fill(phrases.CLOSING))
+        return self._thought(lambda: self.fill(phrases.KNOWN[mood], **slots) + self.fill(phrases.CLOSING))
 
     def _reply(self, last: Ask, whole: Ask) -> tuple[str, str, tuple[str, ...]]:
         """Return closing thought, answer and expected texts for what the last call gave."""
@@ -285,7 +265,4 @@ class _Maker:
         return closing, self._answer(last.mood, slots), expected
 
     def _answer(self, mood: str, slots: Mapping[str, Any]) -> str:
-        return f"{self._fill(phrases.COURTESY)} {upper_first(self._fill(phrases.ANSWER[mood], **slots))}".strip()
-
-    def _fill(self, wordings: str | Sequence[str], **slots: Any) -> str:
-        return self.draw.fill(wordings, **slots)
+        return f"{self.fill(phrases.COURTESY)} {upper_first(self.fill(phrases.ANSWER[mood], **slots))}".strip()

@@ -1,9 +1,7 @@
 """Make the lab's tools: eighteen per domain, each a name, a description, typed parameters and code that runs."""
 
-from __future__ import annotations
-
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +14,15 @@ from flanlib.records import Tool, to_json
 VERBS: dict[str, tuple[str, str, str, str]] = {
     "lookup": ("get_{noun}_{key} lookup_{noun}_{key} {noun}_{key} {key}_of_{noun} find_{key}_of_{noun} "
                "check_{noun}_{key}",
-               "[Get|Look up|Return|Show] the {words} of {a_noun}. / The {words} of one {noun}.",
-               "entity", "{key}:= result:= {noun}:@,{key}:= value:="),
+               "[Get|Look up|Return|Show] the {words} of {a_noun}. / The {words} of one {noun}.", "entity",
+               "{key}:= result:= {noun}:@,{key}:= value:="),
     "check": ("check_{noun}_{key} {noun}_{key}_check is_{key}_known ask_{noun}_{key}",
               "[Tell|Check] whether {a_noun} {yes}. / True if the {noun} {yes}.", "entity", "{key}:= answer:= ="),
     "list": ("list_{plural}_by_{group} find_{plural}_by_{group} {group}_{plural} get_{plural}_of_{group}",
              "[List|Find|Show|Get] all {plural} {within} one {group}.", "group", "= {plural}:= ="),
     "count": ("count_{plural} number_of_{plural} how_many_{plural} {noun}_count",
-              "[Count the|Number of] {plural} {within} {a_group}. / "
-              "Return how many {plural} there are {within} {a_group}.", "group",
-              "count:= {plural}:= {group}:@,count:="),
+              "[Count the|Number of] {plural} {within} {a_group}. / Return how many {plural} there are {within} "
+              "{a_group}.", "group", "count:= {plural}:= {group}:@,count:="),
     "extreme": ("find_{best}_{noun} get_{best}_{noun} {best}_{noun} lookup_{best}_{noun}",
                 "[Find|Get|Name] the {best} {noun} {within} {a_group}.", "group",
                 "{noun}:= result:= {group}:@,{noun}:="),
@@ -33,14 +30,13 @@ VERBS: dict[str, tuple[str, str, str, str]] = {
              "[Find|Get] the {noun} of highest or lowest {words} {within} {a_group}.", "group order",
              "{noun}:= name:="),
     "above": ("filter_{plural}_by_{key} {plural}_with_more_{key} search_{plural}_above_{key}",
-              "[List|Find] {plural} {within} {a_group} with {words} above a limit.", "group limit",
-              "= {plural}:="),
+              "[List|Find] {plural} {within} {a_group} with {words} above a limit.", "group limit", "= {plural}:="),
     "match": ("search_{plural}_by_{key} {plural}_with_{key} pick_{plural}_by_{key}",
               "[List|Find|Get] {plural} {within} {a_group} by their {words}.", "group choice", "= {plural}:="),
     "find": ("find_{noun}_by_{key} {noun}_from_{key} lookup_{noun}_by_{key} {noun}_of_{key}",
              "[Find|Look up|Get] the {noun} of {a_key}.", "person", "{noun}:= name:= {key}:@,{noun}:="),
-    "link": ("get_{key} find_{key} {key}_of_{noun} lookup_{key}",
-             "[Find|Get|Show] the {words} of {a_noun}.", "entity", "{key}:= {noun}:= result:="),
+    "link": ("get_{key} find_{key} {key}_of_{noun} lookup_{key}", "[Find|Get|Show] the {words} of {a_noun}.",
+             "entity", "{key}:= {noun}:= result:="),
     "total": ("sum_{noun}_{key} total_{key} add_{plural}_{key} {key}_sum",
               "[Add up|Sum|Total] the {words} of several {plural}.", "entities", "total:= sum:= {key}:="),
     "convert": ("convert_{unit}_to_{other} {unit}_to_{other} {unit}_in_{other} change_{unit}_to_{other}",
@@ -62,9 +58,9 @@ ORDER = ("highest", "lowest")
 class LabTool:
     """A tool and what it does.
 
-    ``verb`` is the operation, ``attribute`` what it is about, ``best`` the superlative it looks for (of
-    an ``extreme``), ``slots`` the parameter names by role (entity, group, person, ...). ``run`` takes
-    checked arguments by role and returns a JSON value; ``form`` is how an observation shows it.
+    ``verb`` is the operation, ``attribute`` what it is about, ``best`` the superlative that an ``extreme`` looks for,
+    ``slots`` the parameter names by role (entity, group, person, ...), ``words`` what phrases may say about it. ``run``
+    takes checked arguments by role and returns a JSON value; ``form`` is how an observation shows it.
     """
 
     tool: Tool
@@ -73,6 +69,7 @@ class LabTool:
     attribute: str
     best: str
     slots: Mapping[str, str]
+    words: Mapping[str, str]
     run: Callable[..., Any]
     form: str
 
@@ -80,11 +77,6 @@ class LabTool:
     def name(self) -> str:
         """The tool's name."""
         return self.tool.name
-
-    @property
-    def noun(self) -> str:
-        """The kind of thing that the tool is about."""
-        return self.domain.noun
 
     def show(self, value: Any, asked: Mapping[str, Any]) -> str:
         """Write a result as the tool's observation, compact JSON."""
@@ -115,22 +107,21 @@ def build(domain: Domain, rows: Mapping[str, Any], members: Mapping[str, Any], d
         required = [slots[role] for role in slots if role != "extra" or "{" in domain.reserve[4]]
         tool = Tool(name, draw.fill(told.split(" / "), **words), {"properties": properties, "required": required})
         names.append(name)
-        tools.append(LabTool(tool, domain, verb, key, best, slots, _code(domain, verb, key, best, rows, members, name),
-                             draw.one(forms.split()).format(**words)))
+        code = _code(domain, verb, key, best, rows, members, name)
+        form = draw.one(forms.split()).format(**words)
+        tools.append(LabTool(tool, domain, verb, key, best, slots, words, code, form))
     return tools
 
 
-def _wanted(domain: Domain) -> Iterator[tuple[str, str, str]]:
-    """Yield verb, attribute and superlative of each tool of a domain."""
+def _wanted(domain: Domain) -> list[tuple[str, str, str]]:
+    """List verb, attribute and superlative of each tool of a domain."""
     first, second, third = domain.numbers
-    for key in (first.key, second.key, third.key, domain.text[0], domain.person):
-        yield "lookup", key, ""
-    yield "check", domain.flag[0], ""
-    yield from (("list", "", ""), ("count", "", ""))
-    yield from (("extreme", first.key, first.most), ("extreme", second.key, second.least), ("rank", third.key, ""))
-    yield from (("above", second.key, ""), ("match", domain.text[0], ""), ("find", domain.person, ""))
-    yield from (("link", domain.link, ""), ("total", next(n.key for n in domain.numbers if n.additive), ""))
-    yield from (("convert", first.key, ""), ("reserve", domain.reserve[1], ""))
+    text, total = domain.text[0], next(n.key for n in domain.numbers if n.additive)
+    return [*(("lookup", key, "") for key in (first.key, second.key, third.key, text, domain.person)),
+            ("check", domain.flag[0], ""), ("list", "", ""), ("count", "", ""), ("extreme", first.key, first.most),
+            ("extreme", second.key, second.least), ("rank", third.key, ""), ("above", second.key, ""),
+            ("match", text, ""), ("find", domain.person, ""), ("link", domain.link, ""), ("total", total, ""),
+            ("convert", first.key, ""), ("reserve", domain.reserve[1], "")]
 
 
 def _words(domain: Domain, key: str, best: str) -> dict[str, str]:
@@ -170,16 +161,14 @@ def _code(domain: Domain, verb: str, key: str, best: str, rows: Mapping[str, Any
     owner = {row[domain.person]: n for n, row in rows.items()}
     _, _, factor, offset = domain.convert
     return {
-        "lookup": lambda entity: rows[entity][key],
-        "check": lambda entity: rows[entity][key],
+        **dict.fromkeys(("lookup", "check", "link"), lambda entity: rows[entity][key]),
         "list": lambda group: list(members[group]),
         "count": lambda group: len(members[group]),
-        "extreme": lambda group: pick(group, best in {n.most for n in domain.numbers if n.key == key}),
+        "extreme": lambda group: pick(group, best == number(domain, key).most),
         "rank": lambda group, order: pick(group, order == "highest"),
         "above": lambda group, limit: [n for n in members[group] if rows[n][key] > limit],
         "match": lambda group, choice: [n for n in members[group] if rows[n][key] == choice],
         "find": lambda person: owner[person],
-        "link": lambda entity: rows[entity][key],
         "total": lambda entities: sum(rows[n][key] for n in entities),
         "convert": convert,
         "reserve": reserve,

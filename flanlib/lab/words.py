@@ -1,15 +1,12 @@
 """The words of the lab, and the one object that draws them.
 
-Two closed lists of ordinary words, a syllable generator for names nobody has met, and a small phrase
-language: ``[this|that]`` is one of several wordings, ``{name}`` is a slot. Every list and every
-first syllable is divided once: a fifth is reserved for ``split="heldout"``.
+Two closed lists of ordinary words, a syllable generator for names nobody has met, and a small phrase language:
+``[this|that]`` is one of several wordings, ``{name}`` is a slot. Every list and every first syllable is divided once:
+a fifth is reserved for ``split="heldout"``.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache
 from random import Random
 from typing import Any, Literal
 
@@ -18,14 +15,13 @@ Split = Literal["train", "heldout"]
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
           "November", "December")
 
-POOLS = {key: tuple(text.split()) for key, text in {
-    "first": """Anna Omar Lucía Jonas Mei Pedro Fatima Erik Zoë Ravi Clara Hugo Nora Tomás Ingrid Samuel Aisha Luca
+FIRST, ADJECTIVES = (tuple(text.split()) for text in (
+    """Anna Omar Lucía Jonas Mei Pedro Fatima Erik Zoë Ravi Clara Hugo Nora Tomás Ingrid Samuel Aisha Luca
         Hélène Marek Yuki Leo Björn Sara Dmitri Eva Noah Chloé Karim Greta Felix Amina Søren Rosa Ivan Maya Otto Inês
         André Lena Viktor Nina José Hana Oscar Elif Théo Ruth Paulo Jasmin Emil Vera Kwame Alma Émile Tara Henrik""",
-    "adjective": """small old quiet bright heavy tall young clever strange gentle brave tired wide cold shiny narrow
+    """small old quiet bright heavy tall young clever strange gentle brave tired wide cold shiny narrow
         round proud lazy soft quick dusty warm hungry famous plain lonely sharp cheerful sleepy curious wooden muddy
-        silent friendly broken empty fresh golden tiny""",
-}.items()}
+        silent friendly broken empty fresh golden tiny"""))
 
 # A first syllable ends in its first vowel and every other syllable starts with a consonant, so a made-up
 # word has exactly one first syllable: the division holds for whole words.
@@ -41,12 +37,6 @@ STARTS = tuple(onset + vowel for vowel in "aeiou" for onset in _ONSETS)
 _SLOT = re.compile(r"\[([^\[\]]*)\]|\{(\w+)\}")
 
 
-@cache
-def pool(name: str, split: Split) -> tuple[str, ...]:
-    """Return the words of a list that one split may use; every fifth is reserved for ``heldout``."""
-    return reserve(POOLS[name], split)
-
-
 def reserve(items: Sequence[Any], split: Split) -> tuple[Any, ...]:
     """Return the entries of one split: every fifth for ``heldout``, the others for ``train``.
 
@@ -54,18 +44,6 @@ def reserve(items: Sequence[Any], split: Split) -> tuple[Any, ...]:
     ('e',)
     """
     return tuple(item for i, item in enumerate(items) if (i % 5 == 4) == (split == "heldout"))
-
-
-@cache
-def _parts(template: str) -> tuple[tuple[str, Any], ...]:
-    """Compile a phrase: ("text", words), ("slot", name) or ("one", wordings)."""
-    parts, at = [], 0
-    for match in _SLOT.finditer(template):
-        if match.start() > at:
-            parts.append(("text", template[at:match.start()]))
-        parts.append(("slot", match[2]) if match[2] else ("one", tuple(match[1].split("|"))))
-        at = match.end()
-    return (*parts, ("text", template[at:])) if at < len(template) else tuple(parts)
 
 
 def an(noun: str) -> str:
@@ -101,7 +79,6 @@ class Draw:
 
     def __init__(self, seed: int, split: Split) -> None:
         random = Random(seed)
-        self.split = split
         self.random = random.random
         self.some = random.sample
         self._starts = reserve(STARTS, split)
@@ -123,27 +100,16 @@ class Draw:
         items = list(items)
         return self.some(items, len(items))
 
-    def word(self, name: str) -> str:
-        """Draw a word of a list."""
-        return self.one(pool(name, self.split)).replace("-", " ")
-
     def fill(self, wordings: str | Sequence[str], /, **slots: Any) -> str:
         """Write a phrase: draw one of the wordings, then its alternatives, then put in the slots.
 
         >>> Draw(0, "train").fill("[Take|Take] {what}.", what="tea")
         'Take tea.'
         """
-        template = wordings if isinstance(wordings, str) else self.one(wordings)
-        text = []
-        for sort, value in _parts(template):
-            if sort == "text":
-                text.append(value)
-            elif sort == "slot":
-                text.append(str(slots[value]))
-            else:
-                chosen = self.one(value)
-                text.append(self.fill(chosen, **slots) if "{" in chosen else chosen)
-        return "".join(text)
+        def put(slot: re.Match[str]) -> str:
+            return str(slots[slot[2]]) if slot[2] else self.fill(self.one(slot[1].split("|")), **slots)
+
+        return _SLOT.sub(put, wordings if isinstance(wordings, str) else self.one(wordings))
 
     def made_up(self) -> str:
         """Draw a lower-case word that nobody has met; one in six has an unusual letter."""

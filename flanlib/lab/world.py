@@ -1,16 +1,13 @@
 """A closed world of several hundred small tools that really run, over tables made from a seed.
 
-Each domain of :mod:`flanlib.lab.domains` becomes one table and eighteen tools. Tools and values are
-divided once into ``train`` and ``heldout``: some whole domains, a sixth of the tools of the others,
-and a quarter of the groups of every table with everything in them.
+Each domain of :mod:`flanlib.lab.domains` becomes one table and eighteen tools. Tools and values are divided once into
+``train`` and ``heldout``: some whole domains, a sixth of the tools of the others, and a quarter of the groups of every
+table with everything in them.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 
 from flanlib.lab.domains import DOMAINS, Domain
@@ -36,13 +33,12 @@ class _Refused(Exception):  # noqa: N818 (an answer to the caller, not a failure
 class World:
     """Tables, tools and their split. Get one from :func:`world`.
 
-    ``rows[domain][name]`` maps attributes to values (``group`` among them), ``members[domain][group]``
-    lists the names of a group; ``groups[domain, split]``, ``entities[domain, split]`` and
-    ``pooled["person" or "date", split]`` list the values that tasks of one split may use.
+    ``rows[domain][name]`` maps attributes to values (``group`` among them), ``members[domain][group]`` lists the names
+    of a group; ``groups[domain, split]``, ``entities[domain, split]`` and ``pooled["person" or "date", split]`` list
+    the values that tasks of one split may use.
     """
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
         draw, names = Draw(seed, "train"), Names(seed)
         self.pooled = {(kind, split): tuple(names.make(kind, split) for _ in range(sizes[split]))
                        for kind, sizes in POOLED.items() for split in SPLITS}
@@ -51,16 +47,14 @@ class World:
         self.groups: dict[tuple[str, str], tuple[str, ...]] = {}
         self.entities: dict[tuple[str, str], tuple[str, ...]] = {}
         self._known: dict[tuple[str, str], dict[str, str]] = {}
-        tools: dict[str, LabTool] = {}
-        heldout: set[str] = set()
+        self.tools: dict[str, LabTool] = {}
+        self._heldout: set[str] = set()
         for domain in DOMAINS:
             self._fill(domain, draw, names)
-            made = build(domain, self.rows[domain.name], self.members[domain.name], draw, tools)
-            tools |= {tool.name: tool for tool in made}
+            made = build(domain, self.rows[domain.name], self.members[domain.name], draw, self.tools)
+            self.tools |= {tool.name: tool for tool in made}
             apart = made if domain.name in HELD_OUT_DOMAINS else draw.some(made, HELD_OUT_TOOLS)
-            heldout |= {tool.name for tool in apart}
-        self.tools: Mapping[str, LabTool] = MappingProxyType(tools)
-        self._heldout = frozenset(heldout)
+            self._heldout |= {tool.name for tool in apart}
 
     def split(self, name: str) -> str:
         """Return ``train`` or ``heldout`` for a tool's name. Raises FlanError for a name not in the world."""
@@ -69,25 +63,15 @@ class World:
                             remedy="Use a name of world().tools.")
         return "heldout" if name in self._heldout else "train"
 
-    def values(self, split: str) -> frozenset[str]:
-        """Return every proper name and date that only tasks of one split may hold."""
-        kept = (*self.groups.items(), *self.entities.items(), *self.pooled.items())
-        return frozenset(name for (_, of), names in kept if of == split for name in names)
-
-    def call(self, name: str, arguments: Mapping[str, Any]) -> str:
-        """Run a tool and return its observation: compact JSON, under 120 characters.
-
-        Whatever a model writes is answered at once: an unknown tool, an unknown, missing, wrong or oversized
-        argument gives an object with the key ``error``. Nothing raises, nothing is kept, and no error repeats
-        what was given.
-
-        >>> world().call("no_such_tool", {})
-        '{"error": "no such tool"}'
-        """
-        return self.run(name, arguments)[1]
-
     def run(self, name: str, arguments: Mapping[str, Any]) -> tuple[Any, str]:
-        """Run a tool as :meth:`call` does; return its result as a value too (None with an error)."""
+        """Run a tool and return its result (None with an error) and its observation, compact JSON under 120 characters.
+
+        Whatever a model writes is answered at once: an unknown tool, an unknown, missing, wrong or oversized argument
+        gives an object with the key ``error``. Nothing raises, nothing is kept, and no error repeats what was given.
+
+        >>> world().run("no_such_tool", {})
+        (None, '{"error": "no such tool"}')
+        """
         if not isinstance(name, str) or name not in self.tools:
             return None, to_json({"error": "no such tool"})
         tool = self.tools[name]

@@ -9,8 +9,8 @@ import re
 from itertools import groupby, takewhile
 from typing import Any
 
-from flanlib.records import Conversation, Tool, Trajectory, Turn, spans, to_json
-from flanlib.sources.common import Drop, Message, Note, Steps, messages, parts_of, read_json, row_id, tools_of, turns_of
+from flanlib.records import Conversation, Tool, Trajectory, Turn, from_json, spans, to_json
+from flanlib.sources.common import Drop, Message, Note, Steps, messages, parts_of, row_id, tools_of, turns_of
 
 ROLES = (dict.fromkeys(("human", "user"), "user") | {"system": "system"}
          | dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "assistant", "agent", "function_call"), "assistant")
@@ -175,7 +175,7 @@ def _trajectory(name: str, said: list[Message], listed: tuple[Tool, ...], note: 
 def _results(text: str, waiting: int, note: Note) -> list[str]:
     """Split a message that holds the results of all waiting calls as one JSON list; else it is one result."""
     try:
-        value = read_json(text) if waiting > 1 else None
+        value = from_json(text, strict=False) if waiting > 1 else None
     except ValueError:
         value = None
     if not isinstance(value, list) or len(value) != waiting:
@@ -191,7 +191,7 @@ def _calls(message: Message) -> list[dict[str, Any]]:
     found: list[Any] = []
     for text in parts_of(raw.get("content"), "tool_call") + [message.text] * (message.role == "function_call"):
         try:
-            value = read_json(text)
+            value = from_json(text, strict=False)
         except ValueError:
             raise Drop("a call that is not JSON") from None
         found += value if isinstance(value, list) else [value]

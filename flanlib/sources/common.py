@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from flanlib.records import FlanError, Step, Tool, Trajectory
+from flanlib.records import FlanError, Step, Tool, Trajectory, from_json
 from flanlib.tally import Tally
 
 Note = Callable[[str], None]
@@ -76,18 +76,6 @@ def text_of(content: Any) -> str:
     raise Drop("content is not text")
 
 
-def read_json(text: str) -> Any:
-    """Parse JSON that may hold raw line ends in strings. Raises ValueError, for endless nesting and NaN too."""
-
-    def refuse(name: str) -> Any:
-        raise ValueError(name)
-
-    try:
-        return json.loads(text, strict=False, parse_constant=refuse)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
 def arguments(value: Any, note: Note) -> dict[str, Any]:
     """Read the arguments of a call: an object, a JSON string of one, or one inside other text (noted).
 
@@ -100,10 +88,10 @@ def arguments(value: Any, note: Note) -> dict[str, Any]:
         return {}
     if isinstance(value, str):
         try:
-            value = read_json(value)
+            value = from_json(value, strict=False)
         except ValueError:
             try:
-                value = read_json(value[value.find("{"):value.rfind("}") + 1])
+                value = from_json(value[value.find("{"):value.rfind("}") + 1], strict=False)
             except ValueError:
                 raise Drop("arguments are not JSON") from None
             note("arguments cut out of other text")
@@ -119,7 +107,7 @@ def tools_of(value: Any, note: Note, *, leave_out: Collection[str] = ()) -> tupl
     """Read a tool list: OpenAI wrappers or plain functions, as objects or as a JSON string; names once each."""
     if isinstance(value, str):
         try:
-            value = read_json(value) if value.strip() else []
+            value = from_json(value, strict=False) if value.strip() else []
         except ValueError:
             raise Drop("tool list is not JSON") from None
     if value is None:
