@@ -27,7 +27,7 @@ export GOMP_SPINCOUNT := 2000
 figures: $(INSTALLED)
 	echo "make: running the notebooks"
 	$(foreach name,$(SETTINGS),$(if $(call given,$(name)),FLAN_$(name)='$(subst ','\'',$(call given,$(name)))')) \
-		$(BIN)/python -m flanlib.run
+		$(BIN)/python -m flanlib.batch
 
 test: $(INSTALLED)
 	echo "make: running the tests"
@@ -62,5 +62,5 @@ $(INSTALLED): pyproject.toml
 	fi
 	echo "make: installing what pyproject.toml lists (several minutes the first time)"
 	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -e ".[dev]"
-	$(BIN)/python -m flanlib.models || echo "make: going on without the model; what needs it will say so"
+	$(BIN)/python -m flanlib.pretrained || echo "make: going on without the model; what needs it will say so"
 	touch $@

@@ -17,9 +17,9 @@ from flanlib.records import FlanError
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data"
 FIGURES = ROOT / "figures"
-SMOLLM2, RANDOM = "smollm2", "random"  # the default model, and a tiny untrained one; see flanlib.models
+SMOLLM2, RANDOM = "smollm2", "random"  # the default model, and a tiny untrained one; see flanlib.pretrained
 AUTO = "auto"  # the template that a model brings, or agent_flan where it brings none
-TEMPLATE_NAMES = ("own", "agent_flan", "llama2_chat", AUTO)  # what TEMPLATE may say; flanlib.templates has them
+TEMPLATE_NAMES = ("own", "agent_flan", "llama2_chat", AUTO)  # what TEMPLATE may say; flanlib.text.templates has them
 # Peak learning rate for a model that no preset was tuned for: QLoRA's own for 7B (2305.14314, table 9).
 RATE = 2e-4
 
@@ -29,8 +29,8 @@ class Preset:
     """One size of every experiment. Token counts are tokens; lengths are per sequence."""
 
     name: str
-    model: str  # what flanlib.models.folder knows: smollm2, random, a folder, or a name on the hub
-    template: str  # a name in flanlib.templates.TEMPLATES, own for the model's chat template, or auto
+    model: str  # what flanlib.pretrained.folder knows: smollm2, random, a folder, or a name on the hub
+    template: str  # a name in flanlib.text.templates.TEMPLATES, own for the model's chat template, or auto
     seeds: tuple[int, ...]  # a run each: LoRA initialisation and order of the rows; never used while tuning
     trajectories: int  # drawn for training (of real data: the most that are used)
     heldout: int  # tasks of each split to judge a model on, and held-out trajectories that are only measured

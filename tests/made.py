@@ -3,7 +3,7 @@
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from flanlib.attention import by_document
+from flanlib.training.attention import by_document
 
 
 def llama(vocab, *, width=64, layers=2, head=32, positions=4096):

@@ -15,14 +15,14 @@ from flanlib.benchmarks.agent_h import samples
 from flanlib.benchmarks.agent_h.build import IRRELEVANT, LEAST, MISSING, SIZE, Pool, Request, build, lab_pool, pool
 from flanlib.benchmarks.agent_h.formats import FORMATS
 from flanlib.benchmarks.agent_h.samples import CALL, CELLS, FORMAT, PLAIN
+from flanlib.corpus.negatives import negatives
 from flanlib.dialects import DIALECTS, render
 from flanlib.lab import ordinary, tasks
 from flanlib.lab.distractors import can_do
 from flanlib.lab.world import world
-from flanlib.negatives import negatives
 from flanlib.records import Conversation, FlanError, Step, Tool, Trajectory, say, to_json
 from flanlib.tally import Tally
-from flanlib.wording import shared
+from flanlib.text.wording import shared
 
 WORLD = world()
 LAB = 240  # samples that the lab's held-out requests allow, and that the notebooks ask for

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flanlib import analysis
+from flanlib.report import analysis
 
 
 def losses(curves, *, tokens=None, split="train"):

@@ -1,4 +1,4 @@
-"""The library keeps its shape: imports go down, torch stays where tensors are, files stay short."""
+"""The library keeps its shape: packages import downwards only, torch stays where tensors are, files stay short."""
 
 import ast
 import graphlib
@@ -11,22 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "flanlib"
-# From the bottom up. A module imports from its own layer and from those before it; a module in no layer fails.
-LAYERS = {
-    "base": ("records", "tally", "presets", "paper", "store", "wording", "intervals"),
-    "texts": ("sources", "dialects"),
-    "transforms": ("balance", "mix", "negatives", "export"),
-    "tokens": ("templates", "offsets", "tokens", "packing"),
-    "lab": ("lab", "material"),
-    "models": ("models", "stream"),
-    "benchmarks": ("benchmarks", "scores", "skill"),
-    "torch": ("attention", "lora", "model", "loss", "memory", "train", "cache", "generate", "reader", "jobs", "runs",
-              "trials", "arms", "publish"),
-    "output": ("claims", "analysis", "figures", "show"),
-    "run": ("run", "ship"),
-    "bench": ("bench",),
-}
-RANK = {name: rank for rank, names in enumerate(LAYERS.values()) for name in names}
+# From the bottom up, a package or a module of the top folder at a time: each imports from those before it.
+ORDER = ("records", "tally", "presets", "paper", "intervals", "store", "lab", "pretrained", "dialects", "text",
+         "sources", "corpus", "training", "benchmarks", "inference", "experiments", "report", "ship", "batch",
+         "bench")  # fmt: skip
+TENSORS = ("training", "inference", "experiments", "bench")  # all others import without torch
+RANK = {name: rank for rank, name in enumerate(ORDER)}
 FILES = sorted(PACKAGE.rglob("*.py"))
 FORBIDDEN = {
     r"trust_remote_code\s*=\s*True": "runs code from a download",
@@ -69,14 +59,21 @@ def by_path(paths):
 
 
 @by_path(FILES)
-def test_imports_go_down_the_list_of_layers(path):
+def test_imports_go_down_the_order_of_packages(path):
     name = module(path)
     if name == "flanlib":
         assert not imports(path), "the package itself imports nothing"
         return
-    assert top(name) in RANK, f"{name} stands in no layer: add it to LAYERS"
+    assert top(name) in RANK, f"{name} stands nowhere in the order: add it to ORDER"
     for target in imports(path):
         assert RANK.get(top(target), -1) <= RANK[top(name)], f"{name} imports {target}, which stands above it"
+
+
+def test_packages_say_what_they_are_for_and_what_to_read_first():
+    for path in PACKAGE.glob("*/__init__.py"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 40, path
+        assert "first" in ast.get_docstring(ast.parse("\n".join(lines))), path
 
 
 def test_no_module_imports_itself_through_others():
@@ -97,11 +94,11 @@ def test_nothing_forbidden_is_used(path):
 
 def test_settings_are_read_in_one_place():
     readers = [path.name for path in FILES if re.search(r"environ[^=\n]*FLAN_(?!READ_LOG)", path.read_text())]
-    assert set(readers) <= {"presets.py", "run.py"}, "the runner passes settings on, and nobody else touches them"
+    assert set(readers) <= {"presets.py", "batch.py"}, "the runner passes settings on, and nobody else touches them"
 
 
 def test_layers_without_tensors_import_without_torch():
-    light = [name for name in MODULES if name == "flanlib" or top(name) not in LAYERS["torch"] + LAYERS["bench"]]
+    light = [name for name in MODULES if name == "flanlib" or top(name) not in TENSORS]
     code = f"""
 import importlib, sys
 

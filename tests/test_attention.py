@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 from transformers.masking_utils import create_causal_mask
 
-from flanlib import attention
-from flanlib.attention import BLOCK, Documents, by_document
+from flanlib.training import attention
+from flanlib.training.attention import BLOCK, Documents, by_document
 
 SHAPE = {"vocab_size": 64, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "pad_token_id": 0,
          "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,

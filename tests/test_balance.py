@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import trajectories
 
 from flanlib import paper, sources
-from flanlib.balance import APPENDIX, balance, capability
+from flanlib.corpus.balance import APPENDIX, balance, capability
 from flanlib.dialects import render, render_all
 from flanlib.dialects.following import pairs
 from flanlib.records import CAPABILITIES, CONTENT, FlanError, Step, Trajectory, Turn, say, spans

@@ -5,12 +5,12 @@ import time
 import pytest
 import torch
 
-from flanlib import figures
-from flanlib.bench import COLUMNS, Contest, hold, matrix_rate
-from flanlib.models import folder
+from flanlib.bench.timing import COLUMNS, Contest, hold, matrix_rate
+from flanlib.pretrained import folder
 from flanlib.records import Conversation, FlanError, say
-from flanlib.templates import get_template
-from flanlib.tokens import load_tokenizer
+from flanlib.report import figures
+from flanlib.text.templates import get_template
+from flanlib.text.tokens import load_tokenizer
 
 
 def busy(seconds, told, name):
@@ -89,7 +89,7 @@ def test_the_longest_row_is_the_last_that_fits_though_training_refuses_the_other
 def test_made_up_conversations_fill_their_rows():
     pytest.importorskip("trl", reason=NO_TRL)
     from flanlib.bench import gpu
-    from flanlib.packing import fill, pack
+    from flanlib.text.packing import fill, pack
 
     rows = pack(gpu.made_up(5, 512), row_tokens=512, pad_id=0)
     assert (len(rows), fill(rows)) == (5, 1)

@@ -12,13 +12,13 @@ from flanlib.benchmarks import Prompt, steps
 from flanlib.benchmarks.intention import Intention, lab_intention, nearest
 from flanlib.benchmarks.reading import RIGHT, UNDECIDED, WRONG
 from flanlib.dialects import DIALECTS, render
-from flanlib.generate import prompt_text
+from flanlib.inference.generate import prompt_text
 from flanlib.lab import tasks
-from flanlib.models import folder
+from flanlib.pretrained import folder
 from flanlib.records import FlanError, Step, Tool, Trajectory, first_json
 from flanlib.tally import Tally
-from flanlib.templates import get_template
-from flanlib.tokens import encode_all, load_tokenizer
+from flanlib.text.templates import get_template
+from flanlib.text.tokens import encode_all, load_tokenizer
 
 ODD = Trajectory(
     "odd", "hand", "Do it.",

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flanlib import claims, intervals
-from flanlib.claims import check
+from flanlib import intervals
 from flanlib.intervals import Interval
 from flanlib.records import FlanError
+from flanlib.report import claims
+from flanlib.report.claims import check
 
 NUMBERS = st.floats(-1e6, 1e6)
 

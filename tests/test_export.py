@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flanlib import sources
-from flanlib.balance import APPENDIX, balance
+from flanlib.corpus.balance import APPENDIX, balance
+from flanlib.corpus.export import SHAPES, export, row
 from flanlib.dialects import DIALECTS, render_all
-from flanlib.export import SHAPES, export, row
 from flanlib.lab import tasks
 from flanlib.presets import DATA
 from flanlib.records import Conversation, FlanError, Step, Trajectory, Turn, say, spans, to_json

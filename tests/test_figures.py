@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flanlib import figures
-from flanlib.figures import STYLE
 from flanlib.presets import output
 from flanlib.records import CAPABILITIES, CONTENT, FlanError
+from flanlib.report import figures
+from flanlib.report.figures import STYLE
 
 
 def shares():

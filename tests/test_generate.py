@@ -10,20 +10,21 @@ from hypothesis import strategies as st
 from transformers import GenerationConfig, LlamaConfig, MistralConfig, MistralForCausalLM
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from flanlib import cache, models
-from flanlib import generate as g
-from flanlib.attention import by_document
+from flanlib import pretrained
 from flanlib.benchmarks import Prompt, episodes, steps
 from flanlib.benchmarks.intention import Intention
 from flanlib.dialects import render
+from flanlib.inference import cache
+from flanlib.inference import generate as g
 from flanlib.lab import tasks
-from flanlib.model import add_lora, load, load_adapter
 from flanlib.records import say
-from flanlib.templates import Template, get_template
-from flanlib.tokens import load_tokenizer
+from flanlib.text.templates import Template, get_template
+from flanlib.text.tokens import load_tokenizer
+from flanlib.training.attention import by_document
+from flanlib.training.model import add_lora, load, load_adapter
 
 NAME = "random"
-TOKENIZER = load_tokenizer(models.folder(NAME))
+TOKENIZER = load_tokenizer(pretrained.folder(NAME))
 TEMPLATE = get_template("agent_flan", TOKENIZER)
 OWN = get_template("own", TOKENIZER)
 

@@ -5,8 +5,8 @@ import torch
 from peft.tuners.lora.bnb import Linear4bit
 from peft.tuners.lora.layer import Linear
 
-from flanlib.lora import FusedLinear, FusedLinear4bit
-from flanlib.model import add_lora, load, nf4
+from flanlib.training.lora import FusedLinear, FusedLinear4bit
+from flanlib.training.model import add_lora, load, nf4
 
 VOCAB = 96
 PLAIN = {FusedLinear4bit: Linear4bit, FusedLinear: Linear}

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from flanlib.material import material
+from flanlib.corpus.material import material
 from flanlib.presets import PRESETS
 from flanlib.records import FlanError
 

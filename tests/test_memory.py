@@ -11,11 +11,11 @@ import torch
 from made import llama
 from transformers import LlamaConfig
 
-from flanlib import memory, model
-from flanlib.memory import longest, plan, tell
-from flanlib.model import add_lora, autocast, load
 from flanlib.presets import PRESETS
 from flanlib.records import FlanError
+from flanlib.training import memory, model
+from flanlib.training.memory import longest, plan, tell
+from flanlib.training.model import add_lora, autocast, load
 
 CONSUMER = PRESETS["consumer"]
 SMALL = replace(CONSUMER, lora_rank=8, rows_per_pass=1, row_tokens=320, optimizer="adamw_torch_fused")
@@ -150,9 +150,9 @@ def test_the_planned_activations_are_the_bytes_that_a_model_saves(tmp_path, monk
 MEASURE = """
 import sys, torch
 from pathlib import Path
-from flanlib import model as loading
-from flanlib.loss import token_losses
-from flanlib.model import add_lora, autocast, load
+from flanlib.training import model as loading
+from flanlib.training.loss import token_losses
+from flanlib.training.model import add_lora, autocast, load
 torch.set_num_threads(1)
 loading.compute_dtype = lambda: torch.float32
 tokens = int(sys.argv[2])
@@ -178,7 +178,7 @@ print(peak() - before)
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="peak memory is read from Linux's /proc")
 def test_a_step_takes_the_memory_that_was_planned_within_a_tenth(tmp_path, monkeypatch):
     # In float32 on every machine: bfloat16's matrix products take scratch memory of their own, by the kind of CPU.
-    monkeypatch.setattr("flanlib.memory.compute_dtype", lambda: torch.float32)
+    monkeypatch.setattr("flanlib.training.memory.compute_dtype", lambda: torch.float32)
     llama(512, width=512, layers=3, head=64).save_pretrained(tmp_path)
     tokens = 1536
     told = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path), str(tokens)], capture_output=True, text=True,

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flanlib import paper, runs, sources
-from flanlib.balance import APPENDIX
+from flanlib import paper, sources
+from flanlib.corpus.balance import APPENDIX
+from flanlib.corpus.mix import _apportion, mix
 from flanlib.dialects import parse
-from flanlib.mix import _apportion, mix
+from flanlib.experiments import tuning
 from flanlib.presets import PRESETS
 from flanlib.records import KINDS, Conversation, FlanError, Step, Tool, Trajectory, say
 from flanlib.tally import Tally
@@ -132,7 +133,7 @@ def test_apportioning_is_exact_and_fair(total, sizes):
 
 def test_the_table_counts_every_token_of_the_examples_once():
     corpus = mix(agents(20) + agents(10, "b"), following=6, general=chats(40), negatives=chats(3, "c", "n"), seed=0)
-    examples = runs.examples(corpus.conversations, PRESETS["smoke"], Tally("test"))
+    examples = tuning.examples(corpus.conversations, PRESETS["smoke"], Tally("test"))
     table = corpus.table(examples[1:])
     assert table["rows"].sum() == len(examples) - 1
     assert table["drawn"].sum() == len(examples)

@@ -13,13 +13,13 @@ from strategies import trajectories as any_trajectories
 
 from flanlib import sources
 from flanlib.benchmarks.agent_h.replies import read
+from flanlib.corpus.export import SHAPES, export
+from flanlib.corpus.mix import mix
+from flanlib.corpus.negatives import IRRELEVANT, MISSING, NO_TOOLS, OFFERED, TYPES, negatives
 from flanlib.dialects import DIALECTS, render
-from flanlib.export import SHAPES, export
 from flanlib.lab import ordinary, tasks
 from flanlib.lab.distractors import can_do
 from flanlib.lab.world import world
-from flanlib.mix import mix
-from flanlib.negatives import IRRELEVANT, MISSING, NO_TOOLS, OFFERED, TYPES, negatives
 from flanlib.records import Conversation, FlanError, Step, Tool, Trajectory, say
 from flanlib.tally import Tally
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from flanlib.run import MOST_BYTES, normalise
+from flanlib.batch import MOST_BYTES, normalise
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -137,7 +137,7 @@ def test_a_notebook_runs_from_another_directory(path, tmp_path):
     settings = {name: value for name, value in os.environ.items() if name != "FLAN_DATA"} | {"FLAN_PRESET": "smoke"}
     # Training is what several processes share: the notebook that is for it runs in two.
     together = ["accelerate.commands.launch", "--cpu", "--num_processes=2", "--main_process_port=0", "-m"]
-    command = [sys.executable, "-m", *(together if path.stem.startswith("05") else []), "flanlib.run", "--only",
+    command = [sys.executable, "-m", *(together if path.stem.startswith("05") else []), "flanlib.batch", "--only",
                path.stem]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]

@@ -8,9 +8,9 @@ from test_templates import tiny_tokenizer
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from flanlib import offsets
-from flanlib.offsets import place
-from flanlib.tokens import load_tokenizer
+from flanlib.text import offsets
+from flanlib.text.offsets import place
+from flanlib.text.tokens import load_tokenizer
 
 TINY = tiny_tokenizer()
 TEXTS = st.lists(st.text(st.one_of(st.sampled_from("find it\n é日🙂മ്"), st.characters(exclude_categories=["Cs"]))))

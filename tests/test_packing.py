@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.masking_utils import find_packed_sequence_indices
 
-from flanlib.packing import fill, pack
 from flanlib.records import KINDS, FlanError
-from flanlib.tokens import CONTEXT, Example
+from flanlib.text.packing import fill, pack
+from flanlib.text.tokens import CONTEXT, Example
 
 PAD = 0
 

@@ -11,7 +11,7 @@ import pytest
 from flanlib import presets
 from flanlib.presets import FIGURES, LAPTOP, PRESETS, ROOT, SETTINGS, choose, output, preset, source_name
 from flanlib.records import FlanError
-from flanlib.templates import TEMPLATES
+from flanlib.text.templates import TEMPLATES
 
 EMPTY = dict.fromkeys(SETTINGS, "")
 

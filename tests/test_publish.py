@@ -8,15 +8,15 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from flanlib import publish as publishing
 from flanlib.benchmarks import Prompt
-from flanlib.generate import Decoding, dense, generate
-from flanlib.model import add_lora, load
-from flanlib.models import folder as model_folder
-from flanlib.publish import publish
+from flanlib.experiments import publish as publishing
+from flanlib.experiments.publish import publish
+from flanlib.inference.generate import Decoding, dense, generate
+from flanlib.pretrained import folder as model_folder
 from flanlib.records import Conversation, FlanError, say
-from flanlib.templates import get_template
-from flanlib.tokens import load_tokenizer
+from flanlib.text.templates import get_template
+from flanlib.text.tokens import load_tokenizer
+from flanlib.training.model import add_lora, load
 
 SCORES = pd.DataFrame({"score": ["retrieval"], "value": [0.5], "n": [48]})
 CHATS = [Conversation(f"c{i}", "made", (say("user", f"What is {i} and {i}?"),

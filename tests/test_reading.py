@@ -11,28 +11,29 @@ from hypothesis import strategies as st
 from peft import get_peft_model
 from strategies import trajectories as any_trajectories
 
-from flanlib import models, runs, skill
-from flanlib.attention import by_document
-from flanlib.benchmarks import steps
+from flanlib import pretrained
+from flanlib.benchmarks import skill, steps
 from flanlib.benchmarks.reading import RIGHT, UNDECIDED, WRONG, Choices, Passage, passages, ranges, tokens, verdict
 from flanlib.dialects import DIALECTS, render, render_all
-from flanlib.generate import Decoding, Writer, dense
+from flanlib.experiments import tuning
+from flanlib.inference.generate import Decoding, Writer, dense
+from flanlib.inference.reader import Reader
 from flanlib.lab import tasks
-from flanlib.loss import collate, token_losses
-from flanlib.model import lora_config
-from flanlib.offsets import Placed, place
-from flanlib.packing import pack
 from flanlib.presets import PRESETS
-from flanlib.reader import Reader
 from flanlib.records import Conversation, FlanError, from_json, say, to_json
 from flanlib.tally import Tally
-from flanlib.templates import get_template
-from flanlib.tokens import CONTEXT, encode_all, load_tokenizer
+from flanlib.text.offsets import Placed, place
+from flanlib.text.packing import pack
+from flanlib.text.templates import get_template
+from flanlib.text.tokens import CONTEXT, encode_all, load_tokenizer
+from flanlib.training.attention import by_document
+from flanlib.training.loss import collate, token_losses
+from flanlib.training.model import lora_config
 
 every_dialect = pytest.mark.parametrize("protocol", DIALECTS)
 SOLVED = [task.trajectory for task in tasks.tasks(12, rng=np.random.default_rng(5), split="heldout")]
 SHORT = sorted(SOLVED, key=lambda one: len(one.steps))[:4]
-TOKENIZER = load_tokenizer(models.folder("random"))
+TOKENIZER = load_tokenizer(pretrained.folder("random"))
 TEMPLATE = get_template("own", TOKENIZER)
 
 
@@ -79,9 +80,9 @@ def test_passages_hold_the_names_and_values_of_a_trajectory_in_order(protocol, t
 
 @pytest.fixture(scope="module", params=["own", "one that strips", "agent_flan"])
 def template(request):
-    tokenizer = load_tokenizer(models.folder("random"))
+    tokenizer = load_tokenizer(pretrained.folder("random"))
     if request.param == "one that strips":
-        tokenizer.chat_template = models.CHATML.replace("message['content']", "message['content'] | trim")
+        tokenizer.chat_template = pretrained.CHATML.replace("message['content']", "message['content'] | trim")
     return get_template(request.param if request.param == "agent_flan" else "own", tokenizer)
 
 
@@ -202,10 +203,10 @@ def test_what_a_model_cannot_be_given_is_wrong(model):
 @every_dialect
 def test_a_run_s_passages_point_at_its_own_trained_tokens(protocol):
     size = replace(PRESETS["smoke"], row_tokens=4096)
-    rows = runs.examples([render(one, protocol) for one in SOLVED], size, Tally("t"))
+    rows = tuning.examples([render(one, protocol) for one in SOLVED], size, Tally("t"))
     ids = np.concatenate([row.ids[row.kinds != CONTEXT] for row in rows])
-    tokenizer, _ = runs.reader(size)
-    found = runs.passages(SOLVED, protocol, size)
+    tokenizer, _ = tuning.reader(size)
+    found = tuning.passages(SOLVED, protocol, size)
     assert {one.score for one in found} == set(skill.READ)
     wanted = iter(found)
     for trajectory in SOLVED:

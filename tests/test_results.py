@@ -3,10 +3,11 @@
 import pandas as pd
 import pytest
 
-from flanlib import arms, models, presets, runs, store
-from flanlib.material import material
+from flanlib import presets, pretrained, store
+from flanlib.corpus.material import material
+from flanlib.experiments import arms, tuning
 from flanlib.tally import Tally
-from flanlib.train import Progress
+from flanlib.training.train import Progress
 
 TOLERANCE = 0.05
 """Relative, on the loss of the first steps: one machine computes in bfloat16, another in float32."""
@@ -17,8 +18,8 @@ def default(monkeypatch):
     """The untouched default, whatever the environment says."""
     for name in presets.SETTINGS:
         monkeypatch.delenv(f"FLAN_{name}", raising=False)
-    if not models.FOLDER.exists():
-        pytest.skip("the default model is not here: python -m flanlib.models fetches it")
+    if not pretrained.FOLDER.exists():
+        pytest.skip("the default model is not here: python -m flanlib.pretrained fetches it")
     return presets.preset()
 
 
@@ -26,8 +27,8 @@ def test_a_shipped_run_begins_as_it_did(default, tmp_path, monkeypatch):
     data = material(default)
     size = arms.fitted(data, default)
     arm = arms.forms(data, size)["chat"]
-    rows, held = (runs.examples(texts, size, Tally("t")) for texts in (arm.train, arm.heldout))
-    job = runs._Job("chat", rows, held, size, size.seeds[0], shipped=True)
+    rows, held = (tuning.examples(texts, size, Tally("t")) for texts in (arm.train, arm.heldout))
+    job = tuning._Job("chat", rows, held, size, size.seeds[0], shipped=True)
     shipped = store.RESULTS / job.label
     if not shipped.is_dir():
         pytest.skip("no shipped run of this commit's inputs")

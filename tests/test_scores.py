@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flanlib import scores
+from flanlib.benchmarks import scores
 from flanlib.records import CAPABILITIES, FlanError
 
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flanlib import show, store
-from flanlib.claims import check
-from flanlib.figures import BANNER, STYLE
+from flanlib import store
 from flanlib.intervals import Interval
 from flanlib.records import KINDS, Conversation, FlanError, Turn, say, spans
+from flanlib.report import show
+from flanlib.report.claims import check
+from flanlib.report.figures import BANNER, STYLE
 from flanlib.tally import Tally
 
 

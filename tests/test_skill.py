@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from flanlib import skill
+from flanlib.benchmarks import skill
+from flanlib.benchmarks.skill import Passage
 from flanlib.records import FlanError
-from flanlib.skill import Passage
 
 MADE = [Passage("a", "retrieval", (0, 1)), Passage("b", "retrieval", (3,)), Passage("a", "understanding", (2,))]
 PASSAGES = {"chat": MADE, "react": MADE}

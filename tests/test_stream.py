@@ -7,21 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flanlib import models, sources, store, stream
+from flanlib import pretrained, sources, store
+from flanlib.corpus import stream
 from flanlib.dialects import render_all
 from flanlib.lab import ordinary, tasks
 from flanlib.presets import DATA
 from flanlib.records import Conversation, say
 from flanlib.tally import Tally
-from flanlib.templates import get_template
-from flanlib.tokens import CHUNK, encode_all, load_tokenizer
+from flanlib.text.templates import get_template
+from flanlib.text.tokens import CHUNK, encode_all, load_tokenizer
 
 EXAMPLE = DATA / "example" / "trajectories.jsonl"
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return load_tokenizer(models.folder("random"))
+    return load_tokenizer(pretrained.folder("random"))
 
 
 @pytest.fixture(scope="module")

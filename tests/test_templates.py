@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from flanlib.records import Conversation, FlanError, Turn, say, spans
-from flanlib.templates import AGENT_FLAN, LLAMA2_CHAT, TEMPLATES, get_template, jinja, own_template, prompt, render
+from flanlib.text.templates import AGENT_FLAN, LLAMA2_CHAT, TEMPLATES, get_template, jinja, own_template, prompt, render
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

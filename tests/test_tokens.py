@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from flanlib.records import KINDS, FlanError, Turn, say, spans
 from flanlib.tally import Tally
-from flanlib.templates import AGENT_FLAN, LLAMA2_CHAT, bind, get_template, prompt, render, special_tokens
-from flanlib.tokens import CONTEXT, Example, encode_all, label, load_tokenizer
+from flanlib.text.templates import AGENT_FLAN, LLAMA2_CHAT, bind, get_template, prompt, render, special_tokens
+from flanlib.text.tokens import CONTEXT, Example, encode_all, label, load_tokenizer
 
 loaded = functools.cache(load_tokenizer)
 CELLS = [("tiny", name) for name in ("agent_flan", "llama2_chat", "own")] + [
@@ -253,7 +253,8 @@ def test_example_refuses_arrays_that_do_not_fit():
 
 
 def test_library_loads_without_torch_and_transformers():
-    code = "import sys, flanlib.tokens, flanlib.packing; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    code = ("import sys, flanlib.text.tokens, flanlib.text.packing; "
+            "print(sorted({'torch', 'transformers'} & set(sys.modules)))")  # fmt: skip
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

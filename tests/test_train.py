@@ -8,13 +8,13 @@ import torch
 from made import llama
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from flanlib import loss, train
-from flanlib.loss import collate, measure, token_judgements, token_losses
-from flanlib.model import add_lora, autocast, keep_layout, load
-from flanlib.packing import pack
 from flanlib.records import KINDS, FlanError
-from flanlib.tokens import CONTEXT, Example
-from flanlib.train import Schedule, draw, fit
+from flanlib.text.packing import pack
+from flanlib.text.tokens import CONTEXT, Example
+from flanlib.training import loss, train
+from flanlib.training.loss import collate, measure, token_judgements, token_losses
+from flanlib.training.model import add_lora, autocast, keep_layout, load
+from flanlib.training.train import Schedule, draw, fit
 
 VOCAB = 96
 SCHEDULE = Schedule(rows_per_step=2, rows_per_pass=2, rate=1e-2, seed=3, logs=100, measure_at=(60, 400))

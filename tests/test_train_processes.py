@@ -11,10 +11,10 @@ SCRIPT = """
 import multiprocessing, os, socket, sys
 from pathlib import Path
 import numpy as np
-from flanlib import train
-from flanlib.model import add_lora, load
-from flanlib.packing import pack
-from flanlib.tokens import CONTEXT, Example
+from flanlib.training import train
+from flanlib.training.model import add_lora, load
+from flanlib.text.packing import pack
+from flanlib.text.tokens import CONTEXT, Example
 
 def examples(n, seed):
     rng = np.random.default_rng(seed)

@@ -18,14 +18,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from flanlib import figures, runs
-from flanlib.bench import contests, hold
+from flanlib.bench import contests
+from flanlib.bench.timing import hold
 from flanlib.benchmarks import Prompt, steps
 from flanlib.benchmarks.intention import lab_intention
 from flanlib.dialects import render_all
+from flanlib.experiments import tuning
 from flanlib.lab import tasks
 from flanlib.presets import FIGURES, LAPTOP, SMOLLM2
 from flanlib.records import Conversation
+from flanlib.report import figures
 from flanlib.tally import Tally
 
 ROW_TOKENS = 1024
@@ -42,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--out", type=Path, default=FIGURES, help="the folder of the table and its picture")
     asked = parser.parse_args(arguments)
     size = replace(LAPTOP, model=asked.model, row_tokens=ROW_TOKENS)
-    tokenizer, template = runs.reader(size)
+    tokenizer, template = tuning.reader(size)
     torch.set_num_threads(1)
-    examples = runs.examples(_chats(asked.rows), size, Tally("bench"))
+    examples = tuning.examples(_chats(asked.rows), size, Tally("bench"))
     found = []
     for contest in [
         contests.training(size.model, tokenizer, examples, batch=max(1, asked.rows // 2), row_tokens=ROW_TOKENS,

@@ -14,17 +14,17 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM, GenerationConfig, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from flanlib import models
-from flanlib.bench import Contest
+from flanlib import pretrained
+from flanlib.bench.timing import Contest
 from flanlib.benchmarks import Prompt
-from flanlib.generate import Decoding, dense, generate, prompt_text
-from flanlib.model import add_lora, compute_dtype, keep_layout, linear_layers, load, lora_config, nf4, outline
-from flanlib.packing import Row, pack
+from flanlib.inference.generate import Decoding, dense, generate, prompt_text
 from flanlib.records import Conversation, FlanError
 from flanlib.tally import Tally
-from flanlib.templates import AnyTemplate, Template, jinja
-from flanlib.tokens import CONTEXT, Example, encode_all
-from flanlib.train import Schedule, fit
+from flanlib.text.packing import Row, pack
+from flanlib.text.templates import AnyTemplate, Template, jinja
+from flanlib.text.tokens import CONTEXT, Example, encode_all
+from flanlib.training.model import add_lora, compute_dtype, keep_layout, linear_layers, load, lora_config, nf4, outline
+from flanlib.training.train import Schedule, fit
 
 RATE, RANK = 1e-3, 16  # of training
 BATCH, MOST = 64, 80  # prompts side by side, and tokens of a reply
@@ -72,7 +72,7 @@ def operations(model: str, tokens: int, trained: int) -> float:
 
 def fit_ours(model: str, rows: Sequence[Row], per_step: int, folder: Path, *, rank: int = RANK, bits: int = 4,
              **settings: Any) -> Callable:  # fmt: skip
-    """Train as the notebooks do; ``settings`` change the :class:`flanlib.train.Schedule`."""
+    """Train as the notebooks do; ``settings`` change the :class:`flanlib.training.train.Schedule`."""
     schedule = Schedule(**{"rows_per_step": per_step, "rows_per_pass": per_step, "rate": RATE, "seed": 0} | settings)
     tuned = add_lora(load(model, bits=bits), rank=rank, seed=0)
     return partial(fit, tuned, rows, schedule, folder, tell=lambda share: None)
@@ -114,7 +114,7 @@ def peer_model(model: str, rank: int = RANK, *, bits: int = 4) -> Any:
     """Load the model with nothing of ours in it, but for the guard without which its gradients would be wrong."""
     where, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     loaded = AutoModelForCausalLM.from_pretrained(
-        models.folder(model), quantization_config=nf4() if bits == 4 else None, device_map={"": where}, dtype=dtype)
+        pretrained.folder(model), quantization_config=nf4() if bits == 4 else None, device_map={"": where}, dtype=dtype)
     return get_peft_model(keep_layout(loaded), lora_config(rank)).train()
 
 

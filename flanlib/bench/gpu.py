@@ -23,12 +23,13 @@ import pandas as pd
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from flanlib import memory, models, store
+from flanlib import pretrained, store
 from flanlib.bench import Runner, contests, matrix_rate
-from flanlib.packing import pack
 from flanlib.presets import FIGURES, PRESETS, RANDOM, Preset
 from flanlib.records import KINDS, FlanError
-from flanlib.tokens import CONTEXT, Example, load_tokenizer
+from flanlib.text.packing import pack
+from flanlib.text.tokens import CONTEXT, Example, load_tokenizer
+from flanlib.training import memory
 
 SHAPES: dict[str, dict[str, int]] = {
     "Llama-2-7B": {},  # the configuration's defaults
@@ -38,7 +39,7 @@ SHAPES: dict[str, dict[str, int]] = {
             "num_key_value_heads": 2, "vocab_size": 4096},
 }  # fmt: skip
 CAP = 24e9  # bytes of the consumer card that a larger one stands in for
-TOO_LARGE = (torch.OutOfMemoryError, FlanError)  # raised where a row does not fit: flanlib.train.fit says so itself
+TOO_LARGE = (torch.OutOfMemoryError, FlanError)  # raised where a row does not fit, the second by training.train.fit
 COLUMNS = ["model", "trainer", "room_gb", "row_tokens", "tokens_per_s", "trained_per_s", "peak_gb", "planned_gb",
            "of_matrix_rate", "note", "card", "versions", "date"]  # fmt: skip
 
@@ -109,7 +110,7 @@ def _runner(preset: Preset, trainer: str, examples: list[Example]) -> Runner:
                        optimizer=preset.optimizer, checkpointing=True)  # fmt: skip
     changes = {"packing": True, "per_device_train_batch_size": 1, "gradient_checkpointing": True,
                "optim": preset.optimizer}  # fmt: skip
-    anyone = load_tokenizer(models.folder(RANDOM))  # the rows are tokens already
+    anyone = load_tokenizer(pretrained.folder(RANDOM))  # the rows are tokens already
     return partial(contests.fit_trl, preset.model, anyone, examples, changes, 4, 4, preset.row_tokens,
                    rank=preset.lora_rank)  # fmt: skip
 

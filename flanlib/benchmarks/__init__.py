@@ -1,7 +1,7 @@
 """What a model can do, judged by its replies: single steps, whole episodes, and ordinary questions.
 
-Nothing here knows how replies come about: every benchmark is given a ``generate`` callable. An oracle that repeats
-the reference tests the benchmark itself; :class:`flanlib.generate.Writer` is one made of a model.
+No benchmark knows how replies come about: each is given a ``generate`` callable, such as a model's
+:class:`flanlib.inference.generate.Writer`, or in tests an oracle that repeats the reference. Read ``steps`` first.
 """
 
 from collections.abc import Callable, Sequence

@@ -23,7 +23,7 @@ from flanlib import store
 from flanlib.lab import tasks
 from flanlib.lab.tasks import Task
 from flanlib.records import Step, Tool, Trajectory
-from flanlib.wording import shared, words
+from flanlib.text.wording import shared, words
 
 LEAST = 5
 """Texts that a cue must occur in to be told apart by."""

@@ -26,7 +26,7 @@ from flanlib.lab import ordinary, tasks
 from flanlib.lab.words import Draw, upper_first
 from flanlib.presets import DATA
 from flanlib.records import Trajectory
-from flanlib.wording import words
+from flanlib.text.wording import words
 
 READ = 30
 """Words of a text that are read: a plan says at once what it is about to do, a long answer may say so somewhere."""

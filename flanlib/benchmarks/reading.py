@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from flanlib.dialects.common import argument_parts
-from flanlib.offsets import Placed
 from flanlib.records import Conversation, Span, Step, Trajectory
-from flanlib.templates import AnyTemplate
+from flanlib.text.offsets import Placed
+from flanlib.text.templates import AnyTemplate
 
 RETRIEVAL, UNDERSTANDING, NAMING = "retrieval", "understanding", "naming"
 RIGHT, WRONG, UNDECIDED = "right", "wrong", "undecided"

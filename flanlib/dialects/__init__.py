@@ -1,6 +1,7 @@
 """The only place where text formats live: a trajectory written as text, and read back exactly.
 
-``parse(render(t)) == t`` in every dialect, for every trajectory that the dialect can express.
+``parse(render(t)) == t`` for every trajectory that a dialect can express. Read
+``common`` first (the spans that all dialects write), then ``react``.
 """
 
 from collections.abc import Iterable
@@ -34,6 +35,5 @@ def parse(conversation: Conversation, dialect: str) -> Trajectory:
 
 def _module(dialect: str):
     if dialect not in DIALECTS:
-        raise FlanError("dialect", found=repr(dialect), expected=f"one of {', '.join(DIALECTS)}",
-                        remedy="Name one of them.")
+        raise FlanError("dialect", found=dialect, expected=", ".join(DIALECTS), remedy="Name one of them.")
     return DIALECTS[dialect]

@@ -1,63 +1,8 @@
-"""Readers: the rows of public data sets become trajectories and conversations, and every loss is counted."""
+"""Readers: the rows of public data sets become trajectories and conversations, and every loss is counted.
 
-import os
-from collections.abc import Iterator
-from functools import partial
-from itertools import chain
-from typing import Any
+Read ``loading`` first (which reader takes a row), then ``fireact``, the shortest of the readers.
+"""
 
-from tqdm.auto import tqdm
+from flanlib.sources.loading import FORMATS, load, read
 
-from flanlib.presets import source_name
-from flanlib.records import Conversation, FlanError, Trajectory
-from flanlib.sources import agentinstruct, chat, fireact, glaive, toolbench
-from flanlib.sources.common import Drop, Note, counted
-from flanlib.sources.files import rows
-from flanlib.tally import Tally
-
-# In the order they are tried on a row: the narrow shapes first. Each module has ``matches`` and ``convert``.
-FORMATS = {"agentinstruct": agentinstruct, "toolbench": toolbench, "fireact": fireact, "glaive": glaive, "chat": chat}
-
-
-def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) -> Iterator[Trajectory | Conversation]:
-    """Yield the records of a file, glob, folder or hub name; each row is counted once in the tally.
-
-    ``format`` is a name of FORMATS; by default each row's shape tells. ToolBench training rows come last, once
-    every prefix of a trajectory has been seen. Notes are counted for rows that are kept.
-
-    Raises FlanError for an unknown format and for files that cannot be read (see
-    :func:`flanlib.sources.files.rows`), never for a row.
-    """
-    if format is not None and format not in FORMATS:
-        raise FlanError(str(data), found=f"format {format!r}", expected="one of " + ", ".join(FORMATS),
-                        remedy="Leave the format out to let each row's shape tell.")
-    return (record for record in _read(data, tally, format) if record is not None)
-
-
-def load(data: str | os.PathLike, format: str | None = None) -> tuple[list[Trajectory], list[Conversation], Tally]:
-    """Read everything at once, with a progress bar: trajectories, conversations, and the tally, named by the file."""
-    tally = Tally(source_name(str(data)))
-    found = list(tqdm(read(data, tally=tally, format=format), desc=tally.name, unit=" rows", leave=False))
-    return ([record for record in found if isinstance(record, Trajectory)],
-            [record for record in found if isinstance(record, Conversation)], tally)
-
-
-def _read(data: str | os.PathLike, tally: Tally, format: str | None) -> Iterator[Trajectory | Conversation | None]:
-    held: dict[tuple, list] = {}
-    for where, row in rows(data, tally=tally):
-        if format in (None, "toolbench") and toolbench.is_training(row):
-            toolbench.hold(held, where, row, tally)
-        else:
-            yield counted(partial(_convert, where, row, format), where, tally)
-    for where, row, _ in chain.from_iterable(held.values()):
-        yield counted(partial(_convert, where, row, "toolbench"), where, tally)
-
-
-def _convert(where: str, row: Any, format: str | None, note: Note) -> Trajectory | Conversation:
-    if not isinstance(row, (dict, list)):
-        raise Drop("not an object")
-    tried = FORMATS.values() if format is None else [FORMATS[format]]
-    module = next((module for module in tried if module.matches(row)), None)
-    if module is None:
-        raise Drop("no known format" if format is None else f"not in format {format}")
-    return module.convert(row, where, note)
+__all__ = ["FORMATS", "load", "read"]

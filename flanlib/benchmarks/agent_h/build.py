@@ -13,11 +13,11 @@ import numpy as np
 
 from flanlib.benchmarks.agent_h.formats import FORMATS
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, FORMAT, PLAIN, Sample
+from flanlib.corpus.negatives import OFFERED
 from flanlib.lab import ordinary, tasks
-from flanlib.negatives import OFFERED
 from flanlib.records import Conversation, FlanError, Tool, Trajectory
 from flanlib.tally import Tally
-from flanlib.wording import near
+from flanlib.text.wording import near
 
 SIZE, LEAST = 1845, 12
 IRRELEVANT, MISSING = "near misses beside an ordinary question", "the right tool is missing"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from flanlib import scores
+from flanlib.benchmarks import scores
 from flanlib.benchmarks.agent_h.ask import rows
 from flanlib.benchmarks.agent_h.replies import CALLS, DEGENERATE, FORMAT, OFFERED, read
 from flanlib.benchmarks.agent_h.samples import CALL, REACT, Sample

@@ -1,0 +1,205 @@
+"""Run the notebooks in order, each in a fresh kernel: ``python -m flanlib.batch [--only 01,02] [--data PATH ...]``.
+
+Every setting of :mod:`flanlib.presets` is an option too. The untouched default writes the executed notebooks in place,
+normalised so that a run from the cache changes nothing; anything else writes to ``executed/`` in its output folder.
+"""
+
+import argparse
+import copy
+import glob
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from tqdm import tqdm
+
+from flanlib import ship
+from flanlib.presets import FIGURES, ROOT, SETTINGS, fresh, output, preset, setting
+from flanlib.records import FlanError
+from flanlib.report import claims
+from flanlib.store import rank, write
+
+NOTEBOOKS = ROOT / "notebooks"
+MOST_BYTES = 300_000
+METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"}}  # fmt: skip
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
+# A bar drawn over itself, or tqdm's "12/40 [00:01<00:03" without a terminal.
+PROGRESS = re.compile(r"\r|\d+(\.\d+)?\w*/(\d+(\.\d+)?\w*|\?) \[\d+:\d\d|\d+\w*it \[\d+:\d\d")
+
+
+class ThisInterpreter(AsyncKernelManager):
+    """Starts every kernel with the Python that runs this, whatever kernels are registered or on PATH."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """The specification of every kernel, whatever its name."""
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+        return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns 0, or 1 after the first notebook that fails; the ones after it are not run."""
+    parser = argparse.ArgumentParser(prog="python -m flanlib.batch", description=__doc__.split(":", 1)[0] + ".")
+    parser.add_argument("--only", help="numbers of notebooks, with commas: 01,02")
+    for name, expected in SETTINGS.items():
+        parser.add_argument(f"--{name.lower()}", help=expected)
+    options = vars(parser.parse_args(arguments))
+    only = options.pop("only") or os.environ.get("FLAN_ONLY")
+    os.environ |= {f"FLAN_{name.upper()}": value for name, value in options.items() if value}
+    try:
+        paths, size, folder = chosen(only), preset(), output()
+        for name in ("DATA", "MODEL"):  # kernels start in another folder
+            if (said := setting(name)) and (glob.has_magic(said) or os.path.exists(said)):
+                os.environ[f"FLAN_{name}"] = os.path.abspath(said)
+        began, read = time.time(), {}
+        for path in paths:
+            _tell(f"{path.name}: started, {size.name} preset")
+            start = time.monotonic()
+            with tempfile.NamedTemporaryFile("r") as log:
+                os.environ["FLAN_READ_LOG"] = log.name
+                try:
+                    place = run(path)
+                finally:
+                    del os.environ["FLAN_READ_LOG"]
+                if untouched(path):
+                    read[path.stem] = sorted(set(log.read().split()))
+            _tell(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(place)}")
+        if folder == FIGURES and not rank():
+            ship.note(read)
+        compared = claims.beside(FIGURES / "claims.csv", folder / "claims.csv",
+                                 [path.stem for path in paths]) if fresh() else ""  # fmt: skip
+    except FlanError as error:
+        print(error, file=sys.stderr)
+        return 1
+    written = [p for p in sorted(folder.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
+    _tell(f"{len(paths)} notebooks run; {len(written)} files written to {_short(folder)}:")
+    _tell("\n".join(f"  {p.name}" for p in written) or "  none")
+    if folder == FIGURES and paths == chosen() and (idle := ship.orphans()):
+        _tell(f"{len(idle)} shipped results were read by no notebook of this commit: {', '.join(idle[:3])}"
+              + ", ..." * (len(idle) > 3))  # fmt: skip
+    if compared:
+        _tell(compared)
+    return 0
+
+
+def chosen(only: str | None = None) -> list[Path]:
+    """List the notebooks to run, in order: all, or those whose names begin with the numbers given."""
+    paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    wanted = [number.strip() for number in (only or "").split(",") if number.strip()]
+    for number in wanted or [""]:
+        if not any(path.name.startswith(number) for path in paths):
+            raise FlanError(_short(NOTEBOOKS), found=f"no notebook {number}".strip(),
+                            expected=f"one of {', '.join(path.stem for path in paths) or 'none'}",
+                            remedy="Give numbers as in --only 01,02.")  # fmt: skip
+    return [path for path in paths if not wanted or path.name.startswith(tuple(wanted))]
+
+
+def untouched(path: Path) -> bool:
+    """Tell whether a notebook's own cells leave all settings as they are: what it reads then is what ships for it."""
+    told = [cell.source for cell in nbformat.read(path, as_version=4).cells
+            if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", []))]  # fmt: skip
+    values = re.findall(r"(?m)^[A-Z]+ *= *(.*?) *(?:#.*)?$", "\n".join(told))
+    return not any(value.strip("'\"") for value in values)
+
+
+def run(path: Path) -> Path:
+    """Execute one notebook in a fresh kernel and write it, normalised. Returns where it went.
+
+    Raises FlanError, with the end of the traceback, if a cell fails, and if the result is too large to read.
+    """
+    book = nbformat.read(path, as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    try:
+        with tqdm(total=len(code), desc=path.name, unit="cell", leave=False, disable=bool(rank()) or None) as bar:
+            NotebookClient(book, kernel_name="python3", kernel_manager_class=ThisInterpreter, timeout=None,
+                           record_timing=False, resources={"metadata": {"path": str(path.parent)}},
+                           on_cell_executed=lambda **_: bar.update()).execute()  # fmt: skip
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        raise _failure(path, book, error) from None
+    text = nbformat.writes(normalise(book)) + "\n"
+    if (size := len(text.encode())) > MOST_BYTES:
+        raise FlanError(path.name, found=f"{size:,} bytes after running", expected=f"at most {MOST_BYTES:,}",
+                        remedy="Show less in its cells.")  # fmt: skip
+    place = path if output() == FIGURES else output() / "executed" / path.name
+    if not rank():  # of several processes, each has run the notebook
+        write(place, text)
+    return place
+
+
+def normalise(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a notebook without what differs between equal runs: counts, timings, addresses, progress bars.
+
+    Cell ids and tags stay. Normalising twice changes nothing more.
+    """
+    book = copy.deepcopy(book)
+    book.metadata = nbformat.from_dict(METADATA)
+    book.nbformat, book.nbformat_minor = 4, 5
+    for i, cell in enumerate(book.cells):
+        cell.setdefault("id", f"cell-{i:02d}")
+        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        if cell.cell_type == "code":
+            cell.execution_count = None
+            cell.outputs = _outputs(cell.outputs)
+    return book
+
+
+def _outputs(outputs: list) -> list:
+    """Clean the outputs of a cell and join what one stream wrote in pieces."""
+    kept: list = []
+    for out in outputs:
+        if out.output_type == "stream":
+            if kept and kept[-1].output_type == "stream" and kept[-1].name == out.name:
+                out.text = kept.pop().text + out.text
+            if out.name == "stderr":
+                lines = re.split(r"(?<=\n)", out.text)
+                out.text = "".join(line for line in lines if line.strip() and not PROGRESS.search(line))
+            out.text = ADDRESS.sub("0x", out.text)
+            kept += [out] if out.text else []
+            continue
+        if any("widget" in kind for kind in out.get("data", ())):
+            continue
+        if "data" in out:
+            for kind, content in out.data.items():
+                if isinstance(content, str) and kind.startswith("text/"):
+                    out.data[kind] = ADDRESS.sub("0x", content)
+            out.metadata = nbformat.from_dict({})
+        if "execution_count" in out:
+            out.execution_count = None
+        kept.append(out)
+    return kept
+
+
+def _failure(path: Path, book: nbformat.NotebookNode, error: Exception) -> FlanError:
+    """Name the cell that failed, and show the end of its traceback above the error."""
+    failed = [i for i, cell in enumerate(book.cells, 1)
+              if any(out.output_type == "error" for out in cell.get("outputs", []))]  # fmt: skip
+    where = f"{path.name}, cell {failed[0]}" if failed else path.name
+    tail = ANSI.sub("", str(error)).rstrip().splitlines()
+    print("\n".join(["", *tail[-25:], ""]), file=sys.stderr)
+    return FlanError(where, found=tail[-1] if tail else type(error).__name__, expected="a cell that runs",
+                     remedy="The traceback is above; the notebooks after this one were not run.")  # fmt: skip
+
+
+def _tell(text: str) -> None:
+    """Print at once; of several processes only the first does."""
+    if not rank():
+        print(text, flush=True)
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path, ROOT) if path.is_relative_to(ROOT) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

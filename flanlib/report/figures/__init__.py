@@ -1,0 +1,32 @@
+"""Pictures: each is a function from a tidy DataFrame to a Figure, and ``save`` writes it with its numbers.
+
+Every kind and every form has one look everywhere: colour, dash, marker, hatch and underline, so that nothing hangs on
+colour alone. ``low`` and ``high`` are the bounds of 95 % intervals, or the range over seeds in curves; NaN draws none.
+Scores come as 0 to 1 and are drawn as points of 100, which is how the paper prints them.
+"""
+
+from flanlib.report.figures.bench import peers
+from flanlib.report.figures.learning import (
+    content_by_form,
+    distance,
+    learning_speeds,
+    loss_by_kind,
+    skill_by_tokens,
+    speeds,
+)
+from flanlib.report.figures.scores import (
+    cells,
+    kind_shares,
+    reply_kinds,
+    report_card,
+    scores_by_form,
+    table2,
+    two_measures,
+)
+from flanlib.report.figures.style import BANNER, FORM_NAMES, STYLE, save
+
+__all__ = [
+    "BANNER", "FORM_NAMES", "STYLE", "cells", "content_by_form", "distance", "kind_shares", "learning_speeds",
+    "loss_by_kind", "peers", "reply_kinds", "report_card", "save", "scores_by_form", "skill_by_tokens", "speeds",
+    "table2", "two_measures",
+]  # fmt: skip

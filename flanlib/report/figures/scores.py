@@ -1,0 +1,202 @@
+"""Pictures of scores, of models, forms, arms and on Agent-H, and of shares: of kinds in texts and among replies."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from flanlib.benchmarks.agent_h.replies import KINDS
+from flanlib.report.figures.parts import counts, dot_panels, dots, in_points, legend, points_axis
+from flanlib.report.figures.style import INK, OTHER, PAD, STYLE, Picture, draws, form_name, in_order, kinds_of, looks_of
+
+SCORES = ("overall", "instruction", "retrieval", "naming", "understanding", "reasoning", "episodes", "general")
+PRINTED = replace(OTHER, marker="P")  # the paper's numbers, beside the lab's
+# Colour and hatch of each kind of reply: plain words light, a degenerate one grey, all others in colours.
+LOOKS = dict(zip(KINDS, (("#e3e3e3", ""), ("#0173b2", "//"), ("#d55e00", "xx"), ("#de8f05", ".."),
+                         ("#029e73", "\\\\"), ("#56407a", "||"), ("#7f7f7f", "--")), strict=True))  # fmt: skip
+
+
+@draws("model", "split", "protocol", "score", "value", "low", "high", "n")
+def report_card(frame: pd.DataFrame, aims: Mapping[str, float] | None = None, *, of: str = "tasks") -> Figure:
+    """Draw what models can do: a panel per split, a line per score, a mark per model.
+
+    Columns: model, split, protocol (the form in which the model is asked, one per model), score, value (0 to 1), low,
+    high, n (``of`` what). ``aims`` gives a score the value (0 to 1) at which to draw a thin tick.
+    """
+    scores, looks = in_order(frame["score"], SCORES), looks_of(frame["model"])
+    figure, panels = dot_panels(in_points(frame), panels=("split", {}), rows=("score", scores), series=("model", looks))
+    tick = {"color": INK, "linewidth": 1.2, "linestyle": (0, (2, 1))}
+    for split, axes in panels.items():
+        judged = set(frame[frame["split"] == split]["score"])
+        for score, aim in (aims or {}).items():
+            if score in judged:
+                axes.plot([100 * aim] * 2, [scores.index(score) + side for side in (-0.42, 0.42)], zorder=1, **tick)
+        points_axis(axes, 122)
+    asked = dict(zip(frame["model"], frame["protocol"], strict=True))
+    more = [Line2D([], [], label="aim", **tick)] if aims else []
+    legend(figure, {f"{model}, asked in {form_name(asked[model])}": look for model, look in looks.items()},
+           counts(frame["n"], of), *more)  # fmt: skip
+    return figure
+
+
+@draws("score", "form", "value", "low", "high", "n")
+def scores_by_form(frame: pd.DataFrame, *, of: str = "seeds") -> Figure:
+    """Draw whether a form raises scores: a line per score, a mark per form.
+
+    Columns: score, form, value (0 to 1), low, high, n (``of`` what).
+    """
+    names, looks = in_order(frame["score"], SCORES), looks_of(frame["form"])
+    figure = Picture(figsize=(7.6, 1.5 + len(names) * (0.2 + 0.21 * len(looks))))
+    axes = figure.subplots()
+    dots(axes, in_points(frame), rows=("score", names), series=("form", looks))
+    points_axis(axes, 112)
+    legend(figure, {form_name(form): look for form, look in looks.items()}, counts(frame["n"], of))
+    return figure
+
+
+@draws("arm", "score", "value", "low", "high", "n", "trained_tokens")
+def table2(frame: pd.DataFrame, paper: pd.DataFrame | None = None, *, of: str = "seeds") -> Figure:
+    """Draw our Table 2: every arm's scores, the overall one first, and the paper's T-Eval beside them.
+
+    Columns: arm (labels, from top to bottom as they come), score (overall and single ones), value (0 to 1), low, high,
+    n (``of`` what), trained_tokens. ``paper`` has arm and value, the paper's T-Eval in points; arms it lacks or leaves
+    empty are marked so.
+    """
+    points, arms = in_points(frame), list(dict.fromkeys(frame["arm"]))
+    names = [*in_order(frame["score"], SCORES), *(["paper"] if paper is not None else [])]
+    columns = min(4, len(names))
+    lines = -(-len(names) // columns)
+    figure = Picture(figsize=(10, 0.6 + lines * (0.8 + 0.38 * len(arms))))
+    panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
+    for axes, name in zip(panels, names, strict=False):
+        rows, look, missing, title, unit = points[points["score"] == name], OTHER, "no value", name, "points of 100"
+        if name == "paper":
+            rows = pd.DataFrame({"arm": arms}).merge(paper[["arm", "value"]], how="left")
+            rows = rows.assign(score=name, low=math.nan, high=math.nan)
+            look, missing, title, unit = PRINTED, "not reported", "the paper", "T-Eval (points)"
+        dots(axes, rows, rows=("arm", arms), series=("score", {name: look}), missing=missing)
+        axes.set(title=title, xlabel=unit, xlim=_span(rows))
+    for axes in list(figure.axes)[len(names) :]:
+        axes.set_axis_off()
+    legend(figure, {}, counts(frame["n"], of))
+    return figure
+
+
+@draws("model", "cell", "value", "low", "high", "n")
+def cells(frame: pd.DataFrame) -> Figure:
+    """Draw how often each model did the right kind of thing, as a heat map: a line per model, a column per cell.
+
+    Columns: model, cell (from left to right as they come), value (0 to 1), low, high, n (samples).
+    """
+    models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
+    figure = Picture(figsize=(2.6 + 1.45 * len(names), max(4, 1.6 + 0.52 * len(models))))
+    axes = figure.subplots()
+    values = frame.pivot(index="model", columns="cell", values="value").reindex(models)[names]
+    image = axes.imshow(100 * values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for point in frame.to_dict("records"):
+        at = names.index(point["cell"]), models.index(point["model"])
+        told = f"{100 * point['value']:.0f}\n[{100 * point['low']:.0f}, {100 * point['high']:.0f}]"
+        axes.annotate(told, at, ha="center", va="center", fontsize="small",
+                      color="white" if point["value"] < 0.5 else "black")  # fmt: skip
+    axes.set_xticks(range(len(names)), map(_wrapped, names))
+    axes.set_yticks(range(len(models)), models)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02)
+    bar.set_label(f"right kind of answer (%), [95 % interval]\n{counts(frame['n'], 'samples')}")
+    return figure
+
+
+@draws("source", "dialect", "kind", "tokens", "share", "n")
+def kind_shares(frame: pd.DataFrame) -> Figure:
+    """Draw how a corpus' trained tokens split into kinds: one bar per source and dialect.
+
+    Columns: source, dialect, kind, tokens, share (0 to 1), n (conversations).
+    """
+    bars = frame.groupby(["source", "dialect"], sort=False)
+    figure = Picture(figsize=(9, 1.5 + 0.46 * len(bars)))
+    axes = figure.subplots()
+    kinds = kinds_of(frame, "kind_shares")
+    for y, (_, rows) in enumerate(bars):
+        rows, left = rows.set_index("kind"), 0.0
+        for kind in (kind for kind in kinds if kind in rows.index):
+            share, look = 100 * rows.loc[kind, "share"], STYLE[kind]
+            axes.barh(y, share, 0.72, left, color=look.colour, hatch=look.hatch, edgecolor="white", linewidth=0.8)
+            if share >= 4:
+                axes.text(left + share / 2, y, f"{share:.0f}", ha="center", va="center", color=INK, bbox=PAD)
+            left += share
+        size = f"{rows['tokens'].sum():,.0f} tokens of {rows['n'].max():,.0f} conversations"
+        axes.text(101, y, size, va="center", color=INK, fontsize="small")
+    axes.set(xlim=(0, 100), xlabel="share of trained tokens (%)", yticks=range(len(bars)),
+             yticklabels=[", ".join(name) for name, _ in bars])  # fmt: skip
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    handles = [Patch(facecolor=STYLE[k].colour, hatch=STYLE[k].hatch, edgecolor="white", label=k) for k in kinds]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(kinds), handlelength=2.4)
+    return figure
+
+
+@draws("model", "cell", "kind", "share", "n")
+def reply_kinds(frame: pd.DataFrame) -> Figure:
+    """Draw what replies are, as stacked bars: a panel per cell, a bar per model.
+
+    Columns: model, cell, kind (see :mod:`flanlib.benchmarks.agent_h.replies`), share (0 to 1), n (replies).
+    """
+    models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
+    figure = Picture(figsize=(1.8 + 2.1 * len(names), 1.5 + 0.34 * len(models)))
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axes, cell in zip(panels, names, strict=True):
+        shares = frame[frame["cell"] == cell].pivot(index="model", columns="kind", values="share")
+        shares = shares.reindex(index=models, columns=list(KINDS)).fillna(0.0)
+        left = pd.Series(0.0, index=models)
+        for kind, (colour, hatch) in LOOKS.items():
+            axes.barh(models, 100 * shares[kind], 0.72, 100 * left, color=colour, hatch=hatch, edgecolor="white",
+                      linewidth=0.6)  # fmt: skip
+            left += shares[kind]
+        axes.set(xlim=(0, 100), xticks=(0, 50, 100), xlabel="replies (%)")
+        axes.set_title(_wrapped(cell), fontsize="medium")
+        axes.grid(axis="y", visible=False)
+    panels[0].invert_yaxis()
+    handles = [Patch(facecolor=c, hatch=hatch, edgecolor="white", label=kind) for kind, (c, hatch) in LOOKS.items()]
+    figure.legend(handles=handles, loc="outside lower center", handlelength=2,
+                  ncols=min(len(handles), 2 + len(names)), title=counts(frame["n"], "replies"))  # fmt: skip
+    return figure
+
+
+@draws("measure", "model", "value", "low", "high", "n")
+def two_measures(frame: pd.DataFrame) -> Figure:
+    """Draw the paper's score by keywords beside the structural one: a panel per measure, a line per model.
+
+    Columns: measure, model, value (0 to 1), low, high, n (samples).
+    """
+    figure, panels = dot_panels(in_points(frame).assign(of="score"), panels=("measure", {}),
+                                rows=("model", list(dict.fromkeys(frame["model"]))), series=("of", {"score": OTHER}))
+    for axes in panels.values():
+        points_axis(axes, 118)
+    legend(figure, {}, counts(frame["n"], "samples"))
+    return figure
+
+
+def _span(rows: pd.DataFrame) -> tuple[float, float]:
+    """Return x limits around values and intervals, with room on the right for numbers."""
+    values = rows[["value", "low", "high"]].stack().dropna()
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+    width = (high - low) or abs(high) or 1.0
+    return low - 0.06 * width, high + 0.45 * width
+
+
+def _wrapped(name: str) -> str:
+    """Break a name at its comma, or near its middle.
+
+    >>> _wrapped("no tools, one needed")
+    'no tools,\\none needed'
+    """
+    if ", " in name:
+        return name.replace(", ", ",\n", 1)
+    words = name.split()
+    half = (len(words) + 1) // 2
+    return f"{' '.join(words[:half])}\n{' '.join(words[half:])}".rstrip()

@@ -1,0 +1,169 @@
+"""What a notebook shows between its pictures: conversations with their kinds, tables, readings and claims.
+
+Every function displays HTML or Markdown, with a plain text for readers that show no HTML. All text is escaped.
+"""
+
+import html
+import math
+import string
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+from IPython.display import clear_output, display
+
+from flanlib import store
+from flanlib.presets import fresh, preset
+from flanlib.records import KINDS, Conversation, FlanError, Kind, Span, Turn
+from flanlib.report.claims import Claim
+from flanlib.report.figures import BANNER, STYLE
+from flanlib.tally import Tally
+
+BOX = "border:1px solid rgba(128,128,128,.5);border-radius:6px;padding:.4em .7em;margin:.4em 0"
+SMALL = "font-size:85%;opacity:.75"
+WORDS = {"holds": "✓ holds", "differs": "✗ differs", "unclear": "? unclear"}
+
+
+def conversation(conv: Conversation, title: str | None = None, *, limit: int = 800) -> None:
+    """Show a conversation: a card per turn, its spans tinted and underlined by kind.
+
+    A turn of over ``limit`` characters is cut there, and says how many more it has.
+    """
+    title = title or f"{conv.source}, {conv.id}"
+    kinds = [kind for kind in KINDS if any(span.kind == kind for turn in conv.turns for span in turn.spans)]
+    cards, lines = [], [title]
+    for turn in conv.turns:
+        shown, more = _cut(turn, limit)
+        head = turn.role + (", trained" if turn.trained else "")
+        rest = f"... ({more:,} characters more)" if more else ""
+        text = "".join(_mark(span.text, span.kind) for span in shown)
+        cards.append(f'<div style="{BOX}"><div style="{SMALL}">{head}</div>'
+                     f'<div style="white-space:pre-wrap;overflow-wrap:anywhere">{text}</div>'
+                     + (f'<div style="{SMALL}">{rest}</div>' if rest else "") + "</div>")  # fmt: skip
+        lines.append(f"[{head}] " + "".join(f"<{span.kind}>{span.text}" for span in shown) + rest)
+    legend = " ".join(_mark(kind, kind) for kind in kinds)
+    page = f"<div><b>{html.escape(title)}</b> <span>{legend}</span>{''.join(cards)}</div>"
+    display({"text/html": page, "text/plain": "\n".join(lines)}, raw=True)
+
+
+def origin() -> None:
+    """Say where the results that follow come from: which shipped with the kit, made where and with what, or none."""
+    made = [store.manifest(path.parent) for path in sorted(store.RESULTS.glob(f"*/{store.MANIFEST}"))]
+    if fresh() or not made:
+        why = "No shipped result is used (FRESH=1)" if made else "No results ship for this"
+        reading(f"{why}: everything is made here, or was made here before.")
+        return
+    machines, dates, precisions = (sorted({one[key] for one in made if key in one})
+                                   for key in ("machine", "date", "computed_in"))  # fmt: skip
+    versions = sorted({f"{name} {one['versions'][name]}" for one in made for name in ("torch", "transformers", "peft")})
+    reading("{n} results ship with the kit, made {when} on {machines}{precision}, with {versions}. They are used where "
+            "they belong to just these inputs; everything else is made here.", n=len(made),
+            when=f"from {dates[0]} to {dates[-1]}" if len(dates) > 1 else f"on {dates[0]}",
+            machines=" and ".join(machines), precision=f" in {' and '.join(precisions)}" if precisions else "",
+            versions=", ".join(versions))  # fmt: skip
+
+
+def tally(counts: Tally) -> None:
+    """Show what a step kept and dropped, by reason, with the first record of each."""
+    _table(counts.frame(), str(counts), caption=counts.name)
+
+
+def table(frame: pd.DataFrame) -> None:
+    """Show a table, its numbers with three significant digits and missing values as a dash."""
+    _table(frame, frame.to_string(index=False, float_format=number))
+
+
+def reading(text: str, **values: Any) -> None:
+    """Show a sentence whose numbers are filled in from values: ``reading("It fell by {gap}.", gap=0.52)``.
+
+    Numbers without a format of their own get three significant digits. Raises FlanError for a name without a value.
+    """
+    try:
+        sentence = _Reading().vformat(text, (), values)
+    except (KeyError, IndexError) as error:
+        raise FlanError("reading", found=f"no value for {error.args[0]!r}", expected=f"one of {', '.join(values)}",
+                        remedy="Pass it by name.") from None  # fmt: skip
+    display({"text/markdown": sentence, "text/plain": sentence}, raw=True)
+
+
+def claims(rows: Iterable[Claim]) -> None:
+    """Show claims with what the paper says, what was measured, and the verdict in words."""
+    frame = pd.DataFrame(
+        [(row.claim, row.paper, f"{number(row.ours)} [{number(row.low)}, {number(row.high)}]", row.n, row.seeds,
+          WORDS[row.verdict]) for row in rows],
+        columns=["claim", "paper", "ours [95 %]", "n", "seeds", "verdict"])  # fmt: skip
+    caption = BANNER if preset().name == "smoke" else ""
+    _table(frame, caption + "\n" * bool(caption) + frame.to_string(index=False), caption=caption)
+
+
+@contextmanager
+def live(draw: Callable[[pd.DataFrame], Any]) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Give a function that draws a table anew in place of its last picture; the picture goes when the block ends.
+
+    What is drawn is for whoever sits in front of it: a run from the cache draws nothing, and leaves the same notebook.
+    """
+
+    def watch(frame: pd.DataFrame) -> None:
+        clear_output(wait=True)
+        display(draw(frame))
+
+    try:
+        yield watch
+    finally:
+        clear_output()
+
+
+def number(value: Any) -> str:
+    """Write a number for reading: three significant digits, thousands apart, a dash for a missing one.
+
+    >>> [number(x) for x in (0.04213, 12345.6, 24703, float("nan"), 1e-7)]
+    ['0.0421', '12,346', '24,703', '–', '1e-07']
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool) or not hasattr(value, "__round__"):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+class _Reading(string.Formatter):
+    def format_field(self, value: Any, spec: str) -> str:
+        """Fill in one value, a dash for a missing one; text is escaped so that it cannot become markup."""
+        if isinstance(value, str):
+            return html.escape(format(value, spec))
+        return format(value, spec) if spec and value == value else number(value)  # NaN is not itself
+
+
+def _cut(turn: Turn, limit: int) -> tuple[list[Span], int]:
+    """Return a turn's spans up to ``limit`` characters, and how many characters are left out."""
+    shown, left = [], limit
+    for span in turn.spans:
+        if left > 0:
+            shown.append(Span(span.text[:left], span.kind))
+        left -= len(span.text)
+    return shown, max(0, -left)
+
+
+def _mark(text: str, kind: Kind) -> str:
+    """Tint and underline text by kind; the kind is told on hover. Tints are thin, so both themes stay readable."""
+    look = STYLE[kind]
+    if look.underline == "none":
+        return f'<span title="{kind}">{html.escape(text)}</span>'
+    red, green, blue = (int(look.colour[i : i + 2], 16) for i in (1, 3, 5))
+    style = (f"background:rgba({red},{green},{blue},.2);text-decoration:underline {look.underline} {look.colour};"
+             "text-underline-offset:3px")  # fmt: skip
+    return f'<span title="{kind}" style="{style}">{html.escape(text)}</span>'
+
+
+def _table(frame: pd.DataFrame, plain: str, caption: str = "") -> None:
+    sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
+
+    def line(tag: str, values: Iterable[str]) -> str:
+        return "<tr>" + "".join(f'<{tag} style="text-align:{side}">{html.escape(value)}</{tag}>'
+                                for side, value in zip(sides, values, strict=True)) + "</tr>"  # fmt: skip
+
+    body = "".join(line("td", map(number, row)) for row in frame.itertuples(index=False, name=None))
+    told = f"<caption><b>{html.escape(caption)}</b></caption>" if caption else ""
+    page = f"<table>{told}<thead>{line('th', map(str, frame))}</thead><tbody>{body}</tbody></table>"
+    display({"text/html": page, "text/plain": plain}, raw=True)

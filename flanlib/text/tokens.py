@@ -1,0 +1,254 @@
+"""From conversations to token ids with a kind each: render once, tokenise once, map characters to kinds.
+
+Spans are never tokenised one by one: a merge across their border would differ from what the model sees when it
+generates. Trained ids decode to exactly the trained text, or the conversation is rejected and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from flanlib.records import KINDS, Conversation, FlanError, clip
+from flanlib.tally import Tally
+from flanlib.text.offsets import Placed, place
+from flanlib.text.templates import AnyTemplate, Rendered, bind, render
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+CONTEXT = KINDS.index("context")
+ARRAYS = {"ids": "int32", "kinds": "int8", "bytes": "int32"}
+CHUNK = 512
+CUT = "last exchanges cut to fit"
+FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab.json", "merges.txt")
+SAMPLE = 'Plain text, {"n": [1, 23]}:\n  "naïve" 日本 🙂'
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A tokenised conversation: three arrays of equal length, one entry per token.
+
+    ``kinds`` index ``records.KINDS``; ``bytes`` are the UTF-8 bytes of trained text that a token stands for
+    (0 for context), each counted for exactly one token.
+    """
+
+    id: str
+    ids: np.ndarray
+    kinds: np.ndarray
+    bytes: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, dtype in ARRAYS.items():
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype))
+        fits = len(self.ids) == len(self.kinds) == len(self.bytes) > 0
+        if not fits or self.kinds[0] != CONTEXT:
+            counts = f"{len(self.ids)} ids, {len(self.kinds)} kinds, {len(self.bytes)} bytes"
+            raise FlanError(f"example {self.id}", found="a trained first token" if fits else counts,
+                            expected="equally many, the first token being context",
+                            remedy="Use a template that opens every turn.")  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def trained(self) -> int:
+        """How many of its tokens are trained."""
+        return int(np.sum(self.kinds != CONTEXT))
+
+
+def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
+    """Load a tokenizer from a folder, or from the hub by name; it adds no special tokens by itself.
+
+    ``tokenizer.json`` is taken as it is published. A folder with only ``tokenizer.model`` (Llama's sentencepiece)
+    or ``vocab.json`` and ``merges.txt`` (GPT-2) gives the same ids as the original programs. Padding falls back to
+    the end token: padding is never trained. Raises FlanError for files that are missing, for a tokenizer that
+    cannot give plain text back, and for one without an end token.
+    """
+    from huggingface_hub import snapshot_download
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerFast
+
+    where, folder = f"tokenizer {name}", Path(name)
+    if not folder.is_dir():
+        try:
+            folder = Path(snapshot_download(str(name), allow_patterns=list(FILES)))
+        except (OSError, ValueError) as error:
+            raise FlanError(where, found=f"no such folder, and from the hub: {clip(str(error))}",
+                            expected="a folder, or a name on the hub",
+                            remedy="Check the name, the network, and that you accepted the model's licence.") from None
+    if (folder / "tokenizer.json").is_file():
+        # Not AutoTokenizer: its LlamaTokenizer replaces the published normaliser ("<s>[INST]" and " Hello" change).
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    elif (folder / "tokenizer.model").is_file():
+        backend, names = _from_sentencepiece(folder / "tokenizer.model", where)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, tokenizer_object=backend, **names)
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        named = (folder / "tokenizer_config.json").is_file()
+        tokenizer = (AutoTokenizer if named else GPT2Tokenizer).from_pretrained(folder)
+    else:
+        raise FlanError(where, found=f"no tokenizer files in {folder}",
+                        expected="tokenizer.json, tokenizer.model, or vocab.json and merges.txt",
+                        remedy="Give the model's own folder or hub name.")
+    # The template writes the special tokens as text: none are added here.
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+    spelled = tokenizer.decode(tokenizer(SAMPLE, add_special_tokens=False).input_ids)
+    if spelled != SAMPLE:
+        raise FlanError(where, found=f"{len(tokenizer)} tokens that turn {clip(SAMPLE)} into {clip(spelled)}",
+                        expected="a tokenizer that gives text back", remedy="Check its files: some may be missing.")
+    if tokenizer.eos_token is None:
+        raise FlanError(where, found="no end token", expected="eos_token in tokenizer_config.json",
+                        remedy="Set it there to the token that ends a reply.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def encode_all(conversations: Iterable[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *,
+               max_tokens: int, tally: Tally) -> list[Example]:  # fmt: skip
+    """Tokenise conversations, in order; those that cannot be labelled exactly are dropped and counted.
+
+    A conversation over ``max_tokens`` loses whole exchanges from its end, and is noted.
+    A token of two kinds takes the one with most of its characters, the later one if they are equal.
+    Dropped are conversations with nothing to train, with no room for a first trained reply, with a template mark
+    in the content, with a token across the border of trained text, and with trained text that decodes to another.
+    Raises FlanError if the tokenizer does not fit the template.
+    """
+    conversations, template = list(conversations), bind(template, tokenizer)
+    chunks = (conversations[start : start + CHUNK] for start in range(0, len(conversations), CHUNK))
+    results = (result for chunk in chunks for result in label(chunk, tokenizer, template, max_tokens))
+    bar = tqdm(results, total=len(conversations), desc="tokenise", unit=" conversations", leave=False)
+    examples = []
+    for conversation, result in zip(conversations, bar, strict=True):
+        if isinstance(result, FlanError):
+            tally.drop(result.found, f"{conversation.source} {conversation.id}")
+            continue
+        if result.cut:
+            tally.note(CUT)
+        examples.append(result.example)
+    tally.keep(len(examples))
+    return examples
+
+
+class Labelled(NamedTuple):
+    """A tokenised conversation, and whether its last exchanges were cut to fit."""
+
+    example: Example
+    cut: bool
+    texts: list[str]  # stretches of trained text, and
+    runs: list[list[int]]  # stretches of trained ids, which must decode to them
+
+
+def label(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
+          max_tokens: int) -> list[Labelled | FlanError]:  # fmt: skip
+    """Tokenise some conversations at once with a bound template; for one that is to be dropped, the error tells why."""
+    results = [_try(render, one, template) if one.trained
+               else _rejected(one.id, "nothing to train", "a trained assistant turn") for one in conversations]
+    whole = [i for i, result in enumerate(results) if isinstance(result, Rendered)]
+    *placed, letter = place([*(results[i].text for i in whole), "a"], tokenizer)
+    for i, tokens in zip(whole, placed, strict=True):
+        results[i] = _try(_label, conversations[i].id, results[i], tokens, max_tokens)
+    # A decoder may drop a leading space: a letter before the run puts it in the middle of a text, where it stands.
+    before = letter.ids.tolist()
+    runs = [before + run for result in results if isinstance(result, Labelled) for run in result.runs]
+    decoded = iter(tokenizer.backend_tokenizer.decode_batch(runs, skip_special_tokens=False))
+    for i, result in enumerate(results):
+        if isinstance(result, Labelled) and [next(decoded) for _ in result.runs] != [f"a{t}" for t in result.texts]:
+            results[i] = _rejected(conversations[i].id, "trained text that the tokenizer changes",
+                                   "text that survives encoding and decoding")  # fmt: skip
+    return results
+
+
+def _try(step: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return step(*arguments)
+    except FlanError as error:
+        return error
+
+
+def _label(id: str, rendered: Rendered, placed: Placed, max_tokens: int) -> Labelled:
+    """Give every token its kind and bytes, and keep what fits."""
+    (text, spans, ends), (ids, starts, stops, sizes) = rendered, placed
+
+    n, end = len(ids), len(text)
+    if n > max_tokens:
+        reached = np.searchsorted(stops, ends, side="right")
+        fitting = int((reached <= max_tokens).sum())
+        if not fitting:
+            raise _rejected(id, "a context too long for one turn", f"a first trained reply within {max_tokens} tokens")
+        n, end = int(reached[fitting - 1]), ends[fitting - 1]
+
+    # The text falls into sections of one kind: where each begins, its kind, and the stretches that are trained.
+    edges, named, stretches = [0], [CONTEXT], []
+    for first, last, kind in spans:
+        if last <= end:
+            edges += (first, last)
+            named += (KINDS.index(kind), CONTEXT)
+            first = stretches.pop()[0] if stretches and stretches[-1][1] == first else first
+            stretches.append((first, last))
+    begins, lasts = np.asarray(edges), np.maximum(stops[:n], starts[:n] + 1)
+    section, section_of_last = (np.searchsorted(begins, at, side="right") - 1 for at in (starts[:n], lasts - 1))
+    kinds = np.asarray(named, np.int8)[section]
+    for token in np.flatnonzero(section != section_of_last):
+        parts = slice(int(section[token]), int(section_of_last[token]) + 1)
+        cuts = [int(starts[token]), *edges[parts][1:], int(lasts[token])]
+        kinds[token] = _most(id, named[parts], np.diff(cuts))
+    trained = kinds != CONTEXT
+
+    texts = [text[first:last] for first, last in stretches]
+    changes = np.flatnonzero(np.diff(np.concatenate([[False], trained, [False]]))).reshape(-1, 2)
+    runs = [ids[first:last].tolist() for first, last in changes]
+    return Labelled(Example(id, ids[:n], kinds, np.where(trained, sizes[:n], 0)), n < len(ids), texts, runs)
+
+
+def _most(id: str, kinds: list[int], sizes: np.ndarray) -> int:
+    """Return the kind that most characters of a token have, the later one if they are equal."""
+    counts: dict[int, int] = {}
+    for kind, size in zip(kinds, sizes.tolist(), strict=True):
+        if size:
+            counts[kind] = counts.pop(kind, 0) + size  # put last again
+    if CONTEXT in counts and len(counts) > 1:
+        raise _rejected(id, "a token across the border of trained text", "a template that keeps them apart")
+    return max(reversed(counts), key=counts.get)
+
+
+def _rejected(id: str, found: str, expected: str) -> FlanError:
+    return FlanError(f"conversation {id}", found=found, expected=expected, remedy="Drop it and count it.")
+
+
+def _from_sentencepiece(path: Path, where: str) -> tuple[Tokenizer, dict[str, str]]:
+    """Rebuild a sentencepiece BPE model (Llama, Llama-2) in ``tokenizers``, ids equal, offsets added."""
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except DecodeError:
+        raise FlanError(where, found=f"{path.name} that is no sentencepiece model", expected="one",
+                        remedy="Download it again: it may be a pointer to a large file.") from None
+    trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
+    plain = normalizer.name == "identity" and normalizer.add_dummy_prefix and not normalizer.remove_extra_whitespaces
+    own_symbols = any(piece.type == piece.USER_DEFINED for piece in proto.pieces)
+    if trainer.model_type != trainer.BPE or not trainer.byte_fallback or not plain or own_symbols:
+        raise FlanError(where, found="a sentencepiece model of another family", expected="one like Llama's",
+                        remedy="Use a folder that has tokenizer.json.")
+    vocabulary = {piece.piece: i for i, piece in enumerate(proto.pieces)}
+    merges = sorted((-piece.score, vocabulary[left], vocabulary[right], left, right)
+                    for piece in proto.pieces for cut in range(1, len(piece.piece))
+                    if (left := piece.piece[:cut]) in vocabulary and (right := piece.piece[cut:]) in vocabulary)
+    tokenizer = Tokenizer(models.BPE(vocabulary, [merge[3:] for merge in merges], unk_token=trainer.unk_piece,
+                                     fuse_unk=True, byte_fallback=True))  # fmt: skip
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+                                           decoders.Strip(" ", 1, 0)])  # fmt: skip
+    tokenizer.add_special_tokens([AddedToken(p.piece, normalized=False) for p in proto.pieces if p.type == p.CONTROL])
+    names = {"bos_token": trainer.bos_id, "eos_token": trainer.eos_id, "unk_token": trainer.unk_id}
+    return tokenizer, {name: proto.pieces[i].piece for name, i in names.items() if i >= 0}

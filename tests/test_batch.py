@@ -1,0 +1,252 @@
+"""The runner executes notebooks in order with this interpreter, and writes them in one canonical form."""
+
+import os
+import sys
+
+import nbformat
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from flanlib import batch, presets, ship, store
+from flanlib.intervals import Interval
+from flanlib.records import FlanError
+from flanlib.report import claims
+
+
+@pytest.fixture
+def books(tmp_path, monkeypatch):
+    """An empty notebooks folder, and folders for output, runs and results beside it."""
+    folder, figures = tmp_path / "notebooks", tmp_path / "figures"
+    folder.mkdir()
+    monkeypatch.setattr(batch, "NOTEBOOKS", folder)
+    for module in (batch, presets):
+        monkeypatch.setattr(module, "FIGURES", figures)
+    monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(store, "RESULTS", tmp_path / "results")
+    return folder
+
+
+def write(folder, name, *sources):
+    cells = [new_markdown_cell("# A title")] + [new_code_cell(source) for source in sources]
+    nbformat.write(new_notebook(cells=cells), folder / name)
+    return folder / name
+
+
+def texts(path):
+    outputs = [out for cell in nbformat.read(path, 4).cells for out in cell.get("outputs", [])]
+    return "".join(out.get("text", "") or out.get("data", {}).get("text/plain", "") for out in outputs)
+
+
+def test_notebooks_run_in_order_in_place_with_this_interpreter(books, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # as in a shell where the environment is not activated
+    write(books, "01_second.ipynb", "open('order', 'a').write('b')")
+    write(books, "00_first.ipynb", "import os, sys", "open('order', 'a').write('a')",
+          "print(sys.executable == os.environ['EXPECTED'], os.getcwd() == os.environ['FOLDER'])")  # fmt: skip
+    (books / "notes.ipynb").write_text("not a notebook")
+    monkeypatch.setenv("EXPECTED", sys.executable)
+    monkeypatch.setenv("FOLDER", os.path.realpath(books))
+    assert batch.main([]) == 0
+    assert (books / "order").read_text() == "ab"
+    assert "True True" in texts(books / "00_first.ipynb")
+    told = capsys.readouterr().out
+    assert told.index("00_first.ipynb: started, laptop preset") < told.index("01_second.ipynb: started")
+    assert "2 notebooks run; 0 files written" in told
+    once = (books / "00_first.ipynb").read_bytes()
+    assert batch.main(["--only", "00"]) == 0
+    assert (books / "00_first.ipynb").read_bytes() == once
+
+
+def test_a_failing_cell_stops_the_run_and_is_named(books, capsys):
+    bad = write(books, "00_bad.ipynb", "1 + 1", "raise RuntimeError('the tools are gone')")
+    write(books, "01_next.ipynb", "open('ran', 'w').write('')")
+    before = bad.read_bytes()
+    assert batch.main([]) == 1
+    told = capsys.readouterr().err
+    assert "00_bad.ipynb, cell 3" in told
+    assert "RuntimeError: the tools are gone" in told
+    assert "\x1b" not in told
+    assert bad.read_bytes() == before
+    assert not (books / "ran").exists()
+
+
+def test_on_real_data_the_notebook_stays_and_the_executed_copy_goes_to_the_output(books, capsys):
+    (books / "rows.jsonl").write_text("")
+    path = write(books, "00_data.ipynb", "import os; from pathlib import Path; print(os.environ['FLAN_DATA'])",
+                 "Path('../figures/rows').mkdir(parents=True)",
+                 "Path('../figures/rows/x.svg').write_text('a')")  # fmt: skip
+    before = path.read_bytes()
+    assert batch.main(["--data", str(books / "rows.jsonl")]) == 0
+    assert path.read_bytes() == before
+    assert str(books / "rows.jsonl") in texts(books.parent / "figures/rows/executed/00_data.ipynb")
+    assert "1 files written" in (told := capsys.readouterr().out)
+    assert "  x.svg" in told
+
+
+READS = "import os; open(os.environ['FLAN_READ_LOG'], 'a').write('b-2\\na-1\\nb-2\\n')"
+PARAMETERS = "PRESET = ''\nMODEL = ''\nSEEDS = ''\nHELDOUT = ''"
+CHOICE = "from flanlib.presets import choose\nsize = choose(globals())\nprint(size.name, size.seeds, size.heldout)"
+
+
+def test_settings_reach_a_notebook_from_the_command_line_and_from_its_own_cell(books):
+    path = write(books, "00_choice.ipynb", PARAMETERS, CHOICE)
+    book = nbformat.read(path, 4)
+    book.cells[1].metadata.tags = ["parameters"]
+    # As papermill does: a cell of what was given after the one with the tag.
+    book.cells.insert(2, new_code_cell("PRESET = 'smoke'\nHELDOUT = 2", metadata={"tags": ["injected-parameters"]}))
+    nbformat.write(book, books / "01_injected.ipynb")
+    assert batch.main(["--seeds", "3,4", "--heldout", "7"]) == 0
+    made = books.parent / "figures/seeds-3-4-heldout-7/executed"
+    assert "laptop (3, 4) 7" in texts(made / "00_choice.ipynb")
+    assert "smoke (3, 4) 2" in texts(made / "01_injected.ipynb")
+    assert nbformat.read(made / "01_injected.ipynb", 4).cells[2].metadata.tags == ["injected-parameters"]
+
+
+def test_a_notebook_whose_own_cell_says_settings_notes_nothing(books):
+    write(books, "00_plain.ipynb", PARAMETERS + "  # the preset's own", READS)
+    write(books, "01_edited.ipynb", PARAMETERS.replace("SEEDS = ''", 'SEEDS = "3"'), READS)
+    for path in books.glob("*.ipynb"):
+        book = nbformat.read(path, 4)
+        book.cells[1].metadata.tags = ["parameters"]
+        nbformat.write(book, path)
+    (books.parent / "runs").mkdir()
+    store.write(books.parent / "runs" / ship.READ, "notebook,result\n01_edited,as-before\n")
+    assert batch.main([]) == 0
+    noted = (books.parent / "runs" / ship.READ).read_text()
+    assert noted == "notebook,result\n00_plain,a-1\n00_plain,b-2\n01_edited,as-before\n"
+
+
+def test_a_model_in_a_folder_is_found_from_the_notebooks(books, monkeypatch):
+    monkeypatch.chdir(books.parent)
+    (books.parent / "mine").mkdir()
+    write(books, "00_model.ipynb", "import os; print(os.path.isdir(os.environ['FLAN_MODEL']))")
+    assert batch.main(["--model", "mine"]) == 0
+    assert "True" in texts(books.parent / "figures/mine/executed/00_model.ipynb")
+
+
+def test_an_unknown_option_is_an_error(books, capsys):
+    write(books, "00_a.ipynb", "open('ran', 'w').write('')")
+    with pytest.raises(SystemExit) as stopped:
+        batch.main(["--seed", "0", "--sample", "3"])
+    assert stopped.value.code == 2
+    assert "--sample" in capsys.readouterr().err
+    assert not (books / "ran").exists()
+
+
+@pytest.mark.parametrize(("option", "told"), [
+    (["--tokens", "abc"], "setting TOKENS: found 'abc'"), (["--preset", "lab"], "setting PRESET: found 'lab'"),
+    (["--template", "mine"], "setting TEMPLATE: found 'mine'"),
+    (["--fresh", "maybe"], "setting FRESH: found 'maybe'")])  # fmt: skip
+def test_a_setting_that_cannot_be_read_is_refused_before_anything_runs(books, capsys, option, told):
+    write(books, "00_a.ipynb", "open('ran', 'w').write('')")
+    assert batch.main(option) == 1
+    assert told in capsys.readouterr().err
+    assert not (books / "ran").exists()
+
+
+def test_the_untouched_default_notes_what_each_notebook_read(books, capsys):
+    write(books, "00_nothing.ipynb", "1 + 1")
+    write(books, "01_reads.ipynb", READS)
+    (books.parent / "runs").mkdir()
+    for name in ("old-3", "old-4", "old-5", "old-6"):
+        (books.parent / "results" / name).mkdir(parents=True)
+    assert batch.main([]) == 0
+    noted = books.parent / "runs" / ship.READ
+    assert noted.read_text() == "notebook,result\n01_reads,a-1\n01_reads,b-2\n"
+    told = capsys.readouterr().out
+    assert "4 shipped results were read by no notebook of this commit: old-3, old-4, old-5, ...\n" in told
+    noted.unlink()
+    assert batch.main(["--tokens", "5", "--only", "01"]) == 0
+    assert not noted.exists(), "anything but the default notes nothing"
+    assert "FLAN_READ_LOG" not in os.environ
+
+
+def test_a_fresh_run_ends_with_its_claims_beside_the_shipped(books, capsys, monkeypatch):
+    row = claims.check("01", "a gap", material="lab", paper="0.5", ours=Interval(0.2, 0.1, 0.3, 40), seeds=1, above=0)
+    for folder in ("figures", "figures/fresh"):
+        monkeypatch.setattr(claims, "output", lambda folder=folder: books.parent / folder)
+        claims.save([row], "01")
+    path = write(books, "01_a.ipynb", "1 + 1")
+    before = path.read_bytes()
+    assert batch.main(["--fresh", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "1 claims, shipped beside fresh: intervals of 0 lie apart, verdicts of 0 changed" in told
+    assert "01 lab, a gap: shipped 0.2 [0.1, 0.3] holds, fresh 0.2 [0.1, 0.3] holds" in told
+    assert path.read_bytes() == before
+
+
+def test_a_notebook_that_grew_too_large_is_refused(books, capsys):
+    path = write(books, "00_large.ipynb", "print('x' * 400_000)")
+    before = path.read_bytes()
+    assert batch.main([]) == 1
+    assert "expected at most 300,000" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_unknown_numbers_are_refused_before_anything_runs(books, capsys):
+    write(books, "00_a.ipynb", "open('ran', 'w').write('')")
+    assert batch.main(["--only", "00,07"]) == 1
+    assert "found no notebook 07; expected one of 00_a" in capsys.readouterr().err
+    assert not (books / "ran").exists()
+
+
+def test_a_folder_without_notebooks_is_refused(books, capsys):
+    assert batch.main([]) == 1
+    assert "found no notebook; expected one of none" in capsys.readouterr().err
+
+
+def test_only_keeps_the_order_of_the_folder(books):
+    for name in ("00_a.ipynb", "01_b.ipynb", "02_c.ipynb", "draft.ipynb"):
+        write(books, name)
+    assert [path.stem for path in batch.chosen(" 02, 00")] == ["00_a", "02_c"]
+    assert [path.stem for path in batch.chosen()] == ["00_a", "01_b", "02_c"]
+    with pytest.raises(FlanError, match="no notebook 5"):
+        batch.chosen("5")
+
+
+def messy():
+    cell = new_code_cell("x", execution_count=7, metadata={"execution": {"iopub.status.busy": "12:03"}, "tags": ["t"]})
+    cell.outputs = [
+        new_output("stream", name="stdout", text="<Tokenizer at 0x7f3a2b1c9d10>\n"),
+        new_output("stream", name="stdout", text="loss 0.04\n"),
+        new_output("stream", name="stderr", text="\r 10%|#   | 4/40 [00:01<00:09, 3.9it/s]"),
+        new_output("stream", name="stderr", text="\r100%|####| 40/40 [00:09<00:00]\nmind the gap\n"),
+        new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {"model_id": "a"},
+                                         "text/plain": "HBox()"}),
+        new_output("execute_result", execution_count=7, metadata={"needs_background": "light"},
+                   data={"text/plain": "<Thing at 0x55d0c8a1b2c3>", "image/png": "iVBOR0x7f3a2b1c9d10"}),
+    ]  # fmt: skip
+    book = new_notebook(cells=[new_markdown_cell("0x7f3a2b1c9d10 stays"), cell])
+    book.metadata = nbformat.from_dict({"kernelspec": {"name": "mine"}, "widgets": {"state": {}}, "papermill": {}})
+    return book
+
+
+def test_normalising_drops_what_differs_between_equal_runs_and_nothing_else():
+    book = messy()
+    before = nbformat.writes(book)
+    clean = batch.normalise(book)
+    assert nbformat.writes(book) == before, "the notebook given is left alone"
+    nbformat.validate(clean)
+    assert clean.metadata == batch.METADATA
+    assert [cell.id for cell in clean.cells] == [cell.id for cell in book.cells]
+    assert clean.cells[0].source == "0x7f3a2b1c9d10 stays"
+    code = clean.cells[1]
+    assert code.metadata == {"tags": ["t"]}
+    assert code.execution_count is None
+    assert [(out.output_type, out.get("name")) for out in code.outputs] == [
+        ("stream", "stdout"), ("stream", "stderr"), ("execute_result", None)]  # fmt: skip
+    assert code.outputs[0].text == "<Tokenizer at 0x>\nloss 0.04\n"
+    assert code.outputs[1].text == "mind the gap\n"
+    assert code.outputs[2].data == {"text/plain": "<Thing at 0x>", "image/png": "iVBOR0x7f3a2b1c9d10"}
+    assert code.outputs[2].execution_count is None
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]),
+                          st.text(alphabet="ab \n\r0x/[:<1]", min_size=1, max_size=24)), max_size=6))  # fmt: skip
+def test_normalising_twice_changes_nothing_more(pieces):
+    book = messy()
+    book.cells[1].outputs += [new_output("stream", name=name, text=text) for name, text in pieces]
+    once = batch.normalise(book)
+    assert nbformat.writes(batch.normalise(once)) == nbformat.writes(once)
