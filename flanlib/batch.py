@@ -1,7 +1,7 @@
 """Run the notebooks in order, each in a fresh kernel: ``python -m flanlib.batch [--only 01,02] [--data PATH ...]``.
 
-Every setting of :mod:`flanlib.presets` is an option too. The untouched default writes the executed notebooks in place,
-normalised so that a run from the cache changes nothing; anything else writes to ``executed/`` in its output folder.
+Every setting of :mod:`flanlib.presets` is an option too. With default settings, the notebooks are written in place,
+normalised so that a rerun from the cache changes nothing. Otherwise they go to ``executed/`` in the output folder.
 """
 
 import argparse
@@ -34,22 +34,22 @@ METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "na
             "language_info": {"name": "python"}}  # fmt: skip
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
-# A bar drawn over itself, or tqdm's "12/40 [00:01<00:03" without a terminal.
+# A progress bar: a carriage return, or tqdm's "12/40 [00:01<00:03" when there is no terminal.
 PROGRESS = re.compile(r"\r|\d+(\.\d+)?\w*/(\d+(\.\d+)?\w*|\?) \[\d+:\d\d|\d+\w*it \[\d+:\d\d")
 
 
 class ThisInterpreter(AsyncKernelManager):
-    """Starts every kernel with the Python that runs this, whatever kernels are registered or on PATH."""
+    """Starts every kernel with the current Python interpreter, whatever kernels are registered or on PATH."""
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        """The specification of every kernel, whatever its name."""
+        """The specification of the kernel, whatever its name."""
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns 0, or 1 after the first notebook that fails; the ones after it are not run."""
+    """Run the command line. Returns 0, or 1 at the first notebook that fails, without running the rest."""
     parser = argparse.ArgumentParser(prog="python -m flanlib.batch", description=__doc__.split(":", 1)[0] + ".")
     parser.add_argument("--only", help="numbers of notebooks, with commas: 01,02")
     for name, expected in SETTINGS.items():
@@ -60,21 +60,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         paths, size, folder = chosen(only), preset(), output()
         for name in ("DATA", "MODEL"):  # kernels start in another folder
-            if (said := setting(name)) and (glob.has_magic(said) or os.path.exists(said)):
-                os.environ[f"FLAN_{name}"] = os.path.abspath(said)
+            if (value := setting(name)) and (glob.has_magic(value) or os.path.exists(value)):
+                os.environ[f"FLAN_{name}"] = os.path.abspath(value)
         began, read = time.time(), {}
         for path in paths:
-            _tell(f"{path.name}: started, {size.name} preset")
+            _print(f"{path.name}: started, {size.name} preset")
             start = time.monotonic()
             with tempfile.NamedTemporaryFile("r") as log:
                 os.environ["FLAN_READ_LOG"] = log.name
                 try:
-                    place = run(path)
+                    written_to = run(path)
                 finally:
                     del os.environ["FLAN_READ_LOG"]
                 if untouched(path):
                     read[path.stem] = sorted(set(log.read().split()))
-            _tell(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(place)}")
+            _print(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(written_to)}")
         if folder == FIGURES and not rank():
             ship.note(read)
         compared = claims.beside(FIGURES / "claims.csv", folder / "claims.csv",
@@ -83,18 +83,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     written = [p for p in sorted(folder.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
-    _tell(f"{len(paths)} notebooks run; {len(written)} files written to {_short(folder)}:")
-    _tell("\n".join(f"  {p.name}" for p in written) or "  none")
-    if folder == FIGURES and paths == chosen() and (idle := ship.orphans()):
-        _tell(f"{len(idle)} shipped results were read by no notebook of this commit: {', '.join(idle[:3])}"
-              + ", ..." * (len(idle) > 3))  # fmt: skip
+    _print(f"{len(paths)} notebooks run; {len(written)} files written to {_short(folder)}:")
+    _print("\n".join(f"  {p.name}" for p in written) or "  none")
+    if folder == FIGURES and paths == chosen() and (unused := ship.orphans()):
+        _print(f"{len(unused)} shipped results were read by no notebook of this commit: {', '.join(unused[:3])}"
+               + ", ..." * (len(unused) > 3))  # fmt: skip
     if compared:
-        _tell(compared)
+        _print(compared)
     return 0
 
 
 def chosen(only: str | None = None) -> list[Path]:
-    """List the notebooks to run, in order: all, or those whose names begin with the numbers given."""
+    """List the notebooks to run, in order: all, or those whose names start with one of the numbers in ``only``."""
     paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     wanted = [number.strip() for number in (only or "").split(",") if number.strip()]
     for number in wanted or [""]:
@@ -106,17 +106,17 @@ def chosen(only: str | None = None) -> list[Path]:
 
 
 def untouched(path: Path) -> bool:
-    """Tell whether a notebook's own cells leave all settings as they are: what it reads then is what ships for it."""
-    told = [cell.source for cell in nbformat.read(path, as_version=4).cells
-            if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", []))]  # fmt: skip
-    values = re.findall(r"(?m)^[A-Z]+ *= *(.*?) *(?:#.*)?$", "\n".join(told))
+    """Tell whether a notebook's parameter cells set nothing. Only results that it reads then can ship."""
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells
+             if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", []))]  # fmt: skip
+    values = re.findall(r"(?m)^[A-Z]+ *= *(.*?) *(?:#.*)?$", "\n".join(cells))
     return not any(value.strip("'\"") for value in values)
 
 
 def run(path: Path) -> Path:
-    """Execute one notebook in a fresh kernel and write it, normalised. Returns where it went.
+    """Execute one notebook in a fresh kernel, write it normalised, and return the path of the written file.
 
-    Raises FlanError, with the end of the traceback, if a cell fails, and if the result is too large to read.
+    Raises FlanError if a cell fails, after printing the end of its traceback, and if the result is over MOST_BYTES.
     """
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
@@ -131,16 +131,16 @@ def run(path: Path) -> Path:
     if (size := len(text.encode())) > MOST_BYTES:
         raise FlanError(path.name, found=f"{size:,} bytes after running", expected=f"at most {MOST_BYTES:,}",
                         remedy="Show less in its cells.")  # fmt: skip
-    place = path if output() == FIGURES else output() / "executed" / path.name
-    if not rank():  # of several processes, each has run the notebook
-        write(place, text)
-    return place
+    target = path if output() == FIGURES else output() / "executed" / path.name
+    if not rank():  # every process has run the notebook, but only one can write it
+        write(target, text)
+    return target
 
 
 def normalise(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Return a notebook without what differs between equal runs: counts, timings, addresses, progress bars.
+    """Return a copy without execution counts, timings, memory addresses and progress bars, which differ in every run.
 
-    Cell ids and tags stay. Normalising twice changes nothing more.
+    Cell ids and tags stay. Normalising a second time changes nothing.
     """
     book = copy.deepcopy(book)
     book.metadata = nbformat.from_dict(METADATA)
@@ -155,7 +155,7 @@ def normalise(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def _outputs(outputs: list) -> list:
-    """Clean the outputs of a cell and join what one stream wrote in pieces."""
+    """Clean the outputs of a cell and join consecutive pieces of the same stream."""
     kept: list = []
     for out in outputs:
         if out.output_type == "stream":
@@ -181,18 +181,18 @@ def _outputs(outputs: list) -> list:
 
 
 def _failure(path: Path, book: nbformat.NotebookNode, error: Exception) -> FlanError:
-    """Name the cell that failed, and show the end of its traceback above the error."""
+    """Print the end of the failed cell's traceback and return the error that names the cell."""
     failed = [i for i, cell in enumerate(book.cells, 1)
               if any(out.output_type == "error" for out in cell.get("outputs", []))]  # fmt: skip
     where = f"{path.name}, cell {failed[0]}" if failed else path.name
     tail = ANSI.sub("", str(error)).rstrip().splitlines()
     print("\n".join(["", *tail[-25:], ""]), file=sys.stderr)
     return FlanError(where, found=tail[-1] if tail else type(error).__name__, expected="a cell that runs",
-                     remedy="The traceback is above; the notebooks after this one were not run.")  # fmt: skip
+                     remedy="The traceback is above. The notebooks after this one were not run.")  # fmt: skip
 
 
-def _tell(text: str) -> None:
-    """Print at once; of several processes only the first does."""
+def _print(text: str) -> None:
+    """Print without buffering, and only in the first of several processes."""
     if not rank():
         print(text, flush=True)
 

@@ -1,4 +1,4 @@
-"""Intervals (95 %) around what was measured: bootstrap over samples, Student's t over seeds, rates of yes and no."""
+"""95 % confidence intervals: bootstrap over samples, Student's t over seeds, and intervals for rates."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, the interval around it, and how many values it comes from. NaN where it cannot be known."""
+    """A mean, the bounds of its confidence interval, and the number n of values. NaN stands for unknown."""
 
     mean: float
     low: float
@@ -27,17 +27,18 @@ class Interval:
 def bootstrap(values: Sequence[float], *, weights: Sequence[float], rng: np.random.Generator) -> Interval:
     """Estimate a weighted mean over samples with its percentile bootstrap interval.
 
-    Values in nats per byte weighted by bytes give all nats over all bytes. Fewer than two values give NaN bounds.
+    Nats per byte weighted by bytes give total nats over total bytes. Fewer than two values give NaN bounds.
+    Raises FlanError unless both are lists of the same length.
     """
     x, w = np.asarray(values, dtype=float), np.asarray(weights, dtype=float)
     if x.shape != w.shape or x.ndim != 1:
         raise FlanError("bootstrap", found=f"values of shape {x.shape} and weights of shape {w.shape}",
-                        expected="two lists of one length", remedy="Pass one weight per value.")  # fmt: skip
+                        expected="two lists of the same length", remedy="Pass one weight per value.")  # fmt: skip
     mean = float((x * w).sum() / w.sum()) if len(x) else NAN
     if len(x) < 2:
         return Interval(mean, NAN, NAN, len(x))
-    draws = (rng.integers(len(x), size=len(x)) for _ in range(RESAMPLES))
-    low, high = np.quantile([(x[i] * w[i]).sum() / w[i].sum() for i in draws], BOUNDS)
+    resamples = (rng.integers(len(x), size=len(x)) for _ in range(RESAMPLES))
+    low, high = np.quantile([(x[rows] * w[rows]).sum() / w[rows].sum() for rows in resamples], BOUNDS)
     return Interval(mean, float(low), float(high), len(x))
 
 
@@ -55,42 +56,43 @@ def seeds(values: Sequence[float]) -> Interval:
 
 
 def ratios(values: Sequence[float]) -> Interval:
-    """Estimate the geometric mean of ratios over seeds, with :func:`seeds` on their logarithms: never below 0.
+    """Estimate the geometric mean of ratios over seeds. The interval is that of :func:`seeds` on the logarithms.
 
     >>> ratios([1.0, 2.0, 4.0])
     Interval(mean=2.0, low=0.357..., high=11.18..., n=3)
     """
-    told = seeds(np.log(values))
-    return Interval(*(float(x) for x in np.exp([told.mean, told.low, told.high])), told.n)
+    logs = seeds(np.log(values))
+    return Interval(*(float(x) for x in np.exp([logs.mean, logs.low, logs.high])), logs.n)
 
 
 def rate(values: Sequence[float], *, clusters: Sequence[str], seeds: Sequence[int],
          rng: np.random.Generator) -> Interval:  # fmt: skip
-    """Estimate the rate of rows that are 1 among rows of 0 and 1, with its percentile bootstrap interval.
+    """Estimate the rate of ones among values of 0 and 1, with the percentile interval of a cluster bootstrap.
 
-    ``clusters`` names what each row belongs to, such as its task: rows of one task are not independent, so tasks are
-    drawn, not rows. ``seeds`` names the run that a row comes from: runs are drawn too, each with all its rows.
-    Where all rows agree a bootstrap has no width, and one cluster has nothing to draw from: there it is Wilson's
-    interval, with every cluster counted once. ``n`` counts clusters. Raises FlanError for other values than 0 and 1,
-    and for lists of different lengths.
+    ``clusters`` names the cluster of each value, such as its task. Values of one task are not independent, so the
+    bootstrap resamples tasks. ``seeds`` names the run of each value, and runs are resampled too. If all values are
+    equal or there is only one cluster, the bootstrap has no width, and Wilson's interval is returned instead. ``n`` is
+    the number of clusters. Raises FlanError for values other than 0 and 1, and for lists of different lengths.
     """
     x = np.asarray(values, dtype=float)
     if not np.isin(x, (0, 1)).all() or not len(x) == len(clusters) == len(seeds):
         raise FlanError("rate", found=f"{len(x)} values such as {x[:3]}, {len(clusters)} clusters, {len(seeds)} seeds",
-                        expected="lists of one length, of values 0 and 1",
+                        expected="lists of the same length, of values 0 and 1",
                         remedy="Pass judgements, not means.")  # fmt: skip
     if not len(x):
         return Interval(NAN, NAN, NAN, 0)
-    (run, run_of), (cluster, cluster_of) = (np.unique(of, return_inverse=True) for of in (seeds, clusters))
-    n, mean = len(cluster), float(x.mean())
+    runs, run_of = np.unique(seeds, return_inverse=True)
+    tasks, task_of = np.unique(clusters, return_inverse=True)
+    n, mean = len(tasks), float(x.mean())
     if mean in (0, 1) or n == 1:
         return wilson(mean, n)
-    cells = np.zeros((2, len(run), n))  # how many rows of a run and a cluster are 1, and how many there are
-    np.add.at(cells, (0, run_of, cluster_of), x)
-    np.add.at(cells, (1, run_of, cluster_of), 1)
-    drawn = (rng.multinomial(size, np.full(size, 1 / size), size=RESAMPLES) for size in (len(run), n))
-    ones, rows = np.einsum("krc,br,bc->kb", cells, *drawn)
-    low, high = np.nanquantile(ones / np.where(rows, rows, NAN), BOUNDS)
+    counts = np.zeros((2, len(runs), n))  # the ones, and all values, of every run and cluster
+    np.add.at(counts, (0, run_of, task_of), x)
+    np.add.at(counts, (1, run_of, task_of), 1)
+    # How often each resample draws each run and each cluster: (RESAMPLES, runs) and (RESAMPLES, clusters).
+    draws = (rng.multinomial(size, np.full(size, 1 / size), size=RESAMPLES) for size in (len(runs), n))
+    ones, totals = np.einsum("krc,br,bc->kb", counts, *draws)
+    low, high = np.nanquantile(ones / np.where(totals, totals, NAN), BOUNDS)
     return Interval(mean, float(low), float(high), n)
 
 

@@ -1,8 +1,8 @@
-"""The paper's published numbers, typed once in ``data/paper/*.csv`` and read from there by everything else.
+"""The paper's published numbers, read from ``data/paper/*.csv``.
 
-Every row is one number: what it is of (the columns before ``value``), ``value``, ``basis`` (``printed`` in the paper,
-read from public ``notes`` about it, or ``derived`` from printed numbers), ``where`` it stands, and a ``note`` where
-the paper contradicts itself. What the paper does not report stays empty.
+Every row is one number. The columns before ``value`` say what it measures. ``basis`` is ``printed`` (in the paper),
+``notes`` (from public notes about it) or ``derived`` (from printed numbers). ``where`` is its place in the paper, and
+``note`` explains contradictions and gaps. ``value`` is empty if the paper does not report the number.
 """
 
 import pandas as pd
@@ -19,7 +19,7 @@ def names() -> list[str]:
 
 
 def table(name: str) -> pd.DataFrame:
-    """Read one published table, a number per row. Raises FlanError for a table that is not there."""
+    """Read one published table, with one number per row. Raises FlanError for an unknown name."""
     if name not in names():
         raise FlanError("data/paper", found=f"no table {name!r}", expected=f"one of {', '.join(names())}",
                         remedy="Check the name.")  # fmt: skip
@@ -30,7 +30,7 @@ def table(name: str) -> pd.DataFrame:
 def number(name: str, **keys: str) -> float:
     """Look up one published number.
 
-    Raises FlanError unless the keys fit exactly one row, and for a number that the paper does not report.
+    Raises FlanError unless the keys match exactly one row, and for a number that the paper does not report.
 
     >>> number("table1", model="Agent-FLAN", score="overall")
     41.7
@@ -41,16 +41,16 @@ def number(name: str, **keys: str) -> float:
         raise FlanError(where, found=f"keys {', '.join(keys)}", expected=f"keys among {', '.join(allowed)}",
                         remedy="Use the columns of the table.")  # fmt: skip
     for key, value in keys.items():
-        known = rows[key].unique()
-        if value not in known:
-            raise FlanError(where, found=f"no row with {key}={value!r}", expected=f"one of {', '.join(known)}",
+        values = rows[key].unique()
+        if value not in values:
+            raise FlanError(where, found=f"no row with {key}={value!r}", expected=f"one of {', '.join(values)}",
                             remedy="Check the spelling.")  # fmt: skip
         rows = rows[rows[key] == value]
     if len(rows) > 1:
-        raise FlanError(where, found=f"{len(rows)} rows that fit", expected="one row",
+        raise FlanError(where, found=f"{len(rows)} rows that match", expected="one row",
                         remedy=f"Give all of {', '.join(allowed)}.")  # fmt: skip
     row = rows.iloc[0]
     if pd.isna(row["value"]):
         raise FlanError(where, found=f"an empty value ({row['where']}: {row['note']})", expected="a published number",
-                        remedy="The paper does not report it; leave it out.")  # fmt: skip
+                        remedy="The paper does not report it. Leave it out.")  # fmt: skip
     return float(row["value"])

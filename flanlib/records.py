@@ -1,7 +1,7 @@
-"""The records that flow through the kit: frozen, and valid from the moment they exist.
+"""The kit's data records: frozen dataclasses that check their fields when they are created.
 
-A :class:`Trajectory` is what an agent did, with no text format in it. A :class:`Conversation`
-is what a model reads: turns of labelled spans. Dialects turn the first into the second.
+A :class:`Trajectory` holds what an agent did, independent of any text format. A :class:`Conversation`
+holds what a model reads: turns of labelled spans. Dialects turn the first into the second.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-# The capabilities of section 3 of the paper, plus ordinary chat and text that is never trained.
+# The capabilities of section 3 of the paper, plus ordinary chat (general) and text without a loss (context).
 Kind = Literal["reasoning", "retrieval", "understanding", "instruction", "general", "context"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 CONTENT: tuple[Kind, ...] = ("reasoning", "retrieval", "understanding")
@@ -22,7 +22,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class FlanError(ValueError):
-    """Something the kit cannot work with, told in one line: where, found, expected, remedy."""
+    """An input that the kit cannot work with. Its message is one line: where, found, expected, remedy."""
 
     def __init__(self, where: str, *, found: str, expected: str, remedy: str) -> None:
         self.where, self.found, self.expected, self.remedy = where, found, expected, remedy
@@ -30,7 +30,7 @@ class FlanError(ValueError):
 
 
 def clip(value: object, width: int = 60) -> str:
-    """Show a value in an error message without flooding the line.
+    """Shorten a value for an error message.
 
     >>> clip("abcdefgh", 4)
     "'abcd'... (8 characters)"
@@ -40,29 +40,29 @@ def clip(value: object, width: int = 60) -> str:
 
 
 def freeze(value: Any, where: str = "value") -> Any:
-    """Return a JSON value that cannot change: mappings read-only, lists as tuples.
+    """Return an immutable copy of a JSON value: mappings become read-only, lists become tuples.
 
-    Raises FlanError for what JSON cannot carry: NaN, infinities, lone surrogates,
-    keys that are not text, objects of other types.
+    Raises FlanError for what JSON cannot represent: NaN, infinities, lone surrogates, keys that are
+    not text, objects of other types.
 
     >>> freeze({"a": [1, 2]})["a"]
     (1, 2)
     """
-    strange = [key for key in value if not isinstance(key, str)] if isinstance(value, Mapping) else []
-    if isinstance(value, Mapping) and not strange:
-        return MappingProxyType({_text(k, where): freeze(v, where) for k, v in value.items()})
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return MappingProxyType({_check_text(k, where): freeze(v, where) for k, v in value.items()})
     if isinstance(value, (list, tuple)):
         return tuple(freeze(v, where) for v in value)
     if isinstance(value, str):
-        return _text(value, where)
+        return _check_text(value, where)
     if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise FlanError(where, found=f"the key {strange[0]!r}" if strange else repr(value),
+    bad_keys = [key for key in value if not isinstance(key, str)] if isinstance(value, Mapping) else []
+    raise FlanError(where, found=f"the key {bad_keys[0]!r}" if bad_keys else repr(value),
                     expected="a JSON value (finite numbers, text keys)", remedy="Convert it in the reader.")
 
 
 def thaw(value: Any) -> Any:
-    """Undo :func:`freeze`: plain dicts and lists, as ``json.dumps`` wants them."""
+    """Undo :func:`freeze`: return plain dicts and lists, which ``json.dumps`` accepts."""
     if isinstance(value, Mapping):
         return {k: thaw(v) for k, v in value.items()}
     if isinstance(value, tuple):
@@ -71,7 +71,7 @@ def thaw(value: Any) -> Any:
 
 
 def to_json(value: Any) -> str:
-    """Write a JSON value on one line, characters as they are.
+    """Write a JSON value on one line, without escaping non-ASCII characters.
 
     >>> to_json(freeze({"city": "Köln", "days": [1, 2]}))
     '{"city": "Köln", "days": [1, 2]}'
@@ -80,17 +80,17 @@ def to_json(value: Any) -> str:
 
 
 def from_json(text: str, *, strict: bool = True) -> Any:
-    """Read JSON, with raw line ends in strings unless ``strict``. Raises ValueError as :func:`first_json` does."""
+    """Parse JSON text. Unless ``strict``, strings can hold raw line breaks. Raises ValueError as :func:`first_json`."""
     value, rest = first_json(text, strict=strict)
     if rest.strip(" \t\n\r"):
-        raise ValueError("text behind the value")
+        raise ValueError("text after the value")
     return value
 
 
 def first_json(text: str, *, strict: bool = True) -> tuple[Any, str]:
-    """Read the JSON value that a text begins with, and return it and what follows.
+    """Parse the JSON value at the start of a text. Return the value and the rest of the text.
 
-    Raises ValueError where there is none, for NaN, Infinity and endless nesting too.
+    Raises ValueError if the text starts with no JSON value, for NaN and Infinity, and for too deep nesting.
 
     >>> first_json(' {"n": 3}}')
     ({'n': 3}, '}')
@@ -109,7 +109,7 @@ def _refuse(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool as it is offered to a model.
+    """A tool that a model can call.
 
     ``parameters`` is a JSON schema of type object: ``properties`` by name, and ``required``.
     """
@@ -119,8 +119,8 @@ class Tool:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _tool_name(self.name, "tool")
-        _text(self.description, f"tool {self.name}")
+        _check_tool_name(self.name, "tool")
+        _check_text(self.description, f"tool {self.name}")
         if not isinstance(self.parameters, Mapping):
             raise FlanError(f"tool {self.name}", found=clip(self.parameters), expected="a JSON schema object",
                             remedy="Pass {'properties': {...}, 'required': [...]}.")
@@ -133,13 +133,13 @@ class Tool:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Names of the parameters that a call must give."""
+        """Names of the parameters that every call needs."""
         return tuple(self.parameters.get("required", ()))
 
 
 @dataclass(frozen=True)
 class Step:
-    """One think-act-observe round. ``observation`` is None only where the record ends before it."""
+    """One think-act-observe round. ``observation`` is None only if the record ends with the call."""
 
     thought: str
     tool: str
@@ -147,10 +147,10 @@ class Step:
     observation: str | None
 
     def __post_init__(self) -> None:
-        _tool_name(self.tool, "step")
-        _text(self.thought, f"step {self.tool}")
+        _check_tool_name(self.tool, "step")
+        _check_text(self.thought, f"step {self.tool}")
         if self.observation is not None:
-            _text(self.observation, f"step {self.tool}")
+            _check_text(self.observation, f"step {self.tool}")
         if not isinstance(self.arguments, Mapping):
             raise FlanError(f"step {self.tool}", found=f"arguments {clip(self.arguments)}", expected="a mapping",
                             remedy="Give every argument a name.")
@@ -159,10 +159,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """What an agent was asked, what it could use, what it did and what it answered.
+    """One episode of an agent: the user's request, the tools on offer, the steps and the final answer.
 
-    ``instructions`` is the task's own preamble (what the environment is), free of any reply format.
-    ``answer`` is None where the record stops without one; ``answer_thought`` leads to the answer.
+    ``instructions`` describes the task's environment, without any reply format. ``answer`` is None if the
+    record stops without one. ``answer_thought`` is the thought before the answer.
     """
 
     id: str
@@ -177,15 +177,15 @@ class Trajectory:
     def __post_init__(self) -> None:
         where = f"trajectory {self.id}"
         for text in (self.id, self.source, self.query, self.answer or "", self.answer_thought, self.instructions):
-            _text(text, where)
+            _check_text(text, where)
         object.__setattr__(self, "tools", tuple(self.tools))
         object.__setattr__(self, "steps", tuple(self.steps))
         for wrong, found, expected, remedy in (
             (not self.query.strip(), "an empty query", "a request", "Drop the row."),
             (not self.steps and self.answer is None, "no step and no answer", "at least one of them", "Drop the row."),
             (self.answer is not None and not self.answer.strip(), "an empty answer",
-             "text, or None where the record has no answer", "Pass answer=None."),
-            (self.answer is None and self.answer_thought, "a thought about an answer that is not there",
+             "text, or None if the record has no answer", "Pass answer=None."),
+            (self.answer is None and self.answer_thought, "an answer_thought without an answer",
              "both or neither", "Pass the answer too."),
         ):  # fmt: skip
             if wrong:
@@ -199,7 +199,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of text of one kind. Never empty."""
+    """A non-empty piece of text of one kind."""
 
     text: str
     kind: Kind
@@ -210,7 +210,7 @@ class Span:
         if self.kind not in KINDS:
             raise FlanError("span", found=f"kind {self.kind!r}", expected=f"one of {', '.join(KINDS)}",
                             remedy="Use a kind of flanlib.records.")
-        _text(self.text, "span")
+        _check_text(self.text, "span")
 
 
 def spans(*parts: tuple[str, Kind]) -> tuple[Span, ...]:
@@ -224,7 +224,7 @@ def spans(*parts: tuple[str, Kind]) -> tuple[Span, ...]:
 
 @dataclass(frozen=True)
 class Turn:
-    """One message: a role, its spans, and whether the assistant's words in it are trained."""
+    """One message: a role, its spans, and whether the loss covers the assistant's text in it."""
 
     role: Role
     spans: tuple[Span, ...]
@@ -239,17 +239,17 @@ class Turn:
             raise FlanError("turn", found=f"an empty {self.role} turn", expected="text",
                             remedy="Leave the turn out, or count the row as dropped.")
         if self.trained and (self.role != "assistant" or all(s.kind == "context" for s in self.spans)):
-            raise FlanError("turn", found=f"a trained {self.role} turn with nothing of the assistant's in it",
+            raise FlanError("turn", found=f"a trained {self.role} turn without any assistant text",
                             expected="an assistant turn with a span that is not context", remedy="Set trained=False.")
 
     @property
     def text(self) -> str:
-        """The turn's whole text."""
+        """The turn's full text."""
         return "".join(span.text for span in self.spans)
 
 
 def say(role: Role, text: str, kind: Kind = "context", *, trained: bool = False) -> Turn:
-    """Make a turn of a single span.
+    """Build a turn with a single span.
 
     >>> say("user", "Hello").text
     'Hello'
@@ -259,7 +259,7 @@ def say(role: Role, text: str, kind: Kind = "context", *, trained: bool = False)
 
 @dataclass(frozen=True)
 class Conversation:
-    """Turns that a model reads: an optional system turn, then user and assistant in turn."""
+    """The turns that a model reads: an optional system turn, then user and assistant alternating."""
 
     id: str
     source: str
@@ -270,11 +270,11 @@ class Conversation:
         object.__setattr__(self, "turns", tuple(self.turns))
         object.__setattr__(self, "tools", tuple(self.tools))
         roles = [turn.role for turn in self.turns]
-        spoken = roles[1:] if roles[:1] == ["system"] else roles
-        if not spoken or any(role != ("user", "assistant")[i % 2] for i, role in enumerate(spoken)):
+        dialogue = roles[1:] if roles[:1] == ["system"] else roles
+        if not dialogue or any(role != ("user", "assistant")[i % 2] for i, role in enumerate(dialogue)):
             raise FlanError(f"conversation {self.id}", found=f"roles {', '.join(roles) or 'none'}",
-                            expected="an optional system turn, then user and assistant in turn",
-                            remedy="Merge or drop turns in the reader, and count it.")
+                            expected="an optional system turn, then user and assistant alternating",
+                            remedy="Merge or drop turns in the reader, and note it in the tally.")
 
     @property
     def trained(self) -> bool:
@@ -282,7 +282,7 @@ class Conversation:
         return any(turn.trained for turn in self.turns)
 
 
-def _text(value: Any, where: str) -> str:
+def _check_text(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise FlanError(where, found=clip(value), expected="text", remedy="Convert it in the reader.")
     try:
@@ -293,8 +293,8 @@ def _text(value: Any, where: str) -> str:
     return value
 
 
-def _tool_name(name: Any, where: str) -> None:
-    _text(name, where)
+def _check_tool_name(name: Any, where: str) -> None:
+    _check_text(name, where)
     if not name or name != name.strip() or len(name.splitlines()) != 1:
-        raise FlanError(where, found=f"the tool name {clip(name)}", expected="one line without outer spaces",
+        raise FlanError(where, found=f"the tool name {clip(name)}", expected="one line without spaces around it",
                         remedy="Strip the name in the reader, or drop the row.")

@@ -1,4 +1,4 @@
-"""Count what every step keeps and loses, so that no row vanishes silently."""
+"""Count the rows that every processing step keeps and drops, so that no row is lost silently."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ import pandas as pd
 
 
 class Tally:
-    """Rows seen, kept and dropped by reason; repairs are noted beside them.
+    """Counts of rows: seen, kept, and dropped by reason. Repairs are counted separately, as notes.
 
-    ``kept + dropped == seen`` holds by construction: a row is seen when its fate is told.
+    ``seen`` is computed as ``kept + dropped``, so every row is either kept or dropped.
 
     >>> tally = Tally("sample.jsonl")
     >>> tally.keep(); tally.drop("no turns", "sample.jsonl:2"); tally.note("thought missing")
@@ -24,36 +24,36 @@ class Tally:
         self.dropped, self.noted, self.first = Counter(dropped), Counter(noted), dict(first or {})
 
     def keep(self, n: int = 1) -> None:
-        """Count rows that go on."""
+        """Count rows that are kept."""
         self.kept += n
 
     def drop(self, reason: str, where: str, n: int = 1) -> None:
-        """Count rows that end here, under a short reason; ``where`` names the record."""
+        """Count dropped rows under a short reason. ``where`` says which row it was."""
         self.dropped[reason] += n
         self.first.setdefault(reason, where)
 
     def note(self, what: str, n: int = 1) -> None:
-        """Count repairs and oddities of rows whose fate is told elsewhere."""
+        """Count a repair or oddity. The row itself is counted by :meth:`keep` or :meth:`drop`."""
         self.noted[what] += n
 
     @property
     def seen(self) -> int:
-        """Rows whose fate was told."""
+        """Number of rows that were kept or dropped."""
         return self.kept + self.dropped.total()
 
     def frame(self) -> pd.DataFrame:
-        """Return the counts as a table: what, rows, first (the first record of that fate)."""
+        """Return the counts as a table: what, rows, and first (the first row dropped for that reason)."""
         rows = [("seen", self.seen, ""), ("kept", self.kept, "")]
         rows += [(f"dropped: {reason}", n, self.first[reason]) for reason, n in self.dropped.most_common()]
         rows += [(f"noted: {what}", n, "") for what, n in self.noted.most_common()]
         return pd.DataFrame(rows, columns=["what", "rows", "first"])
 
     def counts(self) -> dict[str, Any]:
-        """Return all counts as JSON can write them; ``Tally(name, **counts)`` goes on from there."""
+        """Return all counts as JSON values. ``Tally(name, **counts)`` restores them."""
         return {what: count for what, count in vars(self).items() if what != "name"}
 
     def __str__(self) -> str:
-        told = ", ".join(f"{r} {n}, first {self.first[r]}" for r, n in self.dropped.most_common())
+        reasons = ", ".join(f"{r} {n}, first {self.first[r]}" for r, n in self.dropped.most_common())
         noted = ", ".join(f"{what} {n}" for what, n in self.noted.most_common())
         return (f"{self.name}: {self.seen} seen, {self.kept} kept, {self.dropped.total()} dropped"
-                + (f" ({told})" if told else "") + (f"; noted: {noted}" if noted else ""))
+                + (f" ({reasons})" if reasons else "") + (f"; noted: {noted}" if noted else ""))

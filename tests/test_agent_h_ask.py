@@ -1,32 +1,32 @@
-"""Agent-H put to a model: prompts are what training wrote, plans are followed up, and answers judged by their kind."""
+"""Agent-H run on a model: prompts match the training texts, plans are followed up, replies are judged by their kind."""
 
 import pytest
 
 from flanlib.benchmarks.agent_h.ask import COLUMNS, measure, prompt
 from flanlib.benchmarks.agent_h.replies import ANNOUNCED, DEGENERATE, INVENTED, MALFORMED, OFFERED, PLAIN
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, FORMAT, REACT, Sample
-from flanlib.benchmarks.agent_h.samples import PLAIN as IN_WORDS
+from flanlib.benchmarks.agent_h.samples import PLAIN as PLAIN_TRUTH
 from flanlib.dialects import DIALECTS, elicit, render
 from flanlib.records import Step, Tool, Trajectory
 
 FARE = Tool("get_fare", "The fare of a town.", {"properties": {"town": {"type": "string"}}, "required": ["town"]})
 NEEDED = Sample("s1", "own", ACTION, CELLS[3], CALL, "What is the fare to Ulm?", [FARE], "Be kind.", "", ["get_fare"])
-OTHER = Sample("s2", "own", ACTION, CELLS[2], IN_WORDS, "How are you?", [FARE])
-BARE = Sample("s3", "own", ACTION, CELLS[1], IN_WORDS, "What is the fare to Ulm?", instructions="Be kind.")
-ALONE = Sample("s4", "own", ACTION, CELLS[0], IN_WORDS, "How are you?")
+OTHER = Sample("s2", "own", ACTION, CELLS[2], PLAIN_TRUTH, "How are you?", [FARE])
+BARE = Sample("s3", "own", ACTION, CELLS[1], PLAIN_TRUTH, "What is the fare to Ulm?", instructions="Be kind.")
+ALONE = Sample("s4", "own", ACTION, CELLS[0], PLAIN_TRUTH, "How are you?")
 SAMPLES = [NEEDED, OTHER, BARE, ALONE]
 JSON = Sample("f1", "own", FORMAT, "json", "json", "Which is red? Answer in JSON.")
 IN_REACT = Sample("f2", "own", FORMAT, REACT, REACT, "Which is red? Answer in ReAct style.")
 
 
 class Model:
-    """Replies with one text, and with a name when asked for a tool; keeps what it was asked."""
+    """Replies with one text, or with a name if asked for a tool, and records its prompts."""
 
     def __init__(self, reply, name=""):
-        self.reply, self.name, self.asked = reply, name, []
+        self.reply, self.name, self.prompts = reply, name, []
 
     def __call__(self, prompts):
-        self.asked += prompts
+        self.prompts += prompts
         return [self.name if one.turns[-1].text in elicit.ACTION else self.reply for one in prompts]
 
 
@@ -52,11 +52,11 @@ def test_prompts_without_tools_hold_only_what_the_sample_says(protocol):
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)
-def test_every_sample_is_asked_once_and_is_a_row(protocol):
+def test_every_sample_is_prompted_once_and_gets_a_row(protocol):
     model = Model("I am well.")
     frame = measure(SAMPLES, protocol, model, plans=plans)
     assert tuple(frame.columns) == COLUMNS
-    assert [one.id for one in model.asked] == [f"{sample.id}/{protocol}" for sample in SAMPLES]
+    assert [one.id for one in model.prompts] == [f"{sample.id}/{protocol}" for sample in SAMPLES]
     assert list(frame["id"]) == [sample.id for sample in SAMPLES]
     assert list(frame["kind"]) == [PLAIN] * 4
     assert list(frame["value"]) == [0, 1, 1, 1]
@@ -76,7 +76,7 @@ def test_in_chat_form_a_plan_is_followed_up(name, kind, tool, value):
     form = "" if kind in (PLAIN, DEGENERATE) else "chat"
     assert (row["kind"], row["tool"], row["form"], row["value"]) == (kind, tool, form, value)
     assert (row["reply"], row["followed"]) == ("I should look up the fare.", name)
-    first, second = model.asked
+    first, second = model.prompts
     assert second.turns[:-2] == first.turns
     assert [turn.role for turn in second.turns[-2:]] == ["assistant", "user"]
     assert second.turns[-2].text == "I should look up the fare."
@@ -89,13 +89,13 @@ def test_a_plan_is_wrong_where_no_call_is_needed():
 
 
 def test_the_same_sample_is_followed_up_in_the_same_words():
-    said = []
+    wordings = []
     for samples in (SAMPLES, SAMPLES[::-1]):
         model = Model("I look it up.", "get_fare")
         measure(samples, "chat", model, plans=plans)
-        said.append({one.id: one.turns[-1].text for one in model.asked[4:]})
-    assert said[0] == said[1]
-    assert len(said[0]) == 4
+        wordings.append({one.id: one.turns[-1].text for one in model.prompts[4:]})
+    assert wordings[0] == wordings[1]
+    assert len(wordings[0]) == 4
 
 
 def test_only_plans_are_followed_up():
@@ -105,16 +105,16 @@ def test_only_plans_are_followed_up():
     assert measure([NEEDED], "chat", call, plans=plans)["tool"].tolist() == ["get_fare"]
     unread = Model("I look it up.", "get_fare")
     assert measure(SAMPLES, "chat", unread)["kind"].eq(PLAIN).all()
-    assert [len(one.asked) for one in (model, call, unread)] == [4, 1, 4]
+    assert [len(one.prompts) for one in (model, call, unread)] == [4, 1, 4]
 
 
 @pytest.mark.parametrize("protocol", ["react", "json"])
-def test_elsewhere_a_plan_without_a_call_is_announced(protocol):
+def test_in_other_protocols_a_plan_is_an_announced_call(protocol):
     model = Model("I look it up.", "get_fare")
     frame = measure(SAMPLES, protocol, model, plans=plans)
     assert set(zip(frame["kind"], frame["tool"], frame["form"], frame["value"], strict=True)) == {
         (ANNOUNCED, "", "words", 0)}  # fmt: skip
-    assert len(model.asked) == len(SAMPLES)
+    assert len(model.prompts) == len(SAMPLES)
 
 
 @pytest.mark.parametrize("protocol", ["react", "json"])
@@ -131,19 +131,19 @@ def test_a_call_in_the_protocol_is_right_only_where_it_is_needed(protocol):
      ('{"name": "find_red", "arguments": {}}', [0, 0]), ('{"thought": "x", "answer": "y"}', [0, 0]),
      ("Thought: x\nAction: find_red\nAction Input: {}", [0, 0])],
 )  # fmt: skip
-def test_a_format_is_right_where_it_was_asked_for_and_is_no_agents_turn(reply, values):
+def test_a_format_is_right_if_it_was_asked_for_and_is_no_agents_turn(reply, values):
     assert list(measure([JSON, IN_REACT], "react", Model(reply))["value"]) == values
 
 
-def test_a_reply_that_cannot_be_written_down_is_still_a_row():
+def test_a_reply_with_a_lone_surrogate_still_gets_a_row():
     frame = measure(SAMPLES, "chat", Model("I look \ud800 up.", "So \ud800"), plans=plans)
     assert set(frame["reply"]) == {"I look ? up."}
     assert set(frame["kind"]) == {MALFORMED}
 
 
-def test_a_loop_is_right_nowhere_and_not_followed_up():
+def test_a_loop_is_always_wrong_and_not_followed_up():
     model = Model("- I look up the fare.\n" * 9, "get_fare")
     bullets = Sample("f3", "own", FORMAT, "bullets", "bullets", "Which is red? Answer as a bullet list.")
     frame = measure([*SAMPLES, bullets], "chat", model, plans=plans)
     assert set(zip(frame["kind"], frame["form"], frame["value"], strict=True)) == {(DEGENERATE, "", 0)}
-    assert len(model.asked) == 5
+    assert len(model.prompts) == 5

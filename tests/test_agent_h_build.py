@@ -1,4 +1,4 @@
-"""Agent-H as it is composed: the documented parts, held-out requests only, no row lost without a word."""
+"""The composition of Agent-H: the documented shares, held-out requests only, and no row dropped uncounted."""
 
 import functools
 import re
@@ -31,15 +31,15 @@ PARTS = (FORMAT, *CELLS)
 
 class Whole(NamedTuple):
     pool: Pool
-    made: list[samples.Sample]
+    samples: list[samples.Sample]
     tally: Tally
 
 
 @functools.cache
 def whole():
-    """The pool, the samples made of it, and what was counted on the way."""
-    found, tally = lab_pool(LAB, seed=0), Tally("lab")
-    return Whole(found, build(found, LAB, seed=0, tally=tally), tally)
+    """Return the lab's pool, its samples, and the tally."""
+    requests, tally = lab_pool(LAB, seed=0), Tally("lab")
+    return Whole(requests, build(requests, LAB, seed=0, tally=tally), tally)
 
 
 def part(one):
@@ -51,12 +51,12 @@ def written(made):
 
 
 def of(variety):
-    return [one for one in whole().made if one.variety == variety]
+    return [one for one in whole().samples if one.variety == variety]
 
 
 def test_the_labs_samples_are_composed_as_documented():
-    assert Counter(map(part, whole().made)) == dict(zip(PARTS, (80, 40, 40, 40, 40), strict=True))
-    formats = Counter(one.cell for one in whole().made if one.level == FORMAT)
+    assert Counter(map(part, whole().samples)) == dict(zip(PARTS, (80, 40, 40, 40, 40), strict=True))
+    formats = Counter(one.cell for one in whole().samples if one.level == FORMAT)
     assert formats == dict.fromkeys(FORMATS, 10)
     assert (len(of(IRRELEVANT)), len(of(MISSING))) == (20, 20)
     assert {one.cell for one in (*of(IRRELEVANT), *of(MISSING))} == {CELLS[2]}
@@ -71,7 +71,7 @@ def test_the_papers_number_is_composed_as_documented():
     assert Counter(one.variety for one in made if one.cell == CELLS[2]) == {IRRELEVANT: 154, MISSING: 153}
 
 
-def test_more_samples_than_the_lab_has_ordinary_requests_for_are_fewer():
+def test_the_labs_ordinary_requests_limit_the_number_of_samples():
     tally = Tally("lab")
     made = build(lab_pool(400, seed=0), 400, seed=0, tally=tally)
     assert LAB < len(made) < 400
@@ -79,8 +79,8 @@ def test_more_samples_than_the_lab_has_ordinary_requests_for_are_fewer():
     assert made[0].id == f"agent-h-lab-{len(made)}-0-0000"
 
 
-def test_each_cell_has_its_own_truth_and_tools_where_it_says_so():
-    for one in whole().made:
+def test_each_cell_has_its_own_truth_and_tools_only_if_it_says_so():
+    for one in whole().samples:
         assert one.truth == (one.cell if one.level == FORMAT else CALL if one.cell == CELLS[3] else PLAIN)
         assert bool(one.tools) == (one.cell in CELLS[2:])
         assert bool(one.wanted) == (one.cell in (CELLS[1], CELLS[3]) or one.variety == MISSING)
@@ -89,54 +89,54 @@ def test_each_cell_has_its_own_truth_and_tools_where_it_says_so():
 
 
 def test_a_format_is_asked_for_in_one_of_its_wordings_after_the_request():
-    asked = {one.query for one in whole().pool.plain}
+    plain_queries = {one.query for one in whole().pool.plain}
     seen = Counter()
-    for one in whole().made:
+    for one in whole().samples:
         if one.level == FORMAT:
             request, wording = one.query.rsplit("\n", 1)
-            assert request in asked
+            assert request in plain_queries
             assert wording in FORMATS[one.cell].asks
             seen[one.cell, wording] += 1
     assert len(seen) > len(FORMATS) * 2
 
 
-def test_no_id_no_query_and_no_origin_comes_twice():
+def test_ids_queries_and_origins_are_unique():
     for key in ("id", "query", "origin"):
-        assert len({getattr(one, key) for one in whole().made}) == LAB
-    assert whole().made[1].id == "agent-h-lab-240-0-0001"
+        assert len({getattr(one, key) for one in whole().samples}) == LAB
+    assert whole().samples[1].id == "agent-h-lab-240-0-0001"
 
 
 def test_every_call_sample_offers_what_it_wants():
-    asked = [one for one in whole().made if one.truth == CALL]
-    assert len(asked) == 40
-    assert all(set(one.wanted) <= {tool.name for tool in one.tools} for one in asked)
+    calls = [one for one in whole().samples if one.truth == CALL]
+    assert len(calls) == 40
+    assert all(set(one.wanted) <= {tool.name for tool in one.tools} for one in calls)
 
 
-def test_no_offer_in_place_of_the_right_tool_can_do_its_work():
+def test_no_tool_offered_in_place_of_the_missing_one_can_do_its_work():
     for one in of(MISSING):
         (missing,) = one.wanted
         assert not can_do([WORLD.tools[tool.name] for tool in one.tools], WORLD.tools[missing])
 
 
-def test_beside_an_ordinary_question_stand_the_tools_whose_words_come_nearest():
+def test_an_ordinary_question_is_offered_the_tools_with_the_nearest_words():
     bank = {tool.name: tool for one in (*whole().pool.served, *whole().pool.unserved) for tool in one.tools}
     for one in of(IRRELEVANT)[:20]:
-        told = f"{one.instructions} {one.query}"
+        words = f"{one.instructions} {one.query}"
         others = [tool for name, tool in bank.items() if name not in {tool.name for tool in one.tools}]
-        assert min(shared(told, one.tools)) >= max(shared(told, others))
+        assert min(shared(words, one.tools)) >= max(shared(words, others))
     near = [one for one in of(IRRELEVANT) if any(shared(f"{one.instructions} {one.query}", one.tools))]
     assert len(near) > 10  # of 20: some questions share no word with any tool
 
 
 def test_tools_and_requests_are_of_the_held_out_split():
-    names = {name for one in whole().made for name in (*one.wanted, *(tool.name for tool in one.tools))}
+    names = {name for one in whole().samples for name in (*one.wanted, *(tool.name for tool in one.tools))}
     assert {WORLD.split(name) for name in names} == {"heldout"}
-    assert all(re.match("(lab|ordinary)-heldout-", one.origin) for one in whole().made)
+    assert all(re.match("(lab|ordinary)-heldout-", one.origin) for one in whole().samples)
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """Texts of all that the lab trains on: trajectories in three dialects, plain chat, negatives of both."""
+    """All texts that the lab trains on: trajectories in three dialects, plain chat, negatives of both."""
     shapes = (*tasks.SHAPES, *["unserved", "bare"] * 5)
     solved = tasks.trajectories(600, rng=np.random.default_rng(0), shapes=shapes)
     chats = ordinary.conversations("train")
@@ -147,45 +147,45 @@ def trained():
     return sorted({turn.text for one in (*rendered, *chats, *made) for turn in one.turns})
 
 
-def runs(text, n=4):
-    """Every n words of a text that follow each other."""
+def ngrams(text, n=4):
+    """Return the n-grams of a text's words."""
     words = text.split()
     return {tuple(words[i : i + n]) for i in range(max(1, len(words) - n + 1))}
 
 
 def test_no_held_out_request_occurs_in_a_training_text(trained):
-    everything, known = "\n".join(trained), set().union(*map(runs, trained))
+    everything, known = "\n".join(trained), set().union(*map(ngrams, trained))
 
-    def occurs(text):  # runs of words first: a search for every request would take seconds
-        return runs(text) <= known and text in everything
+    def occurs(text):  # n-grams first: a search for every request would take seconds
+        return ngrams(text) <= known and text in everything
 
     found = lab_pool(SIZE, seed=0)
-    asked = [one for part in (found.plain, found.served, found.unserved) for one in part]
-    assert len(asked) == 2 * SIZE + len(ordinary.requests("heldout"))
-    assert not [one for one in asked if occurs(one.query)]
+    requests = [one for part in (found.plain, found.served, found.unserved) for one in part]
+    assert len(requests) == 2 * SIZE + len(ordinary.requests("heldout"))
+    assert not [one for one in requests if occurs(one.query)]
     again = tasks.trajectories(20, rng=np.random.default_rng(0), shapes=(*tasks.SHAPES, *["unserved", "bare"] * 5))
-    assert all(occurs(one.query) for one in again)  # what occurs is found
+    assert all(occurs(one.query) for one in again)  # the check does find what occurs
 
 
 def test_no_tool_of_the_samples_occurs_in_a_training_text(trained):
-    offered = {tool.name: tool.description for one in whole().made for tool in one.tools}
+    offered = {tool.name: tool.description for one in whole().samples for tool in one.tools}
     assert len(offered) > 100
     assert not offered.keys() & {word for text in trained for word in re.findall(r"\w+", text)}
     lines = (line for text in trained for line in text.split("\n") if line.startswith("- ") and ": " in line)
     listed = {line.removeprefix("- ").rsplit(": ", 1)[0] + "." for line in lines}
     assert not {*offered.values()} & listed
     train = [t.tool.description for name, t in WORLD.tools.items() if WORLD.split(name) == "train"]
-    assert len({*train} & listed) > 250  # what is offered in training is found
+    assert len({*train} & listed) > 250  # the check does find tools of training
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others():
     first, again, other = (build(lab_pool(60, seed=s), 60, seed=s, tally=Tally("t")) for s in (1, 1, 2))
     assert written(first) == written(again)
-    # Of other tasks all is new; of the ordinary requests there is one list.
+    # Another seed draws other tasks, but from the same list of ordinary requests.
     assert not {one.query for one in first if one.wanted} & {one.query for one in other if one.wanted}
     assert [one.query for one in first] != [one.query for one in other]
     same = written(build(lab_pool(60, seed=1), 60, seed=2, tally=Tally("t")))
-    assert same.replace("lab-60-2-", "lab-60-1-") != written(first)  # the seed also chooses, of one pool
+    assert same.replace("lab-60-2-", "lab-60-1-") != written(first)  # the seed also chooses from one pool
 
 
 def small(plain, served, unserved):
@@ -222,13 +222,13 @@ def test_small_pools_shrink_all_parts_alike_and_say_so(plain, served, unserved, 
     assert tally.kept == size == len({one.origin for one in made})
 
 
-@pytest.mark.parametrize(("of", "n", "told"), [
+@pytest.mark.parametrize(("of", "n", "message"), [
     (small(0, 0, 0), 60, "0 plain and 0 served requests; expected at least 8 and 4"), (small(7, 4, 0), 12, "7 plain"),
     (small(60, 3, 9), 60, "3 served"), (small(60, 40, 9), 11, "11 samples asked for; expected 12 or more"),
     (small(60, 40, 9), -1, "-1 samples"),
 ])  # fmt: skip
-def test_a_pool_with_nothing_for_a_part_is_refused(of, n, told):
-    with pytest.raises(FlanError, match=re.escape(told)):
+def test_a_pool_that_is_too_small_is_refused(of, n, message):
+    with pytest.raises(FlanError, match=re.escape(message)):
         build(of, n, seed=0, tally=Tally("t"))
 
 
@@ -237,11 +237,11 @@ def test_the_least_pools_allow_the_least_number():
         assert len(build(of, LEAST, seed=0, tally=Tally("t"))) == LEAST
 
 
-def test_records_are_sorted_by_what_was_offered_and_called():
+def test_records_are_sorted_by_the_tools_offered_and_called():
     tool, other = Tool("find_town"), Tool("find_river")
     done = (Step("", "find_town", {}, "Ulm"),)
 
-    def said(id, text, tools=(), system=()):
+    def chat(id, text, tools=(), system=()):
         return Conversation(id, "x", (*system, say("user", text), say("assistant", "Yes.", "general")), tools)
 
     tally = Tally("own")
@@ -249,8 +249,8 @@ def test_records_are_sorted_by_what_was_offered_and_called():
         Trajectory("a", "x", "Find Ulm.", (tool, other), done, "There."),
         Trajectory("b", "x", "Find Bonn.", (other,), done),
         Trajectory("c", "x", "Find Rome.", (), done), Trajectory("d", "x", "Buy it.", (tool,), (), "No tool."),
-        said("e", "Hello", (), (say("system", "Be kind."),)), said("f", "Book it.", (tool,)), said("g", "Hello"),
-        said("h", " \n"), Trajectory("i", "x", "Find Ulm.", (tool,), done),
+        chat("e", "Hello", (), (say("system", "Be kind."),)), chat("f", "Book it.", (tool,)), chat("g", "Hello"),
+        chat("h", " \n"), Trajectory("i", "x", "Find Ulm.", (tool,), done),
     ], tally=tally)  # fmt: skip
     assert made.plain == [Request("Hello", "e", "Be kind.")]
     assert made.served == [Request("Find Ulm.", "a", "", (tool, other), ("find_town",))]
@@ -262,20 +262,20 @@ def test_records_are_sorted_by_what_was_offered_and_called():
 def test_real_rows_make_as_many_samples_as_they_allow(real_data, tmp_path):
     records = []
     for name, form, rows in (("toolcall_en_demo.json", "chat", 180), ("v2_raw_rows.jsonl", None, 2)):
-        solved, chats, told = sources.load(real_data / "glaive" / f"glaive_{name}", form)
-        assert told.seen == rows == told.dropped.total() + len(solved) + len(chats)
+        solved, chats, tally = sources.load(real_data / "glaive" / f"glaive_{name}", form)
+        assert tally.seen == rows == tally.dropped.total() + len(solved) + len(chats)
         records += [*solved, *chats]
-    sorted_, composed = Tally("pool"), Tally("build")
-    of = pool("glaive", records, tally=sorted_)
+    pooled, composed = Tally("pool"), Tally("build")
+    of = pool("glaive", records, tally=pooled)
     parts = of.plain, of.served, of.unserved
-    assert sorted_.seen == len(records)
-    assert sorted_.kept == sum(map(len, parts))
-    assert len({one.query for part in parts for one in part}) == sorted_.kept  # what is dropped really repeats
-    assert set(sorted_.dropped) == {"a query met before"}
+    assert pooled.seen == len(records)
+    assert pooled.kept == sum(map(len, parts))
+    assert len({one.query for part in parts for one in part}) == pooled.kept  # dropped queries really repeat
+    assert set(pooled.dropped) == {"a query met before"}
     made = build(of, seed=0, tally=composed)
     assert composed.kept == len(made) >= 84
     assert composed.noted[f"samples left out for want of requests, of {SIZE}"] == SIZE - len(made)
-    assert composed.noted["requests left over"] == sorted_.kept - len(made)
+    assert composed.noted["requests left over"] == pooled.kept - len(made)
     assert all({tool.name for tool in one.tools} & {*one.wanted} for one in made if one.truth == CALL)
     samples.write(tmp_path / "a.jsonl", made)
     assert samples.read(tmp_path / "a.jsonl") == made

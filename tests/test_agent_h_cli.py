@@ -1,4 +1,4 @@
-"""Agent-H from the command line: samples go out, replies of any kind come in, and errors are one line."""
+"""Agent-H from the command line: samples are written, replies of any kind are scored, and errors take one line."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from flanlib.benchmarks.agent_h import build, samples
 from flanlib.benchmarks.agent_h.__main__ import main
 from flanlib.tally import Tally
 
-SAID = ("It is Ulm.", "", "I cannot do that.", "Thought: I know.\nFinal Answer: Ulm.", "- Ulm\n- Bonn", "ü\u2028\"{",
+REPLIES = ("It is Ulm.", "", "I cannot do that.", "Thought: I know.\nFinal Answer: Ulm.", "- Ulm\n- Bonn", "ü\u2028\"{",
         'Action: find_it\nAction Input: {"a": 1}', '{"name": "find_it", "arguments": {}}', '{"name": "find_it", "argu',
         "I need to call a tool for that.", "I will use find_it to look.", "find_it(a=1)", "<tool_call>", "{" * 50,
         '{"answer": 1}', "a: 1", "<a>1</a>", "a,b\n1,2", "1. one\n2. two", "x" * 9000)  # fmt: skip
@@ -18,11 +18,11 @@ SAID = ("It is Ulm.", "", "I cannot do that.", "Thought: I know.\nFinal Answer: 
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
-    """Run the command in a folder of its own and return what it printed; an exit is raised."""
+    """Run the command in a temporary folder and return its output; an exit is raised."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*given):
-        monkeypatch.setattr(sys, "argv", ["agent_h", *map(str, given)])
+    def run(*options):
+        monkeypatch.setattr(sys, "argv", ["agent_h", *map(str, options)])
         main()
         return capsys.readouterr().out
 
@@ -54,21 +54,21 @@ def scored(path):
     return table[table["cell"] == "all"].set_index("score")["value"].to_dict()
 
 
-def test_samples_are_written_where_they_are_asked_for(run, composed, tmp_path):
+def test_samples_are_written_to_the_given_path(run, composed, tmp_path):
     out = run("build", "--n", 60, "--seed", 3, "--out", "deep/er/own.jsonl")
     made = samples.read(tmp_path / "deep" / "er" / "own.jsonl")
     assert len(made) == 60
     assert "own.jsonl: 60 samples" in out
     assert "60 kept, 0 dropped" in out
-    told = json.loads((tmp_path / "deep" / "er" / "own.manifest.json").read_text(encoding="utf-8"))
-    assert {key: told[key] for key in ("samples", "source", "seed", "asked")} == {
+    manifest = json.loads((tmp_path / "deep" / "er" / "own.manifest.json").read_text(encoding="utf-8"))
+    assert {key: manifest[key] for key in ("samples", "source", "seed", "asked")} == {
         "samples": 60, "source": "lab", "seed": 3, "asked": 60}  # fmt: skip
     run("build", "--n", 60, "--seed", 3)
     assert (tmp_path / "agent_h.jsonl").read_bytes() == (tmp_path / "deep" / "er" / "own.jsonl").read_bytes()
     assert made == composed
 
 
-def test_rows_of_ones_own_are_built_from_as_far_as_they_go(run, tmp_path):
+def test_a_small_file_of_your_own_gives_as_many_samples_as_it_allows(run, tmp_path):
     tool = {"type": "function", "function": {"name": "find_town", "description": "Find a town.", "parameters": {}}}
     call = {"role": "assistant", "tool_calls": [{"function": {"name": "find_town", "arguments": "{}"}}]}
     rows = [{"messages": [{"role": "user", "content": f"Tell me about {i}."}, {"role": "assistant", "content": "Ok."}]}
@@ -84,8 +84,8 @@ def test_rows_of_ones_own_are_built_from_as_far_as_they_go(run, tmp_path):
 
 
 def test_replies_of_every_kind_are_scored(run, made, tmp_path):
-    told = replies(tmp_path / "model.v1.jsonl", made, lambda i, one: SAID[i % len(SAID)])
-    out = run("score", "--samples", "agent_h.jsonl", "--replies", told)
+    path = replies(tmp_path / "model.v1.jsonl", made, lambda i, one: REPLIES[i % len(REPLIES)])
+    out = run("score", "--samples", "agent_h.jsonl", "--replies", path)
     assert "60 of 60 samples answered" in out
     assert "by cell: " in out
     table = pd.read_csv(tmp_path / "model.v1.scores.csv")
@@ -101,7 +101,7 @@ def test_replies_of_every_kind_are_scored(run, made, tmp_path):
     assert whole["made the call"] == sum(one.truth == "call" for one in made)
 
 
-def test_known_models_get_the_scores_that_follow(run, made, tmp_path):
+def test_models_of_known_behaviour_get_the_expected_scores(run, made, tmp_path):
     def call(_, one):
         return json.dumps({"name": one.wanted[0] if one.wanted else "find_it", "arguments": {}})
 
@@ -120,43 +120,43 @@ def test_known_models_get_the_scores_that_follow(run, made, tmp_path):
 
 
 @pytest.mark.parametrize("truths", [("plain",), ("call",), ("json", "react"), ("plain", "call")])
-def test_partial_replies_are_scored_and_told(run, made, tmp_path, truths):
+def test_partial_replies_are_scored_and_counted(run, made, tmp_path, truths):
     some = [one for one in made if one.truth in truths][:7]
-    told = replies(tmp_path / "some.jsonl", some, lambda i, one: "It is so.")
-    assert f"{len(some)} of 60 samples answered" in run("score", "--samples", "agent_h.jsonl", "--replies", told)
+    path = replies(tmp_path / "some.jsonl", some, lambda i, one: "It is so.")
+    assert f"{len(some)} of 60 samples answered" in run("score", "--samples", "agent_h.jsonl", "--replies", path)
     table = pd.read_csv(tmp_path / "some.scores.csv")
     assert table["n"].max() <= len(some)
     assert set(table["cell"]) == {"all", *(one.cell for one in some)}
 
 
 def test_the_same_replies_give_the_same_table(run, made, tmp_path):
-    told = replies(tmp_path / "a.jsonl", made, lambda i, one: SAID[i % 7])
-    first = run("score", "--samples", "agent_h.jsonl", "--replies", told, "--out", "first.csv")
-    told = replies(tmp_path / "a.jsonl", made[::-1], lambda i, one: SAID[(59 - i) % 7])
-    again = run("score", "--samples", "agent_h.jsonl", "--replies", told, "--out", "again.csv")
+    path = replies(tmp_path / "a.jsonl", made, lambda i, one: REPLIES[i % 7])
+    first = run("score", "--samples", "agent_h.jsonl", "--replies", path, "--out", "first.csv")
+    path = replies(tmp_path / "a.jsonl", made[::-1], lambda i, one: REPLIES[(59 - i) % 7])
+    again = run("score", "--samples", "agent_h.jsonl", "--replies", path, "--out", "again.csv")
     assert first.replace("first", "again") == again
     assert (tmp_path / "first.csv").read_bytes() == (tmp_path / "again.csv").read_bytes()
 
 
-@pytest.mark.parametrize(("rows", "told"), [
+@pytest.mark.parametrize(("rows", "message"), [
     (["{"], "line 2: found "), (["[]"], "expected a JSON object"), (['{"id": "%s"}'], "expected {id, reply}"),
     (['{"id": 3, "reply": "a"}'], "expected {id, reply}"), (['{"id": "%s", "reply": null}'], "expected {id, reply}"),
     (['{"id": "%s", "reply": NaN}'], "expected {id, reply}"),
     (['{"id": "%s", "reply": "a"}'] * 2, "line 3: found"), (['{"id": "x", "reply": "a"}'], "ids that no sample has"),
     ([], "no reply"), (["\udcff"], "not UTF-8"),
 ])  # fmt: skip
-def test_replies_that_cannot_be_are_told_in_one_line(run, made, tmp_path, rows, told):
+def test_invalid_replies_are_refused_in_one_line(run, made, tmp_path, rows, message):
     lines = "\n".join(["", *(line.replace("%s", made[0].id) for line in rows)])
     (tmp_path / "r.jsonl").write_bytes(lines.encode("utf-8", "surrogateescape"))
     with pytest.raises(SystemExit) as exit:
         run("score", "--samples", "agent_h.jsonl", "--replies", "r.jsonl")
     assert exit.value.code.startswith("error: ")
-    assert told in exit.value.code
+    assert message in exit.value.code
     assert len(exit.value.code.splitlines()) == 1
     assert not list(tmp_path.glob("*.csv"))
 
 
-@pytest.mark.parametrize(("given", "told"), [
+@pytest.mark.parametrize(("options", "message"), [
     (("build", "--n", 11), "--n: found 11; expected 12 or more"), (("build", "--n", -5), "--n: found -5"),
     (("build", "--n", 12, "--seed", -1), "--seed: found -1"),
     (("build", "--n", 12, "--out", "."), "--out: found the folder ."),
@@ -165,19 +165,19 @@ def test_replies_that_cannot_be_are_told_in_one_line(run, made, tmp_path, rows, 
     (("score", "--samples", "none.jsonl", "--replies", "few.jsonl"), "no such file"),
     (("score", "--samples", "few.jsonl", "--replies", "few.jsonl"), "few.jsonl, line 1: found"),
 ])  # fmt: skip
-def test_what_cannot_be_done_is_told_in_one_line(run, tmp_path, given, told):
+def test_invalid_options_and_files_are_refused_in_one_line(run, tmp_path, options, message):
     write(tmp_path / "few.jsonl", [{"instruction": "Hello", "output": "Hi"}])
     with pytest.raises(SystemExit) as exit:
-        run(*given)
+        run(*options)
     assert exit.value.code.startswith("error: ")
-    assert told in exit.value.code
+    assert message in exit.value.code
     assert len(exit.value.code.splitlines()) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["few.jsonl"]
 
 
 def test_arguments_that_do_not_exist_are_usage_errors(monkeypatch, capsys):
-    for given in ([], ["build", "--n", "many"], ["score"], ["ask"]):
-        monkeypatch.setattr(sys, "argv", ["agent_h", *given])
+    for options in ([], ["build", "--n", "many"], ["score"], ["ask"]):
+        monkeypatch.setattr(sys, "argv", ["agent_h", *options])
         with pytest.raises(SystemExit) as exit:
             main()
         assert exit.value.code == 2

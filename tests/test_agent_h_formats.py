@@ -1,4 +1,4 @@
-"""Formats a user may ask for: right examples fit, wrong ones don't, and no text hangs or breaks a parser."""
+"""Formats a user may ask for: right examples fit, wrong ones do not, and no text hangs or breaks a parser."""
 
 import csv
 import io
@@ -56,13 +56,13 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("reply", EXAMPLES, ids=repr)
-def test_a_reply_is_in_the_formats_that_a_reader_sees_in_it(reply):
+def test_a_reply_is_in_the_formats_that_a_person_sees_in_it(reply):
     assert {name for name in FORMATS if fits(reply, name)} == EXAMPLES[reply]
 
 
 def test_every_format_has_examples_and_wordings():
     assert set().union(*EXAMPLES.values()) == set(FORMATS)
-    asks = [ask for told in FORMATS.values() for ask in told.asks]
+    asks = [ask for format_ in FORMATS.values() for ask in format_.asks]
     assert len(set(asks)) == len(asks) == 3 * len(FORMATS)
 
 
@@ -91,7 +91,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_replies_are_turned_down_at_once(text):
+def test_hostile_replies_are_refused_quickly(text):
     begun = time.process_time()
     found = {name for name in FORMATS if fits(text, name)}
     assert found.isdisjoint({"json", "xml", "yaml", REACT})
@@ -107,13 +107,13 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=10).map("".join))
 @settings(max_examples=100, deadline=None)
-def test_whatever_is_replied_can_be_told(reply):
+def test_every_reply_can_be_checked(reply):
     assert all(isinstance(fits(reply, name), bool) for name in FORMATS)
 
 
 @given(st.dictionaries(st.text(max_size=5), values, min_size=1, max_size=3), st.sampled_from([None, 2]))
 @settings(max_examples=50, deadline=None)
-def test_what_json_is_written_is_json_and_no_other_format(value, indent):
+def test_serialised_json_is_json_and_no_other_format(value, indent):
     reply = json.dumps(value, indent=indent, ensure_ascii=False)
     assume(len(reply) <= LONGEST - len("```json\n"))
     assert {name for name in FORMATS if fits(reply, name)} == {"json"}

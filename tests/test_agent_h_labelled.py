@@ -1,8 +1,8 @@
-"""The structural reading against replies that small, weak models wrote and a person labelled, one class for each.
+"""The structural classifier against 78 replies of small, weak models, each labelled with one class by a person.
 
-The 78 replies were drawn evenly over the classes that an earlier reader had given, so rare ones are there; labels were
-given from the text alone, loops last, when they became a class. The one disagreement is known: an "Action Input" whose
-"Action" label is missing. What real models reply is in test_plans.py.
+The replies were drawn evenly over the classes of an earlier classifier, so that rare classes are included. Labels were
+given from the text alone; loops were labelled last, when they became a class. The one known disagreement is an "Action
+Input" whose "Action" label is missing. Replies of real models are in test_plans.py.
 """
 
 import json
@@ -15,14 +15,14 @@ from flanlib.records import Tool
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "agent_h_labelled.jsonl").read_text().splitlines()]
 
 
-def test_the_reader_agrees_with_a_person():
-    told = [read(row["reply"], [Tool(name) for name in row["tools"]], row["query"]).kind for row in ROWS]
-    apart = [(row["label"], kind) for row, kind in zip(ROWS, told, strict=True) if row["label"] != kind]
+def test_the_classifier_agrees_with_a_person():
+    kinds = [read(row["reply"], [Tool(name) for name in row["tools"]], row["query"]).kind for row in ROWS]
+    disagreements = [(row["label"], kind) for row, kind in zip(ROWS, kinds, strict=True) if row["label"] != kind]
     assert len(ROWS) == 78
-    assert apart == [("malformed call", "wrong format")]
+    assert disagreements == [("malformed call", "wrong format")]
 
 
-def test_every_class_that_a_single_reply_can_be_is_among_them():
+def test_every_class_of_a_single_reply_is_included():
     counts = Counter(row["label"] for row in ROWS)
-    assert set(counts) == set(KINDS) - {"announced call"}  # which takes a tool's user, or the kit's own plans, to tell
+    assert set(counts) == set(KINDS) - {"announced call"}  # only follow-ups and the plan classifier find it
     assert min(counts.values()) >= 4

@@ -1,4 +1,4 @@
-"""Public negatives become samples: each rule on rows of our own, and every real row counted a second way."""
+"""Public negatives become samples: each rule on rows of our own, and all real rows counted in a second way."""
 
 import json
 from collections import Counter
@@ -24,10 +24,10 @@ def function(name, **properties):
 BOIL = function("boil.water")
 
 
-def bfcl(own="irrelevance_0", *said, functions=(BOIL,)):
-    """A row of BFCL; said: texts of the user, or (role, text)."""
+def bfcl(own="irrelevance_0", *texts, functions=(BOIL,)):
+    """Make a row of BFCL; each message is a user's text, or (role, text)."""
     messages = [{"role": "user", "content": s} if isinstance(s, str) else {"role": s[0], "content": s[1]}
-                for s in said or ("Paint the fence.",)]  # fmt: skip
+                for s in texts or ("Paint the fence.",)]  # fmt: skip
     return {"id": own, "question": [messages], "function": list(functions)}
 
 
@@ -66,7 +66,7 @@ def reading(tmp_path):
 
 
 @pytest.mark.parametrize("category", ["irrelevance", "live_irrelevance"])
-def test_irrelevance_rows_ask_for_plain_words(reading, category):
+def test_irrelevance_rows_expect_a_plain_reply(reading, category):
     (one,) = reading(f"BFCL_v4_{category}.json", bfcl(f"{category}_3-0-1")).samples
     assert (one.level, one.cell, one.truth, one.variety) == ("action", NONE, "plain", "bfcl irrelevance")
     assert (one.source, one.wanted, one.query) == ("bfcl", (), "Paint the fence.")
@@ -79,7 +79,7 @@ def test_irrelevance_rows_ask_for_plain_words(reading, category):
     ("simple_python_0", "bfcl simple"), ("simple_java_12", "bfcl simple"), ("live_simple_1-1-0", "bfcl simple"),
     ("multiple_5", "bfcl multiple"), ("live_multiple_4-1-3", "bfcl multiple"), ("parallel_8", "bfcl parallel"),
     ("parallel_multiple_2", "bfcl parallel_multiple"), ("live_relevance_3-3-0", "bfcl relevance")])  # fmt: skip
-def test_other_categories_ask_for_a_call(reading, own, variety):
+def test_other_categories_expect_a_call(reading, own, variety):
     (one,) = reading("rows.json", bfcl(own)).samples
     assert (one.cell, one.truth, one.variety, one.wanted) == (ONE, "call", variety, ("boil.water",))
 
@@ -120,7 +120,7 @@ def test_system_messages_are_instructions_and_user_messages_one_request(reading)
     assert got.noted == {"user messages joined": 1}
 
 
-def test_types_are_put_in_the_words_of_json_schema(reading):
+def test_types_are_renamed_to_those_of_json_schema(reading):
     nested = {"type": "dict", "properties": {"heat": {"type": "float", "default": "float"}}}
     spec = function("boil", pot=nested, times={"type": "tuple", "items": {"type": "float"}}, type={"type": "any"},
                     lid={"type": "ArrayList"})  # fmt: skip
@@ -145,7 +145,7 @@ def test_unusable_rows_are_dropped_one_by_one(reading):
     assert reading("other.json", {"prompt": "Hi"}, "text").dropped == {"no known format": 1, "not an object": 1}
 
 
-def test_unmatched_rows_want_what_is_not_offered(reading):
+def test_unmatched_rows_want_tools_that_are_not_offered(reading):
     away = (api("Grind", "bean", tool="Coffee"),)
     got = reading("G1_with_unmatched_tools.json", rely(1, offered=away), rely(2, offered=(*away, BREW)))
     (one,) = got.samples
@@ -155,7 +155,7 @@ def test_unmatched_rows_want_what_is_not_offered(reading):
     assert got.dropped == {"a wanted tool is offered": 1}
 
 
-def test_rows_that_lack_arguments_ask_back(reading):
+def test_rows_with_missing_arguments_expect_a_plain_reply(reading):
     whole = "Brew me some green tea."
     got = reading("changed.json", rely(1, orig_query=whole), rely(2, query=whole, orig_query=whole),
                   rely(3, orig_query=whole, wanted=[("Tea Room", "Brew"), ("Tea Room", "Menu")],
@@ -168,7 +168,7 @@ def test_rows_that_lack_arguments_ask_back(reading):
     assert named.variety == "relytoolbench missing arguments"
 
 
-def test_solvable_rows_want_a_call_of_what_is_offered(reading):
+def test_solvable_rows_expect_a_call_of_an_offered_tool(reading):
     both = [("Tea Room", "Serve"), ("Tea Room", "Brew")]
     got = reading("G1_instruction.json", rely(1, wanted=both), rely(2, wanted=both[:1]))
     (one,) = got.samples
@@ -215,7 +215,7 @@ def test_function_names_are_words_of_at_most_64_characters(tool, api):
     assert all(letter.isalnum() or letter == "_" for letter in name)
 
 
-def test_what_is_not_there_is_an_error(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     for data in (tmp_path / "none.json", "owner/name"):
         with pytest.raises(FlanError, match="no such file"):
             read(data, tally=Tally("none"))
@@ -242,13 +242,13 @@ FILES = {
 
 
 def plain(path):
-    """Every row of a file, with nothing but json."""
+    """Read every row of a file with the json module alone."""
     text = path.read_text(encoding="utf-8")
     return json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.split("\n") if line]
 
 
 def expected(folder, name):
-    """Rows that ought to be kept, counted on the raw rows: {own id: names wanted}."""
+    """Select from the raw rows those that should be kept: {own id: wanted names}."""
     kept = {}
     if name.startswith("bfcl"):
         beside = (folder / name).parent / "possible_answer" / (folder / name).name

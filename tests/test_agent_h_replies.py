@@ -1,4 +1,4 @@
-"""What a reply is by its structure: known answers for every kind in every form, and no text that breaks the reading."""
+"""Replies classified by structure: known answers for every kind in every form, and no text that breaks the reader."""
 
 import time
 from itertools import chain
@@ -204,21 +204,21 @@ TEXTS = [*LOOPS, *NO_LOOPS, *chain(*KNOWN.values()), *WORDS]
 
 
 @pytest.mark.parametrize(("kind", "tool", "form"), KNOWN, ids=" ".join)
-def test_known_replies_are_what_a_reader_takes_them_for(kind, tool, form):
+def test_known_replies_are_classified_as_a_person_would(kind, tool, form):
     for reply in KNOWN[kind, tool, form]:
-        told = read(reply, TOOLS)
-        assert told == Reading(kind, tool, form), reply
-        assert told.agent, reply
+        reading = read(reply, TOOLS)
+        assert reading == Reading(kind, tool, form), reply
+        assert reading.agent, reply
 
 
 @pytest.mark.parametrize("reply", WORDS)
-def test_ordinary_answers_are_plain_even_beside_tools(reply):
+def test_ordinary_answers_are_plain_even_with_tools_offered(reply):
     assert read(reply, TOOLS) == read(reply) == Reading(PLAIN)
     assert not read(reply).agent
 
 
 @pytest.mark.parametrize("reply", LOOPS, ids=lambda reply: reply[:12].encode("ascii", "replace").decode())
-def test_loops_and_silence_are_degenerate_whatever_they_begin_as(reply):
+def test_loops_and_empty_replies_are_degenerate_however_they_begin(reply):
     assert degenerate(reply)
     assert read(reply, TOOLS) == read(reply) == Reading(DEGENERATE)
     assert not read(reply).agent
@@ -234,13 +234,13 @@ def test_no_known_reply_is_degenerate():
     assert [reply for reply in [*chain(*KNOWN.values()), *WORDS] if degenerate(reply)] == []
 
 
-def test_a_call_that_can_be_read_counts_although_a_loop_follows():
+def test_a_complete_call_counts_even_if_a_loop_follows():
     call = 'Action: get_fare\nAction Input: {"town": "Ulm"}'
     assert read(call + "\nThe fare is" * 30, TOOLS).kind == OFFERED
     assert read("So be it.\n" * 30 + call, TOOLS).kind == OFFERED
 
 
-def test_every_kind_is_known_in_every_form():
+def test_there_are_known_replies_of_every_kind_in_every_form():
     found, written = {(kind, form) for kind, _, form in KNOWN}, ("react", "json", "tag", "code")
     assert found >= {(kind, form) for kind in (OFFERED, INVENTED, MALFORMED, FORMAT) for form in written}
     assert found >= {(kind, "words") for kind in (OFFERED, INVENTED, ANNOUNCED)}
@@ -260,7 +260,7 @@ def test_without_tools_every_call_is_invented():
     assert read('{"name": "get_fare", "arguments": {}}') == Reading(INVENTED, "get_fare", "json")
 
 
-def test_a_name_that_stands_in_the_query_is_not_invented_in_words():
+def test_in_words_a_name_from_the_query_is_not_invented():
     for reply in ("hello_world", "That is how to call the hello_world function."):
         assert read(reply, TOOLS).kind == INVENTED
         assert read(reply, TOOLS, "Write hello_world backwards.").kind == PLAIN
@@ -272,9 +272,9 @@ def test_a_name_that_stands_in_the_query_is_not_invented_in_words():
 
 def test_only_the_beginning_of_a_long_reply_is_read():
     call = "\nAction: get_fare\nAction Input: {}"
-    said = " ".join(str(n) for n in range(LONGEST))
-    assert read(said[: LONGEST - len(call)] + call, TOOLS).kind == OFFERED
-    assert read(said[:LONGEST] + call, TOOLS).kind == PLAIN
+    numbers = " ".join(str(n) for n in range(LONGEST))
+    assert read(numbers[: LONGEST - len(call)] + call, TOOLS).kind == OFFERED
+    assert read(numbers[:LONGEST] + call, TOOLS).kind == PLAIN
 
 
 HOSTILE = [
@@ -289,7 +289,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("reply", HOSTILE, ids=lambda reply: f"{reply[:9].encode('ascii', 'replace')}")
-def test_hostile_replies_are_read_at_once(reply):
+def test_hostile_replies_are_read_quickly(reply):
     begun = time.process_time()
     assert read(reply, TOOLS).kind in KINDS
     assert time.process_time() - begun < 0.5
@@ -301,27 +301,27 @@ PIECES = [*(piece for reply in TEXTS for piece in reply.split(" ")), *"\n\t\0[]{
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=12).map("".join), st.booleans())
 @settings(max_examples=100, deadline=None)
-def test_whatever_is_replied_is_one_of_the_kinds(reply, beside):
+def test_every_reply_is_of_one_of_the_kinds(reply, beside):
     tools = TOOLS if beside else []
-    told, names = read(reply, tools), {tool.name for tool in tools}
-    assert told.kind in KINDS
-    assert (told.kind == OFFERED) == (told.tool in names and told.kind != MALFORMED)
-    assert told.tool or told.kind != INVENTED
-    assert (told.form == "") == (told.kind in (PLAIN, DEGENERATE)) == (not told.agent)
-    if told.kind in (PLAIN, ANNOUNCED, FORMAT, DEGENERATE):
-        assert told.tool == ""
+    reading, names = read(reply, tools), {tool.name for tool in tools}
+    assert reading.kind in KINDS
+    assert (reading.kind == OFFERED) == (reading.tool in names and reading.kind != MALFORMED)
+    assert reading.tool or reading.kind != INVENTED
+    assert (reading.form == "") == (reading.kind in (PLAIN, DEGENERATE)) == (not reading.agent)
+    if reading.kind in (PLAIN, ANNOUNCED, FORMAT, DEGENERATE):
+        assert reading.tool == ""
 
 
 names = st.from_regex(r"\A[a-z_][A-Za-z0-9_.-]{0,11}\Z").filter(lambda name: name not in ENDS)
-said = st.one_of(text, st.sampled_from(["I will use the {} tool.", "{}", "so {}(x=1)?"]))
+thoughts = st.one_of(text, st.sampled_from(["I will use the {} tool.", "{}", "so {}(x=1)?"]))
 WRITERS = {"react": react_form.write_call, "json": json_form.write_call}
 
 
 @pytest.mark.parametrize("dialect", WRITERS)
-@given(name=names, thought=said, given_=arguments, offered=st.booleans())
+@given(name=names, thought=thoughts, arguments_=arguments, offered=st.booleans())
 @settings(max_examples=80, deadline=None)
-def test_what_the_kit_writes_as_a_call_is_read_as_one(dialect, name, thought, given_, offered):
-    call = WRITERS[dialect](Step(thought.replace("{}", name), name, given_, None)).text
+def test_what_the_kit_writes_as_a_call_is_read_as_one(dialect, name, thought, arguments_, offered):
+    call = WRITERS[dialect](Step(thought.replace("{}", name), name, arguments_, None)).text
     assume(len(call) <= LONGEST)
     tools = [*TOOLS, *([Tool(name)] if offered else [])]
     known = name in {tool.name for tool in tools}
@@ -329,25 +329,25 @@ def test_what_the_kit_writes_as_a_call_is_read_as_one(dialect, name, thought, gi
 
 
 @pytest.mark.parametrize("dialect", WRITERS)
-@given(name=names, thought=said, given_=arguments, part=st.floats(0, 1, exclude_max=True))
-@example(name="get_fare", thought="I will use the {} tool.", given_={"town": "Ulm", "n": {"a": [1]}}, part=0.99)
+@given(name=names, thought=thoughts, arguments_=arguments, part=st.floats(0, 1, exclude_max=True))
+@example(name="get_fare", thought="I will use the {} tool.", arguments_={"town": "Ulm", "n": {"a": [1]}}, part=0.99)
 @settings(max_examples=100, deadline=None)
-def test_a_call_cut_short_is_never_taken_for_a_call_nor_for_words(dialect, name, thought, given_, part):
-    call = WRITERS[dialect](Step(thought.replace("{}", name), name, given_, None)).text
+def test_a_call_cut_short_is_neither_a_call_nor_a_plain_reply(dialect, name, thought, arguments_, part):
+    call = WRITERS[dialect](Step(thought.replace("{}", name), name, arguments_, None)).text
     assume(len(call) <= LONGEST)
     cut = call[: int(part * len(call))]
-    told = read(cut, [Tool(name)])
-    assert told.kind not in (OFFERED, INVENTED)
+    reading = read(cut, [Tool(name)])
+    assert reading.kind not in (OFFERED, INVENTED)
     if len(cut) >= len("Thought:" if dialect == "react" else '{"thought":'):
-        assert told.kind in (MALFORMED, FORMAT, DEGENERATE)
-    if len(cut) > call.rindex("Action Input:" if dialect == "react" else '", "arguments": ') + 16 and not given_:
-        assert told == (Reading(DEGENERATE) if degenerate(cut) else Reading(MALFORMED, name, dialect))
+        assert reading.kind in (MALFORMED, FORMAT, DEGENERATE)
+    if len(cut) > call.rindex("Action Input:" if dialect == "react" else '", "arguments": ') + 16 and not arguments_:
+        assert reading == (Reading(DEGENERATE) if degenerate(cut) else Reading(MALFORMED, name, dialect))
 
 
 @pytest.mark.parametrize("dialect", WRITERS)
-def test_no_beginning_of_a_call_is_a_call(dialect):
-    thought, given = "I will use the get_fare tool, or get_fare(town='x').", {"town": "Ulm", "n": [{"a": 1}]}
-    call = WRITERS[dialect](Step(thought, "get_fare", given, None)).text
+def test_no_prefix_of_a_call_is_a_call(dialect):
+    thought, arguments_ = "I will use the get_fare tool, or get_fare(town='x').", {"town": "Ulm", "n": [{"a": 1}]}
+    call = WRITERS[dialect](Step(thought, "get_fare", arguments_, None)).text
     kinds = [read(call[:end], TOOLS).kind for end in range(len(call))]
     key = call.index("Action Input:" if dialect == "react" else '"arguments":')
     assert OFFERED not in kinds

@@ -1,4 +1,4 @@
-"""Samples of Agent-H in their file: whatever a text holds comes back, and a broken line is named."""
+"""The file of Agent-H's samples: any text survives the round trip, and errors name the broken line."""
 
 import json
 import os
@@ -39,19 +39,19 @@ TWO = replace(ONE, id="a-1", truth=PLAIN, cell=CELLS[2], query="Hello,\u2028you\
 
 @given(drawn())
 @settings(max_examples=100, deadline=None)
-def test_a_sample_comes_back_from_its_row(one):
-    told = json.loads(json.dumps(row(one)))
-    assert sample(told) == one
-    assert sample({**told, "score": 1}) == one
+def test_a_sample_survives_the_round_trip_through_its_row(one):
+    data = json.loads(json.dumps(row(one)))
+    assert sample(data) == one
+    assert sample({**data, "score": 1}) == one
 
 
 @given(st.lists(drawn(), max_size=5, unique_by=lambda one: one.id))
 @settings(max_examples=30, deadline=None)
-def test_a_file_of_samples_comes_back(tmp_path_factory, made):
+def test_samples_survive_the_round_trip_through_a_file(tmp_path_factory, listed):
     path = tmp_path_factory.mktemp("samples") / "made.jsonl"
-    write(path, made)
-    assert read(path) == made
-    assert path.read_bytes().count(b"\n") == len(made)
+    write(path, listed)
+    assert read(path) == listed
+    assert path.read_bytes().count(b"\n") == len(listed)
 
 
 def test_a_row_by_hand():
@@ -66,13 +66,13 @@ def test_a_row_by_hand():
     assert row(replace(ONE, instructions=""))["messages"] == [{"role": "user", "content": "Find Ulm."}]
 
 
-@pytest.mark.parametrize(("changed", "told"), [
+@pytest.mark.parametrize(("changed", "message"), [
     ({"query": " \n"}, "an empty query"), ({"level": "actoin"}, "level 'actoin'"),
     ({"wanted": ("find_river",)}, "a call expected of a tool that is not offered"), ({"wanted": ()}, "not offered"),
     ({"tools": ()}, "not offered"), ({"query": "a\ud800"}, "lone surrogate"), ({"instructions": "\udfff"}, "surrogate"),
 ])  # fmt: skip
-def test_a_sample_that_cannot_be_is_refused(changed, told):
-    with pytest.raises(FlanError, match=rf"sample a-0: found .*{told}"):
+def test_an_invalid_sample_is_refused(changed, message):
+    with pytest.raises(FlanError, match=rf"sample a-0: found .*{message}"):
         replace(ONE, **changed)
 
 
@@ -84,7 +84,7 @@ def changed(**parts):
     return json.dumps(row(ONE) | parts)
 
 
-def said(content, role="user"):
+def message(content, role="user"):
     return {"role": role, "content": content}
 
 
@@ -101,9 +101,9 @@ def deep(levels):
     *map(lacking, row(ONE)), changed(id=3), changed(id=None), changed(truth=None), changed(cell=["a"]),
     changed(level="other"), changed(wanted="find_town"), changed(wanted=[]), changed(wanted=3), changed(wanted=[3]),
     changed(source=["a"]), changed(origin={}), changed(origin="\ud800"), changed(variety=None),
-    changed(messages=[]), changed(messages="find"), changed(messages=[*row(ONE)["messages"], said("?")]),
-    changed(messages=[said("Hi", "assistant")]), changed(messages=[{"role": "user"}]),
-    *(changed(messages=[said(content)]) for content in (" ", 3, None, "\ud800", [{"type": "text", "text": "Hi"}])),
+    changed(messages=[]), changed(messages="find"), changed(messages=[*row(ONE)["messages"], message("?")]),
+    changed(messages=[message("Hi", "assistant")]), changed(messages=[{"role": "user"}]),
+    *(changed(messages=[message(content)]) for content in (" ", 3, None, "\ud800", [{"type": "text", "text": "Hi"}])),
     changed(tools={}), changed(tools=None), changed(tools=3), changed(tools=[{"name": "find_town"}]),
     changed(tools=[{"function": {"name": "find_town"}}]), changed(tools=offer(name="")), changed(tools=offer(name=3)),
     changed(tools=offer(description=3)), changed(tools=offer(parameters=[])),
@@ -112,14 +112,14 @@ def deep(levels):
 def test_a_broken_line_is_named(tmp_path, line):
     path = tmp_path / "made.jsonl"
     path.write_text(f"{json.dumps(row(TWO))}\n\n{line}\n", encoding="utf-8")
-    with pytest.raises(FlanError, match=r"line 3: found .*; expected") as told:
+    with pytest.raises(FlanError, match=r"line 3: found .*; expected") as error:
         read(path)
-    assert "made.jsonl" in str(told.value)
-    assert len(str(told.value)) < 1000
-    assert len(str(told.value).splitlines()) == 1
+    assert "made.jsonl" in str(error.value)
+    assert len(str(error.value)) < 1000
+    assert len(str(error.value).splitlines()) == 1
 
 
-def test_ids_that_repeat_are_told_and_files_that_are_none(tmp_path):
+def test_repeated_ids_and_unreadable_files_are_refused(tmp_path):
     path = tmp_path / "made.jsonl"
     path.write_text("".join(json.dumps(row(one)) + "\n" for one in (ONE, TWO, ONE)), encoding="utf-8")
     with pytest.raises(FlanError, match="line 3: found the id 'a-0' again"):
@@ -134,22 +134,22 @@ def test_ids_that_repeat_are_told_and_files_that_are_none(tmp_path):
     assert read(path) == []
 
 
-def test_the_manifest_counts_the_samples_and_names_the_bytes(tmp_path):
+def test_the_manifest_has_the_counts_and_the_digest(tmp_path):
     path = tmp_path / "deeper" / "made.jsonl"
-    made = [ONE, TWO, *(replace(TWO, id=f"b-{i}", level=FORMAT, cell="json", truth="json") for i in range(3))]
-    write(path, made, seed=7, source="own")
-    told = json.loads((tmp_path / "deeper" / "made.manifest.json").read_text(encoding="utf-8"))
-    assert told["digest"] == store.digest(path.read_bytes())
-    assert sum(told["counts"].values()) == told["samples"] == 5
-    assert told["counts"] == {"action / tools, none needed / v": 1, "action / tools, one needed": 1,
+    listed = [ONE, TWO, *(replace(TWO, id=f"b-{i}", level=FORMAT, cell="json", truth="json") for i in range(3))]
+    write(path, listed, seed=7, source="own")
+    manifest = json.loads((tmp_path / "deeper" / "made.manifest.json").read_text(encoding="utf-8"))
+    assert manifest["digest"] == store.digest(path.read_bytes())
+    assert sum(manifest["counts"].values()) == manifest["samples"] == 5
+    assert manifest["counts"] == {"action / tools, none needed / v": 1, "action / tools, one needed": 1,
                               "format / json / v": 3}  # fmt: skip
-    assert (told["seed"], told["source"]) == (7, "own")
-    write(path, made[:1])
+    assert (manifest["seed"], manifest["source"]) == (7, "own")
+    write(path, listed[:1])
     again = json.loads((tmp_path / "deeper" / "made.manifest.json").read_text(encoding="utf-8"))
-    assert (again["samples"], again["digest"]) == (1, store.digest(path.read_bytes())) != (5, told["digest"])
+    assert (again["samples"], again["digest"]) == (1, store.digest(path.read_bytes())) != (5, manifest["digest"])
 
 
-def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_files(tmp_path, monkeypatch):
     path = tmp_path / "made.jsonl"
     write(path, [ONE])
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}

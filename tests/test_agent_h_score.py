@@ -1,4 +1,4 @@
-"""Scores of Agent-H: the paper's arithmetic, and numbers that were worked out by hand."""
+"""Scores of Agent-H: the paper's arithmetic, and scores counted by hand."""
 
 import pandas as pd
 import pytest
@@ -34,11 +34,11 @@ PERFECT = {**dict.fromkeys(("a1", "a2", "a3", "a4"), "It is about 3 euros."), "f
            "a5": 'get_fare(town="Ulm")', "a6": "Action: book_flight\nAction Input: {}"}  # fmt: skip
 
 
-def values(told, **where):
-    """Scores of a table by name, in one cell and for one model."""
+def values(frame, **where):
+    """Return the values of a table by score, in one cell (by default all) and for one model."""
     for column, value in {"cell": "all", **where}.items():
-        told = told[told[column] == value]
-    return told.set_index("score")["value"].to_dict()
+        frame = frame[frame[column] == value]
+    return frame.set_index("score")["value"].to_dict()
 
 
 def printed(model):
@@ -53,7 +53,7 @@ def test_the_formula_gives_what_the_paper_prints(model):
     assert abs(twice - whole) > 0.3, "the equation as printed does not"
 
 
-def test_one_row_of_the_paper_does_not_follow_its_formula():
+def test_one_row_of_the_paper_contradicts_its_formula():
     ours, twice, whole = printed("Agent-FLAN without negatives")
     assert (ours, whole) == (pytest.approx(85.45), 84.5)
     assert twice == pytest.approx(84.4)
@@ -66,27 +66,27 @@ def test_the_gain_from_negatives_is_smaller_by_the_formula_than_as_printed():
 
 
 def test_scores_are_those_counted_by_hand():
-    told = table(judge(SAMPLES, REPLIES))
-    assert list(told.columns) == ["cell", "score", "value", "low", "high", "n", "seeds"]
-    assert values(told) == pytest.approx({
+    rows = table(judge(SAMPLES, REPLIES))
+    assert list(rows.columns) == ["cell", "score", "value", "low", "high", "n", "seeds"]
+    assert values(rows) == pytest.approx({
         "kept to words": 3 / 5, "H_ReAct": 1 / 5, "H_General": 2 / 5, "HScore": 1 - 3 / 10,
         "made the call": 1 / 2, "balanced": 11 / 20, "in the format asked for": 1.0,
     })  # fmt: skip
-    assert values(told, cell=CELLS[0]) == {"kept to words": 1, "H_ReAct": 0, "H_General": 0}
-    assert values(told, cell=CELLS[1]) == {"kept to words": 0, "H_ReAct": 1, "H_General": 0}
-    assert values(told, cell=CELLS[2]) == {"kept to words": 0.5, "H_ReAct": 0, "H_General": 1}
-    assert values(told, cell=CELLS[3]) == {"made the call": 0.5}
-    assert values(told, cell="json") == {"kept to words": 1, "H_ReAct": 0, "H_General": 0, "in the format asked for": 1}
-    assert values(told, cell=REACT) == {"in the format asked for": 1}
-    assert told["low"].le(told["value"]).all()
-    assert told["high"].ge(told["value"]).all()
-    assert told[told["cell"] == "all"].set_index("score")["n"].to_dict() == {
+    assert values(rows, cell=CELLS[0]) == {"kept to words": 1, "H_ReAct": 0, "H_General": 0}
+    assert values(rows, cell=CELLS[1]) == {"kept to words": 0, "H_ReAct": 1, "H_General": 0}
+    assert values(rows, cell=CELLS[2]) == {"kept to words": 0.5, "H_ReAct": 0, "H_General": 1}
+    assert values(rows, cell=CELLS[3]) == {"made the call": 0.5}
+    assert values(rows, cell="json") == {"kept to words": 1, "H_ReAct": 0, "H_General": 0, "in the format asked for": 1}
+    assert values(rows, cell=REACT) == {"in the format asked for": 1}
+    assert rows["low"].le(rows["value"]).all()
+    assert rows["high"].ge(rows["value"]).all()
+    assert rows[rows["cell"] == "all"].set_index("score")["n"].to_dict() == {
         "kept to words": 5, "made the call": 2, "in the format asked for": 2, "H_ReAct": 5, "H_General": 5,
         "balanced": 7, "HScore": 5,
     }  # fmt: skip
 
 
-def test_neither_silence_nor_calling_always_wins():
+def test_neither_silence_nor_constant_calls_win():
     plain = values(table(judge(SAMPLES, {s.id: "I would rather not say." for s in SAMPLES})))
     assert (plain["kept to words"], plain["made the call"], plain["balanced"]) == (1, 0, 0.5)
     for nothing in ("", "The lake, " * 20):
@@ -100,8 +100,8 @@ def test_neither_silence_nor_calling_always_wins():
 
 
 def test_a_perfect_model_has_full_scores():
-    told = values(table(judge(SAMPLES, PERFECT)))
-    assert {name: told[name] for name in told if not name.startswith("H_")} == dict.fromkeys(
+    scores = values(table(judge(SAMPLES, PERFECT)))
+    assert {name: scores[name] for name in scores if not name.startswith("H_")} == dict.fromkeys(
         ("kept to words", "made the call", "in the format asked for", "balanced", "HScore"), 1
     )
 
@@ -116,21 +116,21 @@ def test_keywords_and_structure_disagree_where_only_the_wording_differs():
         ("I need to call get_fare.", 0.5, 0),
         ("I am well.", 1, 1),
     ]:
-        told = values(table(judge(sample, {"a3": reply})))
-        assert (told["HScore"], told["kept to words"]) == (by_keywords, by_structure), reply
+        scores = values(table(judge(sample, {"a3": reply})))
+        assert (scores["HScore"], scores["kept to words"]) == (by_keywords, by_structure), reply
 
 
-def test_models_and_seeds_are_told_apart():
+def test_models_and_seeds_are_kept_apart():
     runs = [judge(SAMPLES, replies).assign(model=model, seed=seed)
             for model, seed, replies in [("A", 0, REPLIES), ("A", 1, PERFECT), ("B", 0, PERFECT)]]  # fmt: skip
     judged = pd.concat(runs, ignore_index=True)
-    told = table(judged, by=["model"])
-    assert list(told.columns) == ["model", "cell", "score", "value", "low", "high", "n", "seeds"]
-    a, b = (values(told, model=m) for m in "AB")
+    frame = table(judged, by=["model"])
+    assert list(frame.columns) == ["model", "cell", "score", "value", "low", "high", "n", "seeds"]
+    a, b = (values(frame, model=m) for m in "AB")
     assert a["kept to words"] == pytest.approx(8 / 10)
     assert (a["made the call"], a["balanced"], a["HScore"]) == pytest.approx((3 / 4, 31 / 40, 1 - 3 / 20))
     assert b["balanced"] == 1
-    whole = told[told["cell"] == "all"].set_index(["model", "score"])
+    whole = frame[frame["cell"] == "all"].set_index(["model", "score"])
     assert whole.loc["A", "seeds"].eq(2).all()
     assert whole.loc["B", "seeds"].eq(1).all()
     assert whole.loc["A", "n"].equals(whole.loc["B", "n"]), "n counts samples, not runs"
@@ -161,7 +161,7 @@ def test_samples_without_a_reply_are_left_out():
     assert values(table(judged))["made the call"] == 1
 
 
-def test_replies_that_belong_to_no_sample_are_refused():
+def test_replies_to_unknown_samples_are_refused():
     with pytest.raises(FlanError, match=r"replies: found 1 ids that no sample has, such as \['b1'\]; expected rows"):
         judge(SAMPLES, {"b1": "Fine.", "a1": "Fine."})
     with pytest.raises(FlanError, match="found no reply"):

@@ -30,33 +30,33 @@ def test_tokens_to_a_share_of_the_fall_lie_between_the_logged_points():
 def test_a_loss_that_never_fell_has_no_speed():
     rising = losses({("react", 0, "reasoning"): [1.0, 2.0, 3.0, 3.0, 3.0]})
     assert np.isnan(analysis.tokens_to_drop(rising, "react", ["reasoning"])).all()
-    told = analysis.speeds(rising, ["react"], splits=["train"], kinds=["reasoning"])
-    assert np.isnan(told["tokens"]).all()
+    result = analysis.speeds(rising, ["react"], splits=["train"], kinds=["reasoning"])
+    assert np.isnan(result["tokens"]).all()
 
 
 def test_shares_run_from_one_to_nothing_whatever_the_loss():
-    told = analysis.learning(losses(STRAIGHT | {("react", 0, "retrieval"): [40.0, 20.0, *[10.0] * 8]}), ["react"],
+    result = analysis.learning(losses(STRAIGHT | {("react", 0, "retrieval"): [40.0, 20.0, *[10.0] * 8]}), ["react"],
                              splits=["train"])  # fmt: skip
-    by = told.set_index(["kind", "trained_tokens"])["share"]
+    by = result.set_index(["kind", "trained_tokens"])["share"]
     assert by["reasoning"].tolist()[:5] == [1, 0.75, 0.5, 0.25, 0]
     assert by["retrieval"].tolist()[:3] == pytest.approx([1, 1 / 3, 0])
 
 
 @pytest.mark.parametrize("curve", [[1.0, 1.2, *[0.9] * 8], [1.0, *[1.1] * 9]], ids=["rose further", "never fell"])
 def test_a_kind_that_rose_further_than_it_fell_has_no_shares(curve):
-    told = analysis.learning(losses({("react", 0, "understanding"): curve, **STRAIGHT}), ["react"], splits=["train"])
-    told = told.set_index("kind")
-    assert told["share"]["understanding"].isna().all()
-    assert told["nats_per_token"]["understanding"].notna().all()
-    assert told["share"]["reasoning"].notna().all()
+    result = analysis.learning(losses({("react", 0, "understanding"): curve, **STRAIGHT}), ["react"], splits=["train"])
+    result = result.set_index("kind")
+    assert result["share"]["understanding"].isna().all()
+    assert result["nats_per_token"]["understanding"].notna().all()
+    assert result["share"]["reasoning"].notna().all()
 
 
 def test_a_run_that_hardly_fell_does_not_drown_the_others():
     """Shares are of the mean fall: with one run falling by 4 and one by 0, 2 is the whole."""
     two = losses({("react", 0, "reasoning"): [4.0, 1.0, *[0.0] * 8], ("react", 1, "reasoning"): [1.0] * 10})
-    told = analysis.learning(two, ["react"], splits=["train"])
-    assert told["share"].tolist()[:3] == [1.0, 0.25, 0.0]
-    assert told["share_high"].tolist()[:3] == [2.0, 0.5, 0.0]
+    result = analysis.learning(two, ["react"], splits=["train"])
+    assert result["share"].tolist()[:3] == [1.0, 0.25, 0.0]
+    assert result["share_high"].tolist()[:3] == [2.0, 0.5, 0.0]
 
 
 def test_bands_reach_over_the_seeds():
@@ -68,8 +68,8 @@ def test_bands_reach_over_the_seeds():
 def test_splits_with_points_of_their_own_are_told_apart():
     both = pd.concat([losses(STRAIGHT), losses({("react", 0, "reasoning"): [5.0, 1.0, 1.0]}, tokens=[0, 500, 1000],
                                                split="heldout")])  # fmt: skip
-    told = analysis.learning(both, ["react"])
-    assert told.groupby("split").size().to_dict() == {"heldout": 3, "train": 10}
+    result = analysis.learning(both, ["react"])
+    assert result.groupby("split").size().to_dict() == {"heldout": 3, "train": 10}
     assert analysis.tokens_to_drop(both, "react", ["reasoning"], split="heldout") == [pytest.approx(450)]
 
 
@@ -78,9 +78,9 @@ def test_how_many_times_slower_is_asked_seed_by_seed():
     for seed in (0, 1, 2):
         curves["react", seed, "instruction"] = [1.0] + [0.0] * 19
         curves["react", seed, "reasoning"] = [1.0 - i / 10 for i in range(10)] + [0.0] * 10
-    told = analysis.slower(losses(curves), "react", ["reasoning"], ["instruction"])
-    assert told.mean == pytest.approx(1000 / 190)
-    assert told.n == 3
+    result = analysis.slower(losses(curves), "react", ["reasoning"], ["instruction"])
+    assert result.mean == pytest.approx(1000 / 190)
+    assert result.n == 3
 
 
 def test_a_ratio_over_seeds_and_its_interval_are_above_zero():
@@ -88,18 +88,18 @@ def test_a_ratio_over_seeds_and_its_interval_are_above_zero():
     for seed, slow in enumerate((2, 6, 18)):  # in steps of a hundred tokens, against one
         curves["react", seed, "instruction"] = [1.0, 0.0] + [0.0] * 18
         curves["react", seed, "reasoning"] = [max(0.0, 1.0 - i / slow) for i in range(20)]
-    told = analysis.slower(losses(curves), "react", ["reasoning"], ["instruction"])
-    assert 0 < told.low < told.mean < told.high
+    result = analysis.slower(losses(curves), "react", ["reasoning"], ["instruction"])
+    assert 0 < result.low < result.mean < result.high
 
 
 def test_training_losses_are_summed_over_parts_of_a_run_and_nothing_is_lost():
     columns = ["form", "seed", "step", "trained_tokens", "split", "kind", "nats", "tokens", "bytes"]
     rows = pd.DataFrame([("chat", 0, step, 10 * step, split, "reasoning", float(step), 10, 30)
                          for step in range(1, 25) for split in ("train", "heldout")], columns=columns)  # fmt: skip
-    told = analysis.evened(rows, parts=12)
-    train = told[told.split == "train"]
+    result = analysis.evened(rows, parts=12)
+    train = result[result.split == "train"]
     assert len(train) == 12
     assert train[["nats", "tokens", "bytes"]].sum().tolist() == [300, 240, 720]
     assert train.sort_values("step")[["trained_tokens", "nats"]].iloc[[0, -1]].values.tolist() == [[20, 3], [240, 47]]
-    assert told[told.split == "heldout"].reset_index(drop=True).equals(
-        rows[rows.split == "heldout"].reset_index(drop=True)[told.columns])  # fmt: skip
+    assert result[result.split == "heldout"].reset_index(drop=True).equals(
+        rows[rows.split == "heldout"].reset_index(drop=True)[result.columns])  # fmt: skip

@@ -46,11 +46,11 @@ def test_every_chat_turn_is_one_capability():
 @given(trajectory=trajectories())
 @settings(max_examples=60, deadline=None)
 def test_chat_form_decomposes_into_content_and_the_other_forms_do_not(trajectory):
-    def found(dialect):
+    def capabilities(dialect):
         return {capability(turn) for turn in render(trajectory, dialect).turns if turn.role == "assistant"}
 
-    assert found("chat") <= set(CONTENT)
-    assert found("react") | found("json") <= {"instruction"}
+    assert capabilities("chat") <= set(CONTENT)
+    assert capabilities("react") | capabilities("json") <= {"instruction"}
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_counts_are_exact_and_words_never_change(rows, weights, seed):
     done = balance(rows, weights, seed=seed, tally=tally)
     before, after = (Counter(trained(side).values()) for side in (rows, done))
     assert after == Counter({kind: round(weights.get(kind, 1) * n) for kind, n in before.items()})
-    told = {row.id: [(turn.role, turn.spans) for turn in row.turns] for row in rows}
-    assert all([(turn.role, turn.spans) for turn in row.turns] == told[row.id] for row in done)
+    texts = {row.id: [(turn.role, turn.spans) for turn in row.turns] for row in rows}
+    assert all([(turn.role, turn.spans) for turn in row.turns] == texts[row.id] for row in done)
     assert trained(done).keys() <= trained(rows).keys()
     assert tally.kept == len(done) == sum(row.trained for row in done)
     assert tally.seen == len(rows)
@@ -145,18 +145,18 @@ def test_balancing_twice_multiplies_the_weights():
 
 
 @pytest.mark.parametrize(
-    ("weights", "told"),
+    ("weights", "message"),
     [
         ({"reasoning": 4, "retrieval": 1}, "reasoning 4; .* divide all weights by the largest"),
         ({"retrieval": -0.1}, "retrieval -0.1"),
         ({"retrieval": float("nan")}, "retrieval nan"),
         ({"retrieval": "0.5"}, "retrieval '0.5'"),
-        ({"general": 0.5}, "'general'; .* among reasoning, retrieval"),
+        ({"general": 0.5}, "'general'; .* one of reasoning, retrieval"),
         ({"thought": 0.5}, "'thought'"),
     ],
 )
-def test_weights_that_no_flag_can_express_are_refused(weights, told):
-    with pytest.raises(FlanError, match=told):
+def test_weights_that_no_flag_can_express_are_refused(weights, message):
+    with pytest.raises(FlanError, match=message):
         run(many(1), weights)
 
 

@@ -1,4 +1,4 @@
-"""The runner executes notebooks in order with this interpreter, and writes them in one canonical form."""
+"""The runner executes notebooks in order with the current interpreter and writes them normalised."""
 
 import os
 import sys
@@ -50,9 +50,9 @@ def test_notebooks_run_in_order_in_place_with_this_interpreter(books, capsys, mo
     assert batch.main([]) == 0
     assert (books / "order").read_text() == "ab"
     assert "True True" in texts(books / "00_first.ipynb")
-    told = capsys.readouterr().out
-    assert told.index("00_first.ipynb: started, laptop preset") < told.index("01_second.ipynb: started")
-    assert "2 notebooks run; 0 files written" in told
+    printed = capsys.readouterr().out
+    assert printed.index("00_first.ipynb: started, laptop preset") < printed.index("01_second.ipynb: started")
+    assert "2 notebooks run; 0 files written" in printed
     once = (books / "00_first.ipynb").read_bytes()
     assert batch.main(["--only", "00"]) == 0
     assert (books / "00_first.ipynb").read_bytes() == once
@@ -63,10 +63,10 @@ def test_a_failing_cell_stops_the_run_and_is_named(books, capsys):
     write(books, "01_next.ipynb", "open('ran', 'w').write('')")
     before = bad.read_bytes()
     assert batch.main([]) == 1
-    told = capsys.readouterr().err
-    assert "00_bad.ipynb, cell 3" in told
-    assert "RuntimeError: the tools are gone" in told
-    assert "\x1b" not in told
+    printed = capsys.readouterr().err
+    assert "00_bad.ipynb, cell 3" in printed
+    assert "RuntimeError: the tools are gone" in printed
+    assert "\x1b" not in printed
     assert bad.read_bytes() == before
     assert not (books / "ran").exists()
 
@@ -80,8 +80,9 @@ def test_on_real_data_the_notebook_stays_and_the_executed_copy_goes_to_the_outpu
     assert batch.main(["--data", str(books / "rows.jsonl")]) == 0
     assert path.read_bytes() == before
     assert str(books / "rows.jsonl") in texts(books.parent / "figures/rows/executed/00_data.ipynb")
-    assert "1 files written" in (told := capsys.readouterr().out)
-    assert "  x.svg" in told
+    printed = capsys.readouterr().out
+    assert "1 files written" in printed
+    assert "  x.svg" in printed
 
 
 READS = "import os; open(os.environ['FLAN_READ_LOG'], 'a').write('b-2\\na-1\\nb-2\\n')"
@@ -93,17 +94,17 @@ def test_settings_reach_a_notebook_from_the_command_line_and_from_its_own_cell(b
     path = write(books, "00_choice.ipynb", PARAMETERS, CHOICE)
     book = nbformat.read(path, 4)
     book.cells[1].metadata.tags = ["parameters"]
-    # As papermill does: a cell of what was given after the one with the tag.
+    # As papermill does: the injected parameters follow the cell with the tag.
     book.cells.insert(2, new_code_cell("PRESET = 'smoke'\nHELDOUT = 2", metadata={"tags": ["injected-parameters"]}))
     nbformat.write(book, books / "01_injected.ipynb")
     assert batch.main(["--seeds", "3,4", "--heldout", "7"]) == 0
-    made = books.parent / "figures/seeds-3-4-heldout-7/executed"
-    assert "laptop (3, 4) 7" in texts(made / "00_choice.ipynb")
-    assert "smoke (3, 4) 2" in texts(made / "01_injected.ipynb")
-    assert nbformat.read(made / "01_injected.ipynb", 4).cells[2].metadata.tags == ["injected-parameters"]
+    executed = books.parent / "figures/seeds-3-4-heldout-7/executed"
+    assert "laptop (3, 4) 7" in texts(executed / "00_choice.ipynb")
+    assert "smoke (3, 4) 2" in texts(executed / "01_injected.ipynb")
+    assert nbformat.read(executed / "01_injected.ipynb", 4).cells[2].metadata.tags == ["injected-parameters"]
 
 
-def test_a_notebook_whose_own_cell_says_settings_notes_nothing(books):
+def test_results_of_a_notebook_whose_own_cell_sets_something_are_not_recorded(books):
     write(books, "00_plain.ipynb", PARAMETERS + "  # the preset's own", READS)
     write(books, "01_edited.ipynb", PARAMETERS.replace("SEEDS = ''", 'SEEDS = "3"'), READS)
     for path in books.glob("*.ipynb"):
@@ -134,18 +135,18 @@ def test_an_unknown_option_is_an_error(books, capsys):
     assert not (books / "ran").exists()
 
 
-@pytest.mark.parametrize(("option", "told"), [
+@pytest.mark.parametrize(("option", "message"), [
     (["--tokens", "abc"], "setting TOKENS: found 'abc'"), (["--preset", "lab"], "setting PRESET: found 'lab'"),
     (["--template", "mine"], "setting TEMPLATE: found 'mine'"),
     (["--fresh", "maybe"], "setting FRESH: found 'maybe'")])  # fmt: skip
-def test_a_setting_that_cannot_be_read_is_refused_before_anything_runs(books, capsys, option, told):
+def test_a_setting_that_cannot_be_parsed_is_refused_before_anything_runs(books, capsys, option, message):
     write(books, "00_a.ipynb", "open('ran', 'w').write('')")
     assert batch.main(option) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (books / "ran").exists()
 
 
-def test_the_untouched_default_notes_what_each_notebook_read(books, capsys):
+def test_with_default_settings_the_results_that_each_notebook_read_are_recorded(books, capsys):
     write(books, "00_nothing.ipynb", "1 + 1")
     write(books, "01_reads.ipynb", READS)
     (books.parent / "runs").mkdir()
@@ -154,11 +155,11 @@ def test_the_untouched_default_notes_what_each_notebook_read(books, capsys):
     assert batch.main([]) == 0
     noted = books.parent / "runs" / ship.READ
     assert noted.read_text() == "notebook,result\n01_reads,a-1\n01_reads,b-2\n"
-    told = capsys.readouterr().out
-    assert "4 shipped results were read by no notebook of this commit: old-3, old-4, old-5, ...\n" in told
+    printed = capsys.readouterr().out
+    assert "4 shipped results were read by no notebook of this commit: old-3, old-4, old-5, ...\n" in printed
     noted.unlink()
     assert batch.main(["--tokens", "5", "--only", "01"]) == 0
-    assert not noted.exists(), "anything but the default notes nothing"
+    assert not noted.exists(), "other settings record nothing"
     assert "FLAN_READ_LOG" not in os.environ
 
 
@@ -170,9 +171,9 @@ def test_a_fresh_run_ends_with_its_claims_beside_the_shipped(books, capsys, monk
     path = write(books, "01_a.ipynb", "1 + 1")
     before = path.read_bytes()
     assert batch.main(["--fresh", "1"]) == 0
-    told = capsys.readouterr().out
-    assert "1 claims, shipped beside fresh: intervals of 0 lie apart, verdicts of 0 changed" in told
-    assert "01 lab, a gap: shipped 0.2 [0.1, 0.3] holds, fresh 0.2 [0.1, 0.3] holds" in told
+    printed = capsys.readouterr().out
+    assert "1 claims, shipped beside fresh: intervals of 0 lie apart, verdicts of 0 changed" in printed
+    assert "01 lab, a gap: shipped 0.2 [0.1, 0.3] holds, fresh 0.2 [0.1, 0.3] holds" in printed
     assert path.read_bytes() == before
 
 
@@ -226,7 +227,7 @@ def test_normalising_drops_what_differs_between_equal_runs_and_nothing_else():
     book = messy()
     before = nbformat.writes(book)
     clean = batch.normalise(book)
-    assert nbformat.writes(book) == before, "the notebook given is left alone"
+    assert nbformat.writes(book) == before, "the input is not changed"
     nbformat.validate(clean)
     assert clean.metadata == batch.METADATA
     assert [cell.id for cell in clean.cells] == [cell.id for cell in book.cells]

@@ -13,10 +13,10 @@ from flanlib.text.templates import get_template
 from flanlib.text.tokens import load_tokenizer
 
 
-def busy(seconds, told, name):
+def busy(seconds, order, name):
     def prepare(folder):
         assert folder.is_dir()
-        told.append(name)
+        order.append(name)
 
         def work():
             end = time.process_time() + seconds
@@ -29,11 +29,11 @@ def busy(seconds, told, name):
 
 
 def test_every_round_runs_all_sides_in_turning_order_and_ratios_are_of_cpu_seconds():
-    told = []
-    contest = Contest("waiting", "turns / s", 6, busy(0.02, told, "ours"),
-                      {"slow": busy(0.08, told, "slow"), "same": busy(0.02, told, "same")})  # fmt: skip
+    order = []
+    contest = Contest("waiting", "turns / s", 6, busy(0.02, order, "ours"),
+                      {"slow": busy(0.08, order, "slow"), "same": busy(0.02, order, "same")})  # fmt: skip
     table = hold(contest, 3)
-    assert told == ["ours", "slow", "same", "same", "slow", "ours", "ours", "slow", "same"]
+    assert order == ["ours", "slow", "same", "same", "slow", "ours", "ours", "slow", "same"]
     assert list(table) == COLUMNS
     assert list(table["n"]) == [3, 3]
     slow, same = table["ratio"]

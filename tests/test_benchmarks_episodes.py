@@ -1,4 +1,4 @@
-"""Whole episodes: references solve them all, other calls solve none, and nothing a model writes does harm."""
+"""Whole episodes: references solve them all, other calls solve none, and no reply breaks the harness."""
 
 import json
 from collections import defaultdict
@@ -24,16 +24,16 @@ ENDS = {"answered", "malformed", "too many calls", "too long"}
 
 
 def replies(items, protocol):
-    """List what the assistant says in the reference conversations, by id."""
+    """Return the assistant's turns of the reference conversations, by id."""
     return {item.trajectory.id: [turn.text for turn in render(item.trajectory, protocol).turns
                                  if turn.role == "assistant"] for item in items}  # fmt: skip
 
 
 def oracle(items, protocol, change=lambda text, one: text):
-    said = replies(items, protocol)
+    references = replies(items, protocol)
 
     def generate(prompts):
-        return [change(said[one.id.split("/")[0]][sum(t.role == "assistant" for t in one.turns)], one)
+        return [change(references[one.id.split("/")[0]][sum(t.role == "assistant" for t in one.turns)], one)
                 for one in prompts]  # fmt: skip
 
     return generate
@@ -52,7 +52,7 @@ def test_references_solve_every_task(split, protocol):
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)
-def test_a_round_is_one_call_for_all_that_go_on(protocol):
+def test_a_round_is_one_generate_call_for_all_unfinished_episodes(protocol):
     sizes, repeat = [], oracle(HELD, protocol)
 
     def counted(prompts):
@@ -61,22 +61,24 @@ def test_a_round_is_one_call_for_all_that_go_on(protocol):
         return repeat(prompts)
 
     ended = play(HELD, protocol, counted)
-    said = replies(HELD, protocol)
-    assert sizes == [sum(len(told) > k for told in said.values()) for k in range(max(map(len, said.values())))]
+    references = replies(HELD, protocol)
+    lengths = [len(texts) for texts in references.values()]
+    assert sizes == [sum(length > k for length in lengths) for k in range(max(lengths))]
     for episode in ended:
-        assert [turn.text for turn in episode.conversation.turns if turn.role == "assistant"] == said[episode.id]
+        assert [turn.text for turn in episode.conversation.turns if turn.role == "assistant"] == references[episode.id]
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)
 def test_an_agent_that_calls_the_wrong_tool_and_answers_with_what_it_sees_solves_next_to_nothing(protocol):
-    said, names = replies(SERVED, protocol), {t.trajectory.id: [x.name for x in t.trajectory.tools] for t in SERVED}
+    references = replies(SERVED, protocol)
+    names = {task.trajectory.id: [tool.name for tool in task.trajectory.tools] for task in SERVED}
 
     def generate(prompts):
         out = []
         for one in prompts:
             id, k = one.id.split("/")[0], sum(turn.role == "assistant" for turn in one.turns)
-            text, seen = said[id][min(k, len(said[id]) - 1)], one.turns[-1].text
-            if one.turns[-1].text in ANSWER:  # chat: the result is two turns before the last thought
+            text, seen = references[id][min(k, len(references[id]) - 1)], one.turns[-1].text
+            if one.turns[-1].text in ANSWER:  # in chat form the last thought is between the result and this question
                 text = one.turns[-3].text
             elif "Final Answer: " in text:
                 text = f"Thought: I see.\nFinal Answer: {seen}"
@@ -89,8 +91,8 @@ def test_an_agent_that_calls_the_wrong_tool_and_answers_with_what_it_sees_solves
         return out
 
     rows = table(play(SERVED, protocol, generate))
-    assert protocol == "chat" or rows["invented"].eq(0).all()  # in chat, another tool asks for other arguments
-    assert rows["solved"].mean() <= 0.05  # the brightest lighthouse of a coast may be its lowest, too
+    assert protocol == "chat" or rows["invented"].eq(0).all()  # in chat, the other tool gets other arguments
+    assert rows["solved"].mean() <= 0.05  # not 0: the brightest lighthouse of a coast can also be its lowest
 
 
 @pytest.mark.parametrize(("protocol", "call"), [
@@ -138,7 +140,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("protocol", DIALECTS)
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_whatever_is_replied_ends_within_bounds(protocol, kind):
+def test_every_reply_ends_within_bounds(protocol, kind):
     names = {task.trajectory.id: task.trajectory.tools[0].name for task in HELD}
     rounds = []
 
@@ -157,7 +159,7 @@ def test_whatever_is_replied_ends_within_bounds(protocol, kind):
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(DIALECTS)), st.lists(st.text(max_size=40) | st.sampled_from(list(HOSTILE.values())),
                                                    min_size=1, max_size=8), st.integers(0, 79))  # fmt: skip
-def test_any_row_of_replies_ends(protocol, texts, which):
+def test_any_sequence_of_replies_ends(protocol, texts, which):
     turn = defaultdict(int)
 
     def generate(prompts):
@@ -166,15 +168,15 @@ def test_any_row_of_replies_ends(protocol, texts, which):
 
     (episode,) = play([HELD[which]], protocol, generate)
     assert episode.ended in ENDS
-    guessed = HELD[which] not in SERVED or solves(episode.answer, HELD[which])  # "3" is the answer to some request
+    guessed = HELD[which] not in SERVED or solves(episode.answer, HELD[which])  # "3" happens to be some answers
     assert not episode.solved or (episode.ended == "answered" and guessed)
 
 
 def test_a_call_with_wrong_arguments_gets_an_error_and_the_episode_goes_on():
     task = next(task for task in HELD if task.shape == "single")
-    told = replies([task], "json")[task.trajectory.id]
-    bad = json.dumps({**json.loads(told[0]), "arguments": {"nonsense": 1}})
-    script = [bad, *told]
+    reference = replies([task], "json")[task.trajectory.id]
+    bad = json.dumps({**json.loads(reference[0]), "arguments": {"nonsense": 1}})
+    script = [bad, *reference]
     (episode,) = play([task], "json", lambda prompts: [script.pop(0)])
     assert (episode.solved, episode.calls, episode.valid_calls) == (True, 2, 1)
     assert "unknown argument" in episode.conversation.turns[3].text
@@ -197,7 +199,7 @@ def test_an_answer_holds_every_expected_text_as_whole_words(shape, expected, ans
     assert solves(answer, tasks.Task(shape, HELD[0].trajectory, expected)) == right
 
 
-def test_of_things_compared_the_right_one_comes_first():
+def test_in_a_comparison_the_right_name_must_come_first():
     task = next(task for task in HELD if task.shape == "compare")
     (winner,) = task.expected
     loser = next(v for step in task.trajectory.steps for v in step.arguments.values() if v != winner)

@@ -5,29 +5,29 @@ from flanlib.benchmarks import general
 from flanlib.lab import ordinary
 
 
-def asked(n=60):
+def drawn(n=60):
     return general.questions(n, rng=np.random.default_rng(3))
 
 
-def measured(questions, reply):
+def judge_all(questions, reply):
     return general.measure(questions, lambda prompts: [reply(one) for one in questions])
 
 
 def test_accepted_answers_are_right_and_other_replies_are_not():
-    questions = asked()
-    rows = measured(questions, lambda one: f" It is {one.answers[-1].upper()}.\n")
+    questions = drawn()
+    rows = judge_all(questions, lambda one: f" It is {one.answers[-1].upper()}.\n")
     assert rows["value"].eq(1).all()
     assert rows["reference"].tolist() == [one.answers[0] for one in questions]
     for reply in ("", "I do not know.", "\ud800"):
-        assert measured(questions, lambda one, r=reply: r)["value"].eq(0).all()
-    assert measured(questions, lambda one: f"It is not {one.answers[0]}.")["value"].eq(0).all()
+        assert judge_all(questions, lambda one, r=reply: r)["value"].eq(0).all()
+    assert judge_all(questions, lambda one: f"It is not {one.answers[0]}.")["value"].eq(0).all()
 
 
-def test_naming_everything_pleases_as_little_as_guessing():
-    questions = asked(1000)
-    listed = measured(questions, lambda one: " or ".join(sorted({*one.answers, *one.others})))
+def test_naming_every_answer_scores_no_better_than_guessing():
+    questions = drawn(1000)
+    listed = judge_all(questions, lambda one: " or ".join(sorted({*one.answers, *one.others})))
     assert listed["value"].mean() < 0.1
-    assert measured(questions, lambda one: "So " * general.READ + one.answers[0])["value"].eq(0).all()
+    assert judge_all(questions, lambda one: "So " * general.READ + one.answers[0])["value"].eq(0).all()
 
 
 @pytest.mark.parametrize(("reply", "value"), [
@@ -38,12 +38,12 @@ def test_the_first_answer_named_counts(reply, value):
     assert general.right(reply, ["horse", "stallion"], ["snail"]) == value
 
 
-def test_questions_end_with_the_user_and_are_all_different():
-    questions = asked()
+def test_questions_end_with_a_user_turn_and_are_distinct():
+    questions = drawn()
     assert all(q.prompt.turns[-1].role == "user" for q in questions)
     assert len({q.prompt.id for q in questions}) == len(questions) == 60
-    assert questions == asked()
-    everything = asked(1000)
+    assert questions == drawn()
+    everything = drawn(1000)
     assert len(everything) == len(ordinary.questions()) == len({q.prompt.turns[0].text for q in everything})
     assert {*everything} >= {*questions}
     assert not [q for q in everything if {*q.answers} & {*q.others}]

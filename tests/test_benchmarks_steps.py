@@ -1,4 +1,4 @@
-"""Judging steps: an oracle that repeats the reference is right, one that strays is wrong where it strays."""
+"""Judging steps: an oracle that repeats the reference is right, and other replies are wrong."""
 
 import functools
 from dataclasses import replace
@@ -34,22 +34,22 @@ ODD = Trajectory(
 
 
 @functools.cache
-def asked():
+def held_out():
     return tasks.tasks(60, rng=np.random.default_rng(7), split="heldout", shapes=(*tasks.SHAPES, tasks.UNSERVED))
 
 
 def oracle(items, protocol):
-    """Repeat the reference conversation, from wherever a prompt ends up to a stop text."""
-    said = {}
+    """Return a generate callable that continues the reference from each prompt's end, up to a stop text."""
+    references = {}
     for item in items:
         turns = render(getattr(item, "trajectory", item), protocol).turns
-        said |= {turns[:i]: turn.text for i, turn in enumerate(turns) if turn.role == "assistant"}
+        references |= {turns[:i]: turn.text for i, turn in enumerate(turns) if turn.role == "assistant"}
 
     def generate(prompts):
         replies = []
         for one in prompts:
-            assert said[one.turns].startswith(one.begun)
-            rest = said[one.turns].removeprefix(one.begun)
+            assert references[one.turns].startswith(one.begun)
+            rest = references[one.turns].removeprefix(one.begun)
             replies.append(rest[: min([rest.index(stop) for stop in one.stop if stop in rest], default=None)])
         return replies
 
@@ -57,24 +57,24 @@ def oracle(items, protocol):
 
 
 def verdicts(one):
-    """Read everything with one verdict."""
+    """Return a read callable that gives every passage the same verdict."""
     return lambda texts, passages: [[one] * len(listed) for listed in passages]
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)
 @pytest.mark.parametrize("read", [RIGHT, UNDECIDED])
-def test_the_reference_is_right_everywhere_read_or_written(protocol, read):
-    frame = steps.measure(asked(), protocol, oracle(asked(), protocol), verdicts(read))
+def test_the_reference_is_right_whether_read_or_generated(protocol, read):
+    frame = steps.measure(held_out(), protocol, oracle(held_out(), protocol), verdicts(read))
     assert tuple(frame.columns) == steps.COLUMNS
     means = frame.groupby("score")["value"].mean()
     assert set(means.index) - {"naming"} == {"instruction", "retrieval", "understanding", "reasoning"}
     assert ("naming" in means.index) == (protocol != "chat")
     assert means.drop("reasoning").eq(1).all()
     assert means["reasoning"] >= 0.95
-    assert set(frame["id"]) == {task.trajectory.id for task in asked()}
-    calls = sum(len(task.trajectory.steps) for task in asked())
+    assert set(frame["id"]) == {task.trajectory.id for task in held_out()}
+    calls = sum(len(task.trajectory.steps) for task in held_out())
     assert (frame["score"] == "retrieval").sum() == calls
-    assert (frame["score"] == "reasoning").sum() == calls + len(asked())
+    assert (frame["score"] == "reasoning").sum() == calls + len(held_out())
     assert set(frame[frame["score"] == "retrieval"]["note"]) == {"read" if read == RIGHT else "generated"}
 
 
@@ -88,20 +88,20 @@ def test_odd_names_thoughts_and_values_are_right_too(protocol):
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)
-def test_only_the_first_tasks_are_written_and_all_are_read(protocol):
-    frame = steps.measure(asked(), protocol, oracle(asked(), protocol), verdicts(RIGHT), free=3)
-    told = frame.groupby("score")["id"].nunique()
-    assert told["instruction"] == told["reasoning"] == 3
-    assert told["retrieval"] == sum(bool(task.trajectory.steps) for task in asked())
+def test_only_the_first_tasks_are_generated_and_all_are_read(protocol):
+    frame = steps.measure(held_out(), protocol, oracle(held_out(), protocol), verdicts(RIGHT), free=3)
+    counts = frame.groupby("score")["id"].nunique()
+    assert counts["instruction"] == counts["reasoning"] == 3
+    assert counts["retrieval"] == sum(bool(task.trajectory.steps) for task in held_out())
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)
 @pytest.mark.parametrize(
     "reply", ["", "I would say so.", "{", '{"' * 5000, "[" * 100_000, "9" * 5000, "\ud800", "null"]
 )
-def test_whatever_is_replied_is_judged(protocol, reply):
+def test_every_reply_is_judged(protocol, reply):
     for read in (WRONG, UNDECIDED):
-        frame = steps.measure(asked()[:6], protocol, lambda prompts: [reply] * len(prompts), verdicts(read))
+        frame = steps.measure(held_out()[:6], protocol, lambda prompts: [reply] * len(prompts), verdicts(read))
         judged = frame[~frame["score"].isin(["instruction", "reasoning"])]
         assert judged["value"].eq(0).all()
         if protocol != "chat":
@@ -111,8 +111,8 @@ def test_whatever_is_replied_is_judged(protocol, reply):
 @pytest.mark.parametrize(("protocol", "reply"), [("react", '"3"}'), ("json", '"3"}}'), ("chat", '"3"')])
 def test_an_argument_of_another_type_is_wrong(protocol, reply):
     frame = steps.measure([ODD], protocol, lambda prompts: [reply] * len(prompts), verdicts(UNDECIDED))
-    told = frame[(frame["score"] == "understanding") & (frame["type"] == "integer")]
-    assert told["value"].tolist() == [0]
+    integers = frame[(frame["score"] == "understanding") & (frame["type"] == "integer")]
+    assert integers["value"].tolist() == [0]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_value_equals_itself_and_not_its_text(value):
 def test_two_tasks_of_one_id_are_refused():
     other = tasks.tasks(1, rng=np.random.default_rng(8), split="heldout")
     with pytest.raises(FlanError, match="two tasks of that id"):
-        steps.measure([asked()[0], *other], "react", lambda prompts: [""] * len(prompts), verdicts(WRONG))
+        steps.measure([held_out()[0], *other], "react", lambda prompts: [""] * len(prompts), verdicts(WRONG))
 
 
 def test_the_measure_of_reasoning_accepts_references_and_little_else():
@@ -159,7 +159,7 @@ def test_the_measure_of_reasoning_accepts_references_and_little_else():
 
 
 def test_a_thought_must_name_its_values_and_the_right_move():
-    call = asked()[next(i for i, t in enumerate(asked()) if t.shape == "difference")]
+    call = held_out()[next(i for i, t in enumerate(held_out()) if t.shape == "difference")]
     step = call.trajectory.steps[1]
     right = lab_intention().right
     assert right(step.thought, call, 1)
@@ -188,32 +188,32 @@ def test_intentions_are_learnt_from_the_trajectories_at_hand():
 
 @pytest.mark.parametrize("name", ["agent_flan", "own"])
 @pytest.mark.parametrize("protocol", DIALECTS)
-def test_prompts_are_the_beginning_of_what_training_verdicts(protocol, name):
+def test_prompts_have_the_same_first_tokens_as_training_rows(protocol, name):
     tokenizer = load_tokenizer(folder("random"))
     template = get_template(name, tokenizer)
-    for item in (*asked()[:12], ODD):
-        trajectory, met = getattr(item, "trajectory", item), []
-        steps.measure([item], protocol, lambda prompts, met=met: [met.append(one) or "" for one in prompts],
+    for item in (*held_out()[:12], ODD):
+        trajectory, seen = getattr(item, "trajectory", item), []
+        steps.measure([item], protocol, lambda prompts, seen=seen: [seen.append(one) or "" for one in prompts],
                       verdicts(UNDECIDED))
-        [told] = encode_all([render(trajectory, protocol)], tokenizer, template, max_tokens=10_000, tally=Tally("t"))
-        trained = told.ids.tolist()
-        for prompt in met:
+        [row] = encode_all([render(trajectory, protocol)], tokenizer, template, max_tokens=10_000, tally=Tally("t"))
+        trained = row.ids.tolist()
+        for prompt in seen:
             ids = tokenizer(prompt_text(prompt, template), add_special_tokens=False).input_ids
             assert ids == trained[: len(ids)], prompt.id
             assert len(ids) < len(trained)
 
 
-def test_a_first_value_ends_where_it_ends():
+def test_the_first_json_value_of_a_text_is_read_with_what_follows():
     assert first_json(' "a\\"b", "name": 3}') == ('a"b', ', "name": 3}')
     with pytest.raises(ValueError, match="nested"):
         first_json("[" * 100_000)
     assert Prompt("1", ()).stop == ()
 
 
-def test_the_order_in_which_thoughts_are_read_changes_neither_a_weight_nor_the_name_of_what_was_learnt():
-    """Sums in another order end in other last digits."""
-    learnt = tasks.trajectories(300, rng=np.random.default_rng(3))
-    one, other = Intention.of(learnt), Intention.of(learnt[::-1])
+def test_the_order_of_training_thoughts_changes_neither_weights_nor_digest():
+    """Sums in another order have other last digits."""
+    training = tasks.trajectories(300, rng=np.random.default_rng(3))
+    one, other = Intention.of(training), Intention.of(training[::-1])
     assert one == other
-    assert Intention.of(learnt[1:]).learnt != one.learnt
+    assert Intention.of(training[1:]).learnt != one.learnt
     assert Intention({"a": 1.0}).learnt != Intention({"a": 2.0}).learnt

@@ -27,7 +27,7 @@ TRICKY = Trajectory("t2", "test", "Go\n\nWhich tool would you call?", (),
 def test_every_trajectory_reads_back_exactly(dialect, trajectory):
     back = parse(render(trajectory, dialect), dialect)
     assert back == trajectory
-    # == takes 1 for True and 1.0: the JSON text does not
+    # == treats 1, True and 1.0 as equal, JSON text does not
     assert [stdlib_json.dumps(thaw(s.arguments)) for s in back.steps] == [
         stdlib_json.dumps(thaw(s.arguments)) for s in trajectory.steps
     ]
@@ -36,7 +36,7 @@ def test_every_trajectory_reads_back_exactly(dialect, trajectory):
 @pytest.mark.parametrize("dialect", DIALECTS)
 @given(trajectory=trajectories())
 @settings(max_examples=40, deadline=None)
-def test_only_what_the_agent_said_is_trained_and_labelled(dialect, trajectory):
+def test_only_assistant_turns_are_trained_and_labelled(dialect, trajectory):
     for turn in render(trajectory, dialect).turns:
         assert turn.trained == (turn.role == "assistant")
         assert all((span.kind in CAPABILITIES) == turn.trained for span in turn.spans)
@@ -51,8 +51,8 @@ def test_react_text_is_what_a_reader_of_the_paper_expects():
 
 
 def test_chat_form_asks_for_one_piece_at_a_time():
-    said = [turn.text for turn in render(LOOKUP, "chat").turns if turn.role == "assistant"]
-    assert said == ["Look it up.", "find_town", "Ulm", "I know it now.", "126,000 people."]
+    replies = [turn.text for turn in render(LOOKUP, "chat").turns if turn.role == "assistant"]
+    assert replies == ["Look it up.", "find_town", "Ulm", "I know it now.", "126,000 people."]
 
 
 def test_chat_form_has_no_label_or_brace_of_the_other_forms():
@@ -116,11 +116,11 @@ def test_following_pairs_vary_their_keys_and_answer_in_the_asked_form():
     for row in rows:
         reply = row.turns[-1].text
         if reply.startswith("{"):
-            told = stdlib_json.loads(reply)
+            fields = stdlib_json.loads(reply)
             objects += 1
-            assert {"Ulm"} <= set(told[list(told)[2]].values()) or told[list(told)[1]] in ("a", "b")
-            keys.add(tuple(told))
-            assert all(f'"{key}"' in row.turns[0].text for key in told)
+            assert {"Ulm"} <= set(fields[list(fields)[2]].values()) or fields[list(fields)[1]] in ("a", "b")
+            keys.add(tuple(fields))
+            assert all(f'"{key}"' in row.turns[0].text for key in fields)
         else:
             lines += 1
             keys.add(tuple(line.split(":")[0] for line in row.turns[0].text.splitlines() if ": the " in line))

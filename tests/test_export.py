@@ -20,7 +20,7 @@ words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 exchanges = st.lists(st.tuples(words, words, st.booleans()), min_size=1, max_size=4)
 
 
-def said(conversation):
+def messages(conversation):
     return [(turn.role, turn.text, turn.trained) for turn in conversation.turns]
 
 
@@ -42,7 +42,7 @@ def test_turns_and_flags_survive(tmp_path_factory, shape, system, exchanges):
     before = Conversation("a", "test", tuple(turns))
     path = tmp_path_factory.mktemp("export") / "rows.jsonl"
     assert export([before, before], path, shape) == 2
-    assert [said(after) for after in read(path, format="chat")] == [said(before)] * 2
+    assert [messages(after) for after in read(path, format="chat")] == [messages(before)] * 2
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -52,7 +52,7 @@ def test_balanced_rows_read_back_as_they_are_trained(tmp_path, shape, dialect):
     before = balance(render_all(rows, dialect), APPENDIX, seed=0, tally=Tally("test"))
     export(before, tmp_path / "rows.jsonl", shape)
     after = read(tmp_path / "rows.jsonl", format="chat")
-    assert [said(a) for a in after] == [said(b) for b in before]
+    assert [messages(a) for a in after] == [messages(b) for b in before]
     assert [a.id for a in after] == [b.id for b in before]
     assert after == [Conversation(a.id, "chat", a.turns) for a in after]
 
@@ -60,7 +60,7 @@ def test_balanced_rows_read_back_as_they_are_trained(tmp_path, shape, dialect):
 def test_the_published_shape_is_recognised_by_itself(tmp_path):
     rows = render_all([TASK], "chat") + render_all([TASK], "react")
     export(rows, tmp_path / "rows.jsonl", "agent_flan")
-    assert [said(a) for a in read(tmp_path / "rows.jsonl")] == [said(b) for b in rows]
+    assert [messages(a) for a in read(tmp_path / "rows.jsonl")] == [messages(b) for b in rows]
 
 
 def test_a_row_by_hand():
@@ -108,9 +108,9 @@ def test_real_conversations_survive(real_data, tmp_path):
 
 
 def test_the_example_that_ships_holds_the_lab_s_training_tasks():
-    def told(one):
+    def content(one):
         steps = [(step.tool, to_json(step.arguments), step.observation) for step in one.steps]
         return one.query, [tool.name for tool in one.tools], steps, one.answer
 
-    made = tasks.trajectories(160, rng=np.random.default_rng(5))
-    assert [told(one) for one in read(DATA / "example" / "trajectories.jsonl")] == [told(one) for one in made]
+    expected = tasks.trajectories(160, rng=np.random.default_rng(5))
+    assert [content(one) for one in read(DATA / "example" / "trajectories.jsonl")] == [content(one) for one in expected]

@@ -186,9 +186,9 @@ def test_bars_are_as_long_as_their_shares():
     lengths = [bar.get_width() for bar in axes.patches]
     assert lengths == pytest.approx([40, 10, 20, 30, 50, 15, 32, 3])
     assert [bar.get_hatch() for bar in axes.patches[:4]] == [STYLE[kind].hatch for kind in CAPABILITIES]
-    told = words(axes.figure)
-    assert "1,000 tokens of 120 conversations" in told
-    assert "\n3\n" not in told, "a number that does not fit its segment is left out"
+    text = words(axes.figure)
+    assert "1,000 tokens of 120 conversations" in text
+    assert "\n3\n" not in text, "a number that does not fit its segment is left out"
 
 
 def test_distances_are_sorted_and_labelled_with_n():
@@ -201,10 +201,10 @@ def test_distances_are_sorted_and_labelled_with_n():
 def test_loss_axes_name_their_unit_and_lines_their_kind():
     frame = losses()
     figure = figures.loss_by_kind(frame, {"format": 0.04, "content": 0.54})
-    told = words(figure)
-    assert "loss (nats per token), log scale" in told
-    assert "n = 3 seeds" in told
-    assert "paper, content: 0.54" in told
+    text = words(figure)
+    assert "loss (nats per token), log scale" in text
+    assert "n = 3 seeds" in text
+    assert "paper, content: 0.54" in text
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["ReAct form", "chat form"]
     for axes in figure.axes:
         lines = {line.get_label(): line for line in axes.get_lines()}

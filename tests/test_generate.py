@@ -191,8 +191,8 @@ def test_replies_round_after_round_are_those_of_transformers(talks, batch, keep,
     prompts = [talk(*words, str(i)) for i, words in enumerate(talks)]
     for count in range(3):
         check(loud(), prompts, told := writer.replies(prompts), 7)
-        held = {line for kept in writer._kept for line in kept.chain()}
-        assert sum(line.bytes for line in held) <= keep
+        held = {branch for kept in writer._kept for branch in kept.chain()}
+        assert sum(branch.bytes for branch in held) <= keep
         # What the model said goes on in other tokens than its own, where it broke off in the middle of a letter.
         prompts = [
             Prompt(
@@ -213,23 +213,23 @@ def test_what_prompts_share_is_read_once_and_then_never_again(protocol):
     writer = g.Writer(loud(), TOKENIZER, OWN, g.Decoding(max_new_tokens=2))
     writer.replies(prompts)
     different = {tuple(row[:i]) for row in rows for i in range(1, len(row))}
-    assert writer.read == len(different) + len(rows)  # a prompt's last token gives the reply's first
-    assert writer.read < sum(map(len, rows)) / 3
-    before = writer.read
+    assert writer.tokens_read == len(different) + len(rows)  # a prompt's last token gives the reply's first
+    assert writer.tokens_read < sum(map(len, rows)) / 3
+    before = writer.tokens_read
     writer.replies(prompts)
-    assert writer.read - before == len(rows)
+    assert writer.tokens_read - before == len(rows)
 
 
 def test_a_next_round_reads_only_what_is_new():
     writer = g.Writer(loud(), TOKENIZER, OWN, g.Decoding(max_new_tokens=6))
     prompts = [ask("where is " + "that town " * i, str(i)) for i in range(12)]
     for _ in range(3):
-        told, read = writer.replies(prompts), writer.read
+        told, read = writer.replies(prompts), writer.tokens_read
         following = [Prompt(one.id, (*one.turns, say("assistant", reply.text.strip() or "x"), say("user", "and then?")))
                      for one, reply in zip(prompts, told, strict=True)]  # fmt: skip
         writer.replies(following)
         most = sum(len(ids_of(b)) - len(ids_of(a)) + 1 for a, b in zip(prompts, following, strict=True))
-        assert writer.read - read <= most
+        assert writer.tokens_read - read <= most
         prompts = following
 
 
@@ -239,7 +239,7 @@ def test_what_does_not_fit_is_not_kept_and_the_first_stay():
     writer = g.Writer(model, TOKENIZER, OWN, g.Decoding(max_new_tokens=2), keep=4 * size * len(ids_of(prompts[0])))
     writer.replies(prompts)
     assert 3 <= len(writer._kept) <= 6
-    assert all(f"{i} that" in TOKENIZER.decode(line.ids) for i, line in enumerate(writer._kept))
+    assert all(f"{i} that" in TOKENIZER.decode(branch.ids) for i, branch in enumerate(writer._kept))
     assert size == writer._kept[0].bytes // len(writer._kept[0].own)
 
 
@@ -251,7 +251,7 @@ def test_a_model_with_a_sliding_window_reads_every_prompt_whole():
     prompts = lab_prompts(1, "chat")
     writer = g.Writer(model, TOKENIZER, OWN, g.Decoding(max_new_tokens=8))
     check(model, prompts, writer.replies(prompts), 8)
-    assert writer.read == sum(len(ids_of(one)) for one in prompts)
+    assert writer.tokens_read == sum(len(ids_of(one)) for one in prompts)
     check(model, prompts[:2], writer.replies(prompts[:2]), 8)
 
 
@@ -304,4 +304,4 @@ def test_an_episode_s_rounds_are_written_as_from_nothing_and_read_a_fraction():
         return [said[one.id.split("/")[0]][sum(turn.role == "assistant" for turn in one.turns)] for one in prompts]
 
     assert all(episode.solved for episode in episodes.play(items, "chat", write))
-    assert kept.read < 0.3 * fresh.read
+    assert kept.tokens_read < 0.3 * fresh.tokens_read

@@ -28,8 +28,8 @@ def short(found):
 
 
 def test_every_reply_is_judged_in_a_row_of_its_own_and_found_again(data, monkeypatch):
-    asked = {"base": short(arms.asked(data, SMOKE, "chat", benchmarks=("steps", "episodes", "general")))}
-    judged = judging.judge(asked, {"base": [None]}, SMOKE)
+    trials = {"base": short(arms.asked(data, SMOKE, "chat", benchmarks=("steps", "episodes", "general")))}
+    judged = judging.judge(trials, {"base": [None]}, SMOKE)
     assert set(judged["score"]) == {*CAPABILITIES, "episodes", "general"}
     assert set(judged["split"]) == {"seen tools", "held-out tools", "general"}
     assert judged["value"].isin((0, 1)).all()
@@ -38,9 +38,9 @@ def test_every_reply_is_judged_in_a_row_of_its_own_and_found_again(data, monkeyp
         for score, on in (("retrieval", ids), ("reasoning", ids[:2]), ("episodes", ids[:2])):
             assert set(judged[(judged.split == split) & (judged.score == score)]["id"]) == set(on)
     monkeypatch.setattr(judging, "dense", lambda *a, **k: pytest.fail("judged again"))
-    assert judging.judge(asked, {"base": [None]}, SMOKE).equals(judged)
-    told = scores.table(judged, ["model", "split", "protocol"])
-    assert told[told.score == "overall"]["n"].tolist() == [3, 3]
+    assert judging.judge(trials, {"base": [None]}, SMOKE).equals(judged)
+    table = scores.table(judged, ["model", "split", "protocol"])
+    assert table[table.score == "overall"]["n"].tolist() == [3, 3]
 
 
 def test_whatever_changes_a_trial_changes_its_folder(data):
@@ -68,11 +68,11 @@ def test_arms_of_table_2_differ_in_what_is_trained(data):
 
 
 def test_negatives_are_answered_by_the_untuned_model_and_the_control_has_as_many_rows(data, monkeypatch):
-    said = {}
+    answers = {}
 
     def replies(requests, preset):
-        said.update({one.id: f"I can't tell, {one.id}." for one in requests})
-        return said
+        answers.update({one.id: f"I can't tell, {one.id}." for one in requests})
+        return answers
 
     monkeypatch.setattr(judging, "replies", replies)
     found = arms.tempered(data, SMOKE)
@@ -81,7 +81,7 @@ def test_negatives_are_answered_by_the_untuned_model_and_the_control_has_as_many
     more = mended[len(plain) :]
     assert {c.id.rsplit(" (", 1)[1] for c in more} == {"no tools)", "irrelevant)", "missing)"}
     answered = [c for c in more if "irrelevant" not in c.id]
-    assert {c.turns[-1].text for c in answered} <= set(said.values())
+    assert {c.turns[-1].text for c in answered} <= set(answers.values())
     assert all(not c.tools for c in control[len(plain) :])
     assert not {c.id for c in control[len(plain) :]} - {c.id for c in data.chats}
 

@@ -33,10 +33,10 @@ def test_requests_and_questions_are_all_different_and_named():
 
 
 def test_no_request_is_nearly_one_of_the_other_split():
-    """What is asked about is on one side only; how one asks is not."""
+    """A topic is in one split only. A way of asking can be in both."""
     common = Counter(word for split in SPLITS for row in ordinary.requests(split) for word in {*words(row.text)})
-    told = {split: [({*words(row.text)} - SMALL, row) for row in ordinary.requests(split)] for split in SPLITS}
-    for (a, one), (b, other) in product(*told.values()):
+    word_sets = {split: [({*words(row.text)} - SMALL, row) for row in ordinary.requests(split)] for split in SPLITS}
+    for (a, one), (b, other) in product(*word_sets.values()):
         if one.family == other.family and len(a ^ b) <= 2:
             differ = a ^ b
             assert any(common[word] <= 6 for word in differ), (one.text, other.text)
@@ -45,26 +45,26 @@ def test_no_request_is_nearly_one_of_the_other_split():
 def test_no_request_and_no_reply_knows_the_world():
     texts = [turn.text for split in SPLITS for one in ordinary.conversations(split) for turn in one.turns]
     texts += [one.text for one in ordinary.questions()]
-    found = {word for text in texts for word in re.findall(r"\w+", text)}
-    assert not found & {*world().tools}
+    used = {word for text in texts for word in re.findall(r"\w+", text)}
+    assert not used & {*world().tools}
     descriptions = [tool.tool.description for tool in world().tools.values()]
-    made = world()
-    values = [name for kept in (made.groups, made.entities, made.pooled) for names in kept.values() for name in names]
+    lab = world()
+    values = [name for table in (lab.groups, lab.entities, lab.pooled) for names in table.values() for name in names]
     everything = "\n".join(texts)
-    assert not [thing for thing in descriptions if thing in everything]
-    assert not [thing for thing in values if re.search(rf"(?<!\w){re.escape(thing)}(?!\w)", everything)]
+    assert not [description for description in descriptions if description in everything]
+    assert not [name for name in values if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", everything)]
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_conversations_are_requests_with_their_replies(split):
-    asked = {row.id: row.text for row in ordinary.requests(split)}
-    made = ordinary.conversations(split)
-    assert len(asked) >= len(made) >= 140
-    for one in made:
-        question, reply = one.turns
-        assert one.source == "ordinary"
-        assert (question.role, question.trained, question.text) == ("user", False, asked[one.id])
-        assert (reply.role, reply.trained, reply.text) == ("assistant", True, ordinary.replies()[one.id])
+    prompts = {row.id: row.text for row in ordinary.requests(split)}
+    conversations = ordinary.conversations(split)
+    assert len(prompts) >= len(conversations) >= 140
+    for conversation in conversations:
+        question, reply = conversation.turns
+        assert conversation.source == "ordinary"
+        assert (question.role, question.trained, question.text) == ("user", False, prompts[conversation.id])
+        assert (reply.role, reply.trained, reply.text) == ("assistant", True, ordinary.replies()[conversation.id])
         assert [span.kind for span in reply.spans] == ["general"]
         assert reply.text.strip()
     assert not {*ordinary.replies()} - {row.id for each in SPLITS for row in ordinary.requests(each)}

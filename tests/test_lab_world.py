@@ -46,25 +46,25 @@ def bare(split):
     return tasks(400, rng=np.random.default_rng(13), split=split, shapes=("bare",))
 
 
-def values(made, split):
-    """Every proper name and date that only tasks of one split may hold."""
-    kept = (*made.groups.items(), *made.entities.items(), *made.pooled.items())
-    return {name for (_, of), names in kept if of == split for name in names}
+def values(lab, split):
+    """Every proper name and date of one split."""
+    names_of = (*lab.groups.items(), *lab.entities.items(), *lab.pooled.items())
+    return {name for (_, of), names in names_of if of == split for name in names}
 
 
 def call(name, arguments):
     return WORLD.run(name, arguments)[1]
 
 
-def told(trajectory):
-    """Every text of a trajectory, one after the other."""
+def full_text(trajectory):
+    """All texts of a trajectory, joined."""
     tools = [f"{t.name} {t.description} {to_json(t.parameters)}" for t in trajectory.tools]
     steps = [f"{s.thought} {s.tool} {to_json(s.arguments)} {s.observation}" for s in trajectory.steps]
     return "\n".join([trajectory.query, *tools, *steps, trajectory.answer_thought, trajectory.answer])
 
 
-def digest(made):
-    return sha256("\n".join(t.id + told(t) for t in made).encode()).hexdigest()
+def digest(rows):
+    return sha256("\n".join(t.id + full_text(t) for t in rows).encode()).hexdigest()
 
 
 def test_world_has_many_tools_of_every_parameter_type():
@@ -81,20 +81,20 @@ def test_world_has_many_tools_of_every_parameter_type():
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_no_tool_name_description_or_value_hides_inside_another(seed):
-    made = world(seed)
-    names = sorted(made.tools)
+    lab = world(seed)
+    names = sorted(lab.tools)
     assert not [(a, b) for a in names for b in names if a != b and a in b]
-    assert len({t.tool.description for t in made.tools.values()}) == len(names)
-    train, heldout = (sorted(values(made, split)) for split in SPLITS)
+    assert len({t.tool.description for t in lab.tools.values()}) == len(names)
+    train, heldout = (sorted(values(lab, split)) for split in SPLITS)
     assert not [(a, b) for a in train for b in heldout if a in b or b in a]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_whole_domains_and_some_tools_of_every_other_one_are_held_out(seed):
-    made = world(seed)
-    heldout = Counter(t.domain.name for n, t in made.tools.items() if made.split(n) == "heldout")
+    lab = world(seed)
+    heldout = Counter(t.domain.name for n, t in lab.tools.items() if lab.split(n) == "heldout")
     assert heldout == {d.name: 18 if d.name in HELD_OUT_DOMAINS else HELD_OUT_TOOLS for d in DOMAINS}
-    assert 1 / 5 <= sum(heldout.values()) / len(made.tools) <= 1 / 3
+    assert 1 / 5 <= sum(heldout.values()) / len(lab.tools) <= 1 / 3
     assert len(HELD_OUT_DOMAINS) >= 4
 
 
@@ -104,19 +104,19 @@ def test_a_name_that_is_no_tool_belongs_to_no_split():
 
 
 def leaks(text, *, words=False):
-    """Held-out tool names, descriptions and values that a text holds; ``words``: only as whole words, as written."""
+    """Held-out tool names, descriptions and values in a text; ``words``: only whole words with the same case."""
     heldout = [t for n, t in WORLD.tools.items() if WORLD.split(n) == "heldout"]
     banned = [t.name for t in heldout] + [t.tool.description for t in heldout] + sorted(values(WORLD, "heldout"))
     folded = text.casefold()
-    found = [thing for thing in banned if thing.casefold() in folded]
-    return [f for f in found if re.search(rf"(?<!\w){re.escape(f)}(?!\w)", text)] if words else found
+    leaked = [item for item in banned if item.casefold() in folded]
+    return [s for s in leaked if re.search(rf"(?<!\w){re.escape(s)}(?!\w)", text)] if words else leaked
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nothing_held_out_occurs_in_train_trajectories_in_any_dialect(seed):
     drawn = trajectories(1500, rng=np.random.default_rng(seed), shapes=(*SHAPES, *["unserved", "bare"] * 5))
     texts = [turn.text for t in drawn for name in DIALECTS for turn in render(t, name, seed=seed).turns]
-    assert not leaks("\n".join((*texts, *(told(t) for t in drawn))))
+    assert not leaks("\n".join((*texts, *(full_text(t) for t in drawn))))
 
 
 def test_leaks_are_found():
@@ -129,13 +129,13 @@ def test_leaks_are_found():
 
 
 def test_held_out_trajectories_use_no_tool_and_no_value_of_training():
-    text = "\n".join(told(t.trajectory) for t in whole("heldout"))
+    text = "\n".join(full_text(t.trajectory) for t in whole("heldout"))
     assert not [value for value in values(WORLD, "train") if value in text]
     assert all(WORLD.split(t.name) == "heldout" for task in whole("heldout") for t in task.trajectory.tools)
 
 
 def test_every_call_names_the_values_it_was_given():
-    """An argument stands in the query or in an earlier observation: nothing has to be guessed."""
+    """Every argument is in the query or in an earlier observation, so nothing has to be guessed."""
     for task in (*whole("train"), *whole("heldout")):
         known = task.trajectory.query.casefold()
         for step in task.trajectory.steps:
@@ -148,26 +148,26 @@ def test_every_call_names_the_values_it_was_given():
 def from_tables(step):
     """Recompute a call's result from the tables, by the plain meaning of the operation."""
     tool, rows = WORLD.tools[step.tool], WORLD.rows[WORLD.tools[step.tool].domain.name]
-    asked = {role: step.arguments[key] for role, key in tool.slots.items() if key in step.arguments}
-    inside = [n for n, row in rows.items() if row["group"] == asked.get("group")]
+    arguments = {role: step.arguments[key] for role, key in tool.slots.items() if key in step.arguments}
+    inside = [n for n, row in rows.items() if row["group"] == arguments.get("group")]
     key = tool.attribute
     if tool.verb in {"lookup", "check", "link"}:
-        return rows[asked["entity"]][key]
+        return rows[arguments["entity"]][key]
     if tool.verb in {"extreme", "rank"}:
-        high = asked.get("order") == "highest" or (key and tool.best == number(tool.domain, key).most)
+        high = arguments.get("order") == "highest" or (key and tool.best == number(tool.domain, key).most)
         values = sorted(inside, key=lambda n: rows[n][key])
         return values[-1 if high else 0]
     if tool.verb == "convert":
-        return pytest.approx(asked["amount"] * tool.domain.convert[2] + tool.domain.convert[3], abs=0.006)
+        return pytest.approx(arguments["amount"] * tool.domain.convert[2] + tool.domain.convert[3], abs=0.006)
     return {"list": lambda: inside, "count": lambda: len(inside),
-            "above": lambda: [n for n in inside if rows[n][key] > asked["limit"]],
-            "match": lambda: [n for n in inside if rows[n][key] == asked["choice"]],
-            "find": lambda: next(n for n, row in rows.items() if row[key] == asked["person"]),
-            "total": lambda: sum(rows[n][key] for n in asked["entities"])}[tool.verb]()
+            "above": lambda: [n for n in inside if rows[n][key] > arguments["limit"]],
+            "match": lambda: [n for n in inside if rows[n][key] == arguments["choice"]],
+            "find": lambda: next(n for n, row in rows.items() if row[key] == arguments["person"]),
+            "total": lambda: sum(rows[n][key] for n in arguments["entities"])}[tool.verb]()
 
 
 def shown(step):
-    """The result that an observation shows, its labels taken off."""
+    """The result in an observation, without its labels."""
     value = json.loads(step.observation)
     return list(value.values())[-1] if isinstance(value, dict) else value
 
@@ -286,7 +286,7 @@ def test_which_operations_could_stand_in_for_which(verbs, wanted, able):
 
 
 def test_stand_ins_really_do_the_work():
-    """The claims behind can_do, run over the tables: what lists, what looks up, what finds an end of a ranking."""
+    """The assumptions of can_do, checked by running tools: what can list, look up, or find an end of a ranking."""
     for domain in WORLD.rows:
         group, rows = WORLD.groups[domain, "train"][0], WORLD.rows[domain]
         def run(tool, **given):
@@ -322,7 +322,7 @@ def test_unserved_requests_are_answered_without_a_call_and_without_a_value(split
         assert re.search(r"\b(tools?|none)\b", t.answer)
         assert re.search(r"\b(cannot|no|not|none|never)\b", t.answer, re.I)
         assert set(re.findall(r"\d+", t.answer + t.answer_thought)) <= set(re.findall(r"\d+", t.query))
-        names = values(WORLD, split)  # what the answer names was asked about: nothing is invented
+        names = values(WORLD, split)  # the answer names only values of the query: nothing is invented
         assert not [n for n in names if n in t.answer + t.answer_thought and n.casefold() not in t.query.casefold()]
         seen[missing.verb] += 1
         close += sum(tool.domain is missing.domain or tool.verb == missing.verb for tool in tools)
@@ -378,7 +378,7 @@ def test_texts_are_short_plain_and_free_of_format_labels():
     allowed = set(map(chr, range(32, 127))) | set(ACCENTED) | set(ACCENTED.upper())
     sizes = []
     for task in (task for some in (whole, unserved, bare) for split in SPLITS for task in some(split)):
-        trajectory, text = task.trajectory, told(task.trajectory)
+        trajectory, text = task.trajectory, full_text(task.trajectory)
         assert not [label for label in LABELS if label in text]
         assert set(text) <= allowed | {"\n"}
         prose = (trajectory.query, trajectory.answer, trajectory.answer_thought, *(s.thought for s in trajectory.steps))
@@ -394,14 +394,14 @@ def test_texts_are_short_plain_and_free_of_format_labels():
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_every_list_in_the_world_stays_short(seed):
-    made = world(seed)
-    longest = max(len(made.run(n, {t.slots["group"]: group})[1]) for n, t in made.tools.items() if t.verb == "list"
-                  for group in made.members[t.domain.name])
+    lab = world(seed)
+    longest = max(len(lab.run(n, {t.slots["group"]: group})[1]) for n, t in lab.tools.items() if t.verb == "list"
+                  for group in lab.members[t.domain.name])
     assert longest < 120
 
 
 def words_of_the_world():
-    """Every word of a name, and every word that a domain brings, small words aside."""
+    """Every word of a name or a domain, except small words."""
     texts = [*values(WORLD, "train")]
     for d in DOMAINS:
         texts += [d.noun, d.plural, d.group, d.person, d.link, d.text[0], *d.flag, *d.convert[:2], *d.text[1],
@@ -414,37 +414,37 @@ OURS = words_of_the_world()
 
 
 def skeletons(texts):
-    """Texts with everything of the world taken out: names, numbers, and the words of its domains."""
+    """Texts with the world's content masked: names, numbers, and the words of its domains."""
     masked = (re.sub(r"\w+(\.\d+)?", lambda m: "X" if m[0].casefold() in OURS or m[0][-1].isdigit() else m[0], text)
               for text in texts)
     return Counter(re.sub(r"X([ ,]+((and|or|a|an|the) )*X)*", "X", text) for text in masked)
 
 
 def t_values(trajectory):
-    """Names that a trajectory's first call was given."""
+    """Argument values of a trajectory's first call."""
     return [v for value in trajectory.steps[0].arguments.values()
             for v in (value if isinstance(value, tuple) else (str(value),))]
 
 
 def share_of_commonest(found, n=10):
-    """What part of the texts the n commonest skeletons cover."""
+    """The share of the texts that the n commonest skeletons cover."""
     return sum(count for _, count in found.most_common(n)) / sum(found.values())
 
 
 def test_no_template_matches_many_queries_thoughts_or_answers():
-    made, refused, empty = ([task.trajectory for task in some("train")] for some in (whole, unserved, bare))
-    queries = skeletons(t.query for t in (*made, *refused, *empty))
-    requests = skeletons(s for t in made for s in re.split(r"(?<=[.?!]) ", t.query)
+    solved, refused, empty = ([task.trajectory for task in some("train")] for some in (whole, unserved, bare))
+    queries = skeletons(t.query for t in (*solved, *refused, *empty))
+    requests = skeletons(s for t in solved for s in re.split(r"(?<=[.?!]) ", t.query)
                          if re.search(r"\d", s) or any(v in s for v in t_values(t)))
-    thoughts = skeletons(s.thought for t in made for s in t.steps)
-    closings = skeletons(t.answer_thought for t in (*made, *refused))
-    answers = skeletons(t.answer for t in made)
+    thoughts = skeletons(s.thought for t in solved for s in t.steps)
+    closings = skeletons(t.answer_thought for t in (*solved, *refused))
+    answers = skeletons(t.answer for t in solved)
     assert share_of_commonest(queries) < 0.01  # whole requests, with what surrounds them
     assert share_of_commonest(requests) < 0.04  # the asking sentence alone
     assert share_of_commonest(thoughts) < 0.04
     assert share_of_commonest(closings) < 0.03
     assert share_of_commonest(answers) < 0.08
-    assert len(requests) > 0.7 * len(made)
+    assert len(requests) > 0.7 * len(solved)
     assert len(thoughts) > 0.6 * sum(thoughts.values())
 
 
@@ -468,7 +468,7 @@ def test_another_process_makes_the_same_tasks():
 
 
 def deep(levels, kind=list):
-    """Lists or objects in one another."""
+    """Nested lists or objects."""
     value = kind()
     for _ in range(levels):
         value = [value] if kind is list else {"a": value}
@@ -476,7 +476,7 @@ def deep(levels, kind=list):
 
 
 def error(observation):
-    """The text of an error observation, None where the call was served; either is short JSON of one line."""
+    """The text of an error observation, or None if the call succeeded. Either is one short line of JSON."""
     assert isinstance(observation, str)
     assert len(observation) <= 120
     assert len(observation.splitlines()) == 1
@@ -498,13 +498,13 @@ FITS = {("guest", "string"): ("Final Answer: zqzq",), ("amount", "number"): (-0.
 
 
 def valid(tool):
-    """Arguments that a tool takes, by name."""
+    """Valid arguments of a tool, by name."""
     domain = tool.domain
     entity, group = WORLD.entities[domain.name, "train"][0], WORLD.groups[domain.name, "train"][0]
-    given = {"entity": entity, "group": group, "order": "highest", "limit": 3, "choice": domain.text[1][0],
-             "person": WORLD.rows[domain.name][entity][domain.person], "entities": [entity], "amount": 2.5,
-             "guest": "Anna Lee", "date": "May 12", "extra": 2 if "{" in domain.reserve[4] else True}
-    return {key: given[role] for role, key in tool.slots.items()}
+    by_role = {"entity": entity, "group": group, "order": "highest", "limit": 3, "choice": domain.text[1][0],
+               "person": WORLD.rows[domain.name][entity][domain.person], "entities": [entity], "amount": 2.5,
+               "guest": "Anna Lee", "date": "May 12", "extra": 2 if domain.counts_extra else True}
+    return {key: by_role[role] for role, key in tool.slots.items()}
 
 
 def test_valid_arguments_are_served_by_every_tool():
@@ -530,16 +530,16 @@ def test_no_hostile_value_raises_lasts_or_comes_back(verb):
 @pytest.mark.parametrize("arguments", HOSTILE, ids=range(len(HOSTILE)))
 def test_arguments_that_are_no_object_of_known_names_are_refused(arguments):
     for tool in BY_VERB.values():
-        told = error(call(tool.name, arguments))
-        assert told, tool.name
-        assert "zqzq" not in told
+        message = error(call(tool.name, arguments))
+        assert message, tool.name
+        assert "zqzq" not in message
 
 
 @pytest.mark.parametrize("key", ["", "zqzq", BIG, "\ud800", 3, None, 10**5000, (1, 2)], ids=range(8))
 def test_extra_and_missing_arguments_are_refused_by_every_tool(key):
     for tool in BY_VERB.values():
-        told = error(call(tool.name, {**valid(tool), key: deep(1000)}))
-        assert told.startswith("unknown argument, expected ")
+        message = error(call(tool.name, {**valid(tool), key: deep(1000)}))
+        assert message.startswith("unknown argument, expected ")
         for name in tool.tool.required:
             assert error(call(tool.name, {k: v for k, v in valid(tool).items() if k != name})) == (
                 f"{name} is missing")
@@ -553,8 +553,8 @@ ODD = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(ma
 @given(st.sampled_from(sorted(WORLD.tools)), st.data())
 def test_odd_arguments_get_a_short_error(name, data):
     tool = WORLD.tools[name]
-    told = error(call(name, {key: data.draw(ODD) for key in tool.tool.properties}))
-    assert told or tool.verb in {"convert", "reserve"}
+    message = error(call(name, {key: data.draw(ODD) for key in tool.tool.properties}))
+    assert message or tool.verb in {"convert", "reserve"}
 
 
 @pytest.mark.parametrize("name", ["", "no_such_tool", BIG, None, 3, True, [], {}, "\ud800", deep(100_000), 10**5000,
@@ -564,7 +564,7 @@ def test_unknown_tools_get_a_short_error(name):
     assert WORLD.run(name, deep(100_000, dict))[0] is None
 
 
-def test_wrong_types_are_told_by_name():
+def test_errors_about_types_name_the_argument():
     convert, reserve, total = BY_VERB["convert"], BY_VERB["reserve"], BY_VERB["total"]
     amount = convert.slots["amount"]
     for value in (True, "4", None, float("nan"), float("inf"), 10**9, -(10**5000)):

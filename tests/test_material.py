@@ -34,12 +34,12 @@ def test_real_rows_of_one_request_are_on_one_side_only(tmp_path, monkeypatch):
     path = tmp_path / "mine.jsonl"
     path.write_text(fireact([f"What is item {i % 20}?" for i in range(60)]))
     monkeypatch.setenv("FLAN_DATA", str(path))
-    found = material(SMOKE)
-    assert found.name == "mine"
-    assert found.tally.kept == 60
-    assert len(found.heldout) == 6
-    assert len(found.train) == 12
-    assert not {t.query for t in found.train} & {t.query for t in found.heldout}
+    result = material(SMOKE)
+    assert result.name == "mine"
+    assert result.tally.kept == 60
+    assert len(result.heldout) == 6
+    assert len(result.train) == 12
+    assert not {t.query for t in result.train} & {t.query for t in result.heldout}
 
 
 def test_data_without_enough_trajectories_is_refused_with_its_tally(tmp_path, monkeypatch):
@@ -57,7 +57,7 @@ def test_plain_chat_of_real_rows_comes_first_and_some_of_it_is_only_measured(tmp
                     for i in range(40))  # fmt: skip
     path.write_text(fireact([f"What is item {i}?" for i in range(20)]) + chats)
     monkeypatch.setenv("FLAN_DATA", str(path))
-    found = material(SMOKE)
-    assert len(found.natural) == 5, "an eighth"
-    assert [c.source == "ordinary" for c in found.chats] == [False] * 35 + [True] * (len(found.chats) - 35)
-    assert not {c.turns[0].text for c in found.chats} & {c.turns[0].text for c in found.natural}
+    result = material(SMOKE)
+    assert len(result.natural) == 5, "an eighth"
+    assert [c.source == "ordinary" for c in result.chats] == [False] * 35 + [True] * (len(result.chats) - 35)
+    assert not {c.turns[0].text for c in result.chats} & {c.turns[0].text for c in result.natural}

@@ -113,7 +113,7 @@ def test_the_forms_are_shuffled_into_each_other():
     assert 35 < first["general"] < 65
 
 
-def test_ids_that_meet_are_told_apart():
+def test_equal_ids_get_numbers():
     corpus = mix(agents(3), following=0, general=chats(3, name="a"), negatives=chats(3, name="a"), seed=0)
     assert sorted(row.id for row in corpus.conversations) == ["a0", "a0 #2", "a0 #3", "a1", "a1 #2", "a1 #3",
                                                               "a2", "a2 #2", "a2 #3"]  # fmt: skip
@@ -158,7 +158,7 @@ def test_the_table_is_of_integers_and_has_a_row_per_draw():
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"trajectories": []}, "no trajectory"),
         ({"react_share": 10}, "react_share 10; expected a share"),
@@ -168,10 +168,10 @@ def test_the_table_is_of_integers_and_has_a_row_per_draw():
         ({"weights": {"reasoning": 2}}, "divide all weights"),
     ],
 )
-def test_impossible_arguments_are_refused(changed, told):
-    given = {"trajectories": agents(1), "following": 0, "seed": 0} | changed
-    with pytest.raises(FlanError, match=told):
-        mix(given.pop("trajectories"), **given)
+def test_impossible_arguments_are_refused(changed, message):
+    arguments = {"trajectories": agents(1), "following": 0, "seed": 0} | changed
+    with pytest.raises(FlanError, match=message):
+        mix(arguments.pop("trajectories"), **arguments)
 
 
 def test_real_sources_mix(real_data):

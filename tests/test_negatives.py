@@ -1,4 +1,4 @@
-"""Negatives: plain replies beside no tools, beside tools of no use, and beside all but the right tool."""
+"""Negatives: plain replies with no tools, with irrelevant tools, and without the one tool that is needed."""
 
 import re
 from collections import Counter
@@ -26,7 +26,7 @@ from flanlib.tally import Tally
 WORLD = world()
 LAB = tasks.tasks(400, rng=np.random.default_rng(4), shapes=("unserved", "bare", "single", "chain"))
 SOLVED = [task.trajectory for task in LAB]
-# Every fourth has a system turn, as chats of other sources may.
+# Every fourth has a system turn, as some chats of other sources have.
 CHATS = [replace(one, turns=(say("system", "Be brief."), *one.turns)) if i % 4 == 0 else one
          for i, one in enumerate(ordinary.conversations("train")[:80])]  # fmt: skip
 BANK = [tool for one in SOLVED[:30] for tool in one.tools]
@@ -36,8 +36,8 @@ TOOL, RIVER = Tool("find_town", "Find a town."), Tool("find_river", "Find a rive
 
 
 def make(counts=EACH, tally=None, **changed):
-    told = {"requests": SOLVED, "chats": CHATS, "tools": BANK, "dialect": "chat", "seed": 0} | changed
-    return negatives(counts, **told, tally=tally or Tally("t"))
+    arguments = {"requests": SOLVED, "chats": CHATS, "tools": BANK, "dialect": "chat", "seed": 0} | changed
+    return negatives(counts, **arguments, tally=tally or Tally("t"))
 
 
 def kind(row):
@@ -72,8 +72,8 @@ def test_the_system_turn_is_the_one_that_the_dialect_renders(dialect):
             continue
         origin = {c.id: c for c in CHATS}.get(row.id.removesuffix(f" ({IRRELEVANT})"))
         own = system(origin) if origin else ""
-        told = Trajectory("t", "x", "?", row.tools, (), "-", "", own)
-        assert text == render(told, dialect).turns[0].text
+        trajectory = Trajectory("t", "x", "?", row.tools, (), "-", "", own)
+        assert text == render(trajectory, dialect).turns[0].text
         assert text.startswith(own)
         assert text.endswith(DIALECTS[dialect].HOW)
         assert all(f"- {tool.description.rstrip('.')}: {tool.name}\n" in text for tool in row.tools)
@@ -86,20 +86,20 @@ def test_only_the_reply_is_trained_and_as_general():
             assert {span.kind for span in turn.spans} == {"general" if turn.trained else "context"}
 
 
-def test_requests_without_a_tool_ask_for_one_and_get_the_reply_of_a_model_without_or_a_bare_answer():
-    by_id, sorts = {one.id: one for one in SOLVED}, Counter()
+def test_no_tools_negatives_have_the_given_reply_or_the_answer_of_a_bare_request():
+    by_id, counts = {one.id: one for one in SOLVED}, Counter()
     for id, row in of(MADE["chat"], NO_TOOLS).items():
         one = by_id[id]
-        given = id in REPLIES
-        assert given or not (one.steps or one.tools)
-        assert [turn.text for turn in row.turns] == [one.query, REPLIES[id] if given else one.answer]
+        replied = id in REPLIES
+        assert replied or not (one.steps or one.tools)
+        assert [turn.text for turn in row.turns] == [one.query, REPLIES[id] if replied else one.answer]
         assert row.source == one.source
-        sorts[given] += 1
-    assert min(sorts[True], sorts[False]) > 3  # both sorts are there to be seen
+        counts[replied] += 1
+    assert min(counts[True], counts[False]) > 3  # both cases occur
 
 
-def test_a_missing_tool_is_never_offered_and_the_others_are_as_in_the_unserved_request():
-    by_id, sorts = {task.trajectory.id: task for task in LAB}, Counter()
+def test_missing_negatives_never_offer_a_tool_that_the_request_needs():
+    by_id, counts = {task.trajectory.id: task for task in LAB}, Counter()
     for id, row in of(MADE["chat"], MISSING).items():
         task = by_id[id]
         one, names = task.trajectory, [tool.name for tool in row.tools]
@@ -110,11 +110,11 @@ def test_a_missing_tool_is_never_offered_and_the_others_are_as_in_the_unserved_r
         if not one.steps:
             assert row.tools == one.tools != ()
             assert not can_do([WORLD.tools[name] for name in names], WORLD.tools[task.missing])
-        sorts[bool(one.steps)] += 1
-    assert min(sorts[True], sorts[False]) > 3  # both sorts are there to be seen
+        counts[bool(one.steps)] += 1
+    assert min(counts[True], counts[False]) > 3  # both cases occur
 
 
-def test_tools_of_no_use_stand_beside_a_chat_that_stays_as_it_was():
+def test_irrelevant_negatives_leave_the_chat_unchanged():
     by_id = {chat.id: chat for chat in CHATS}
     for id, row in of(MADE["chat"], IRRELEVANT).items():
         chat = by_id[id]
@@ -125,7 +125,7 @@ def test_tools_of_no_use_stand_beside_a_chat_that_stays_as_it_was():
         assert row.source == chat.source
 
 
-def test_bare_and_unserved_answers_never_change_places():
+def test_bare_answers_serve_only_no_tools_and_unserved_answers_only_missing():
     """An answer that speaks of tools on offer is wrong where there are none."""
     tally = Tally("t")
     made = make({NO_TOOLS: 400, MISSING: 400}, tally)
@@ -169,7 +169,7 @@ def test_instructions_of_a_task_stay_with_it():
     assert {tool.name for tool in row.tools} == {"find_town", "find_river"}
 
 
-def test_what_cannot_be_used_and_what_is_not_there_is_counted():
+def test_unusable_rows_and_shortfalls_are_counted():
     silent = Conversation("s", "x", (say("user", "Hi"), say("assistant", "Ho", "general")))
     done = Trajectory("a", "x", "Where?", (TOOL,), (Step("", "find_town", {}, "Ulm"),), "Ulm.")
     for changed, counts, dropped in (
@@ -195,12 +195,12 @@ def test_the_same_seed_gives_the_same_rows_in_whatever_order_they_come():
     assert make({}) == make(dict.fromkeys(TYPES, 0)) == []
 
 
-def test_more_of_a_type_begin_with_the_fewer():
+def test_a_smaller_count_gives_the_first_rows_of_a_larger_one():
     more = make(replies=REPLIES)
     for name in TYPES:
         fewer = make({**EACH, name: 11}, replies=REPLIES)
         assert list(of(fewer, name).values()) == list(of(more, name).values())[:11]
-        if name != NO_TOOLS:  # those are made of what the missing leave
+        if name != NO_TOOLS:  # these use the requests that MISSING leaves
             assert list(of(more, name).values()) == make({name: 40}, replies=REPLIES)
 
 

@@ -1,4 +1,4 @@
-"""Places of tokens: told by the lengths of their pieces, they are those that the tokenizers library tells."""
+"""Places of tokens from their byte lengths agree with the offsets of the tokenizers library."""
 
 import numpy as np
 import pytest
@@ -16,22 +16,27 @@ TINY = tiny_tokenizer()
 TEXTS = st.lists(st.text(st.one_of(st.sampled_from("find it\n é日🙂മ്"), st.characters(exclude_categories=["Cs"]))))
 
 
-def asked(texts, tokenizer):
-    """Offsets by the library itself, one text at a time."""
+def library(texts, tokenizer):
+    """Ids and offsets from the library itself, one text at a time."""
     return [tokenizer(text, add_special_tokens=False, return_offsets_mapping=True) for text in texts]
+
+
+def assert_covers(placed, expected):
+    assert placed.ids.tolist() == expected.input_ids
+    for (first, last), start, stop in zip(expected.offset_mapping, placed.starts, placed.stops, strict=True):
+        assert start <= first <= last <= stop  # the library leaves out the space that a token begins or ends with
 
 
 @given(TEXTS)
 def test_every_character_that_a_token_holds_is_where_the_library_says(texts):
-    for text, placed, told in zip(texts, place(texts, TINY), asked(texts, TINY), strict=True):
-        assert placed.ids.tolist() == told.input_ids
-        for (first, last), start, stop in zip(told.offset_mapping, placed.starts, placed.stops, strict=True):
-            assert start <= first <= last <= stop  # the library leaves out the space that a token begins or ends with
+    for text, placed, expected in zip(texts, place(texts, TINY), library(texts, TINY), strict=True):
+        assert_covers(placed, expected)
+        for (first, last), start, stop in zip(expected.offset_mapping, placed.starts, placed.stops, strict=True):
             assert not (text[start:first] + text[last:stop]).strip()
 
 
 @given(TEXTS)
-def test_pieces_cover_a_text_without_a_gap(texts):
+def test_tokens_cover_a_text_without_a_gap(texts):
     for text, placed in zip(texts, place(texts, TINY), strict=True):
         edges = [0, *placed.stops]
         assert edges[-1] == len(text)
@@ -42,23 +47,18 @@ def test_pieces_cover_a_text_without_a_gap(texts):
 def test_both_ways_agree_on_plain_words_and_marks(monkeypatch):
     texts = ["find the tool", "<|im_start|>user\nfind<|im_end|>", "naïve 東京 🙂", ""]
     fast = place(texts, TINY)
-    monkeypatch.setattr(offsets, "_lengths", lambda tokenizer, size: None)
+    monkeypatch.setattr(offsets, "_byte_lengths", lambda tokenizer, size: None)
     for one, other in zip(fast, place(texts, TINY), strict=True):
-        assert np.array_equal(one.ids, other.ids)
-        assert np.array_equal(one.stops, other.stops)
-        assert np.array_equal(one.starts, other.starts)
-        assert np.array_equal(one.bytes, other.bytes)
+        assert all(map(np.array_equal, one, other))
 
 
 @pytest.mark.parametrize("name", ["llama2-spm", "gpt2-bpe", "minimind-bpe"])
 def test_a_real_tokenizer_is_placed_whether_or_not_it_is_byte_level(real_data, name):
     tokenizer = load_tokenizer(real_data / "tokenizers" / name)
     texts = ["Thought: I must find it.\n", "naïve 東京 🙂", '{"a": [1, 23]}']
-    for text, placed, told in zip(texts, place(texts, tokenizer), asked(texts, tokenizer), strict=True):
-        assert placed.ids.tolist() == told.input_ids
+    for text, placed, expected in zip(texts, place(texts, tokenizer), library(texts, tokenizer), strict=True):
+        assert_covers(placed, expected)
         assert placed.stops[-1] == len(text)
-        for (first, last), start, stop in zip(told.offset_mapping, placed.starts, placed.stops, strict=True):
-            assert start <= first <= last <= stop
 
 
 def test_ids_may_have_gaps():
@@ -69,12 +69,12 @@ def test_ids_may_have_gaps():
     assert placed.stops.tolist() == [1, 2]
 
 
-def test_a_tokenizer_that_changes_a_text_is_asked_instead():
+def test_a_tokenizer_that_changes_a_text_falls_back_to_offsets():
     """An added token that takes the spaces around it stands for more bytes than its own."""
     from tokenizers import AddedToken
 
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens([AddedToken("[mark]", lstrip=True, rstrip=True)])
-    (placed,), (told,) = place(["find [mark] it"], tokenizer), asked(["find [mark] it"], tokenizer)
-    assert placed.ids.tolist() == told.input_ids
+    (placed,), (expected,) = place(["find [mark] it"], tokenizer), library(["find [mark] it"], tokenizer)
+    assert placed.ids.tolist() == expected.input_ids
     assert placed.stops[-1] == len("find [mark] it")

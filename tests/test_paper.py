@@ -73,16 +73,16 @@ def test_numbers_shared_by_tables_are_the_same():
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         ({"name": "table9"}, "one of figure2, recipe, table1"),
         ({"name": "table1", "model": "GPT-5"}, "one of GPT-3.5, GPT-4"),
         ({"name": "table1", "model": "GPT-4", "benchmark": "t_eval"}, "keys among model, score"),
-        ({"name": "table1", "model": "GPT-4"}, "7 rows that fit"),
+        ({"name": "table1", "model": "GPT-4"}, "7 rows that match"),
         ({"name": "table1", "model": "FireAct-7B", "score": "held_in"}, "an empty value"),
         ({"name": "table1", "model": "GPT-4", "score": "held in"}, "no row with score='held in'"),
     ],
 )
-def test_a_miss_says_what_there_is(keys, told):
-    with pytest.raises(FlanError, match=told):
+def test_a_failed_lookup_names_the_known_values(keys, message):
+    with pytest.raises(FlanError, match=message):
         paper.number(**keys)

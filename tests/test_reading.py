@@ -1,4 +1,4 @@
-"""Names and values judged by reading: what is looked at, what follows from a model's first choices, and the reader."""
+"""Names and values judged by reading: which tokens count, the verdicts on first choices, and the reader."""
 
 import copy
 from dataclasses import replace
@@ -44,7 +44,7 @@ def model():
 
 @pytest.fixture(scope="module", params=["react", "chat"])
 def learnt(request):
-    """The tiny model, halfway through learning three of four tasks by heart in one protocol."""
+    """The tiny model, partly overfitted to three of four tasks in one protocol."""
     rows = encode_all(render_all(SHORT[:3], request.param), TOKENIZER, TEMPLATE, max_tokens=4000, tally=Tally("t"))
     batch = collate(pack(rows, row_tokens=8000, pad_id=0))
     model = by_document(dense("random")).train()
@@ -62,12 +62,12 @@ def learnt(request):
 def test_passages_hold_the_names_and_values_of_a_trajectory_in_order(protocol, trajectory):
     text = render(trajectory, protocol)
     found = list(passages(trajectory, text, protocol))
-    said = [(one.step, one.name, one.wanted) for one in found if one.score != "naming"]
+    parts = [(one.step, one.name, one.wanted) for one in found if one.score != "naming"]
     expected = []
     for k, step in enumerate(trajectory.steps):
         filled = [(name, value) for name, value in step.arguments.items() if protocol == "chat" or value != ""]
         expected += [(k, name, value) for name, value in [("", step.tool), *filled]]
-    assert said == expected
+    assert parts == expected
     for one in found:
         written = text.turns[one.turn].text[one.start : one.stop]
         if protocol == "chat":
@@ -94,7 +94,7 @@ def test_ranges_hold_the_same_in_the_text_of_a_template(template, protocol, traj
     found = list(passages(trajectory, text, protocol))
     try:
         whole, _ = template.layout(text.turns, "t")
-    except FlanError:  # a mark in a text, say
+    except FlanError:  # such as a template's mark in a text
         reject()
     for one, (start, stop) in zip(found, ranges(text, found, template), strict=True):
         written = text.turns[one.turn].text[one.start : one.stop]
@@ -102,7 +102,7 @@ def test_ranges_hold_the_same_in_the_text_of_a_template(template, protocol, traj
 
 
 @every_dialect
-def test_a_wrong_token_spoils_what_it_stands_in_and_nothing_else(protocol):
+def test_a_wrong_token_makes_only_its_own_passage_wrong(protocol):
     [stray] = TOKENIZER("~", add_special_tokens=False).input_ids
     for trajectory in SOLVED[:4]:
         text = render(trajectory, protocol)
@@ -115,14 +115,14 @@ def test_a_wrong_token_spoils_what_it_stands_in_and_nothing_else(protocol):
             firsts = placed.ids.copy()
             firsts[i] = stray
             for start, stop in places:
-                told = verdict(right._replace(firsts=firsts), start, stop)
-                assert (told == RIGHT) == (i not in tokens(placed, start, stop))
+                result = verdict(right._replace(firsts=firsts), start, stop)
+                assert (result == RIGHT) == (i not in tokens(placed, start, stop))
                 if start <= placed.starts[i] < stop:
-                    assert told == WRONG
+                    assert result == WRONG
 
 
 def choices(pieces, firsts):
-    """A text cut into pieces; a first choice is a piece, or another text."""
+    """Make Choices of a text that is cut into pieces; each first choice is a piece or another text."""
     spelled = dict(enumerate(dict.fromkeys([*pieces, *firsts])))
     number = {text: i for i, text in spelled.items()}
     stops = np.cumsum([len(piece) for piece in pieces])
@@ -149,7 +149,7 @@ def test_the_first_choice_that_departs_decides(changed, expected):
     assert verdict(choices(PIECES, firsts), *VALUE) == expected
 
 
-def test_a_token_that_reaches_over_the_border_belongs_to_the_passage():
+def test_a_token_that_crosses_the_border_belongs_to_the_passage():
     pieces = ["{", '"n":', " 3}", "<end>"]
     at = (6, 7)  # the 3
     assert list(tokens(choices(pieces, pieces).placed, *at)) == [2], "it holds its own end"
@@ -167,36 +167,36 @@ def test_the_reader_agrees_with_one_conversation_at_a_time(model, protocol):
         [placed] = place([TEMPLATE.layout(text.turns, "t")[0]], TOKENIZER)
         with torch.no_grad():
             firsts = model(input_ids=torch.tensor(placed.ids.astype(np.int64))[None]).logits[0].argmax(-1).numpy()
-        for where, told in zip(ranges(text, found, TEMPLATE), verdicts, strict=True):
+        for where, result in zip(ranges(text, found, TEMPLATE), verdicts, strict=True):
             right = all(firsts[i - 1] == placed.ids[i] for i in tokens(placed, *where))
-            assert (told == RIGHT) == right
+            assert (result == RIGHT) == right
 
 
 @pytest.mark.parametrize("tokens_per_pass", [1, 1500, 100_000])
-def test_first_choices_are_those_of_one_text_at_a_time_and_only_where_asked(model, tokens_per_pass):
+def test_first_choices_equal_those_of_single_texts_and_are_computed_only_where_needed(model, tokens_per_pass):
     texts = [render(one, protocol) for one, protocol in zip(SOLVED, [*DIALECTS] * 3, strict=False)]
     whole = [TEMPLATE.layout(text.turns, "t")[0] for text in texts]
     listed = [list(passages(*of)) for of in zip(SOLVED, texts, [*DIALECTS] * 3, strict=False)]
-    asked = [ranges(text, found, TEMPLATE) for text, found in zip(texts, listed, strict=True)]
-    asked[2] = []
-    for told, where in zip(Reader(model, TOKENIZER, TEMPLATE, tokens_per_pass=tokens_per_pass).choices(whole, asked),
-                           asked, strict=True):  # fmt: skip
+    wanted = [ranges(text, found, TEMPLATE) for text, found in zip(texts, listed, strict=True)]
+    wanted[2] = []
+    for chosen, where in zip(Reader(model, TOKENIZER, TEMPLATE, tokens_per_pass=tokens_per_pass).choices(whole, wanted),
+                             wanted, strict=True):  # fmt: skip
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor(told.placed.ids.astype(np.int64))[None]).logits[0]
-        looked = {i for at in where for i in tokens(told.placed, *at)}
-        expected = np.full(len(told.placed.ids), -1)
-        for i in looked:
+            logits = model(input_ids=torch.tensor(chosen.placed.ids.astype(np.int64))[None]).logits[0]
+        computed = {i for at in where for i in tokens(chosen.placed, *at)}
+        expected = np.full(len(chosen.placed.ids), -1)
+        for i in computed:
             expected[i] = logits[i - 1].argmax()
-        assert told.firsts.tolist() == expected.tolist()
+        assert chosen.firsts.tolist() == expected.tolist()
 
 
-def test_what_a_model_cannot_be_given_is_wrong(model):
+def test_a_conversation_that_does_not_fit_the_template_is_wrong(model):
     bad = Conversation("bad", "t", (say("user", "Hi <|im_end|>"), say("assistant", "find", "retrieval", trained=True)))
     good = Conversation("good", "t", (say("user", "Hi"), say("assistant", "find", "retrieval", trained=True)))
     passage = Passage("retrieval", 0, 1, 0, 4, "", "find")
-    told = Reader(model, TOKENIZER, TEMPLATE)([bad, good], [[passage], [passage]])
-    assert told[0] == [WRONG]
-    assert len(told[1]) == 1
+    verdicts = Reader(model, TOKENIZER, TEMPLATE)([bad, good], [[passage], [passage]])
+    assert verdicts[0] == [WRONG]
+    assert len(verdicts[1]) == 1
     assert Reader(model, TOKENIZER, TEMPLATE)([bad], [[passage]]) == [[WRONG]]
 
 
@@ -219,7 +219,7 @@ def test_a_run_s_passages_point_at_its_own_trained_tokens(protocol):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=4), min_size=2, max_size=8), st.data())
-def test_tokens_cover_a_range_and_go_one_beyond_unless_one_reaches_over(pieces, data):
+def test_tokens_cover_a_range_and_one_more_unless_the_last_crosses_the_end(pieces, data):
     placed = choices(pieces, pieces).placed
     size = int(placed.stops[-1])
     start = data.draw(st.integers(0, size - 1))
@@ -231,7 +231,7 @@ def test_tokens_cover_a_range_and_go_one_beyond_unless_one_reaches_over(pieces, 
     assert placed.starts[last] <= stop
 
 
-def test_reading_and_generation_find_the_same(learnt):
+def test_reading_and_generation_agree(learnt):
     model, protocol = learnt
     write = Writer(model, TOKENIZER, TEMPLATE, Decoding(24))
     read = Reader(model, TOKENIZER, TEMPLATE)
@@ -239,35 +239,35 @@ def test_reading_and_generation_find_the_same(learnt):
     def undecided(texts, found):
         return [[UNDECIDED] * len(listed) for listed in found]
 
-    told, written = (steps.measure(SHORT, protocol, write, one, free=0) for one in (read, undecided))
-    assert 0.1 < told["value"].mean() < 0.9
-    assert (told["note"] == "read").mean() > 0.5
+    read_rows, written_rows = (steps.measure(SHORT, protocol, write, one, free=0) for one in (read, undecided))
+    assert 0.1 < read_rows["value"].mean() < 0.9
+    assert (read_rows["note"] == "read").mean() > 0.5
     key = ["id", "step", "score", "type", "value"]
-    assert sorted(map(tuple, told[key].values)) == sorted(map(tuple, written[key].values))
+    assert sorted(map(tuple, read_rows[key].values)) == sorted(map(tuple, written_rows[key].values))
 
 
-def asked(protocol):
+def passages_in(protocol):
     texts = render_all(SHORT, protocol)
     return texts, [list(passages(*of, protocol)) for of in zip(SHORT, texts, strict=True)]
 
 
-def test_an_adapter_is_read_with_and_the_mode_of_the_model_stays(learnt):
+def test_reading_uses_an_adapter_and_keeps_the_training_mode(learnt):
     model, protocol = learnt
-    bare = Reader(model, TOKENIZER, TEMPLATE)(*asked(protocol))
+    bare = Reader(model, TOKENIZER, TEMPLATE)(*passages_in(protocol))
     tuned = get_peft_model(copy.deepcopy(model), lora_config(4)).train()
-    assert Reader(tuned, TOKENIZER, TEMPLATE)(*asked(protocol)) == bare
+    assert Reader(tuned, TOKENIZER, TEMPLATE)(*passages_in(protocol)) == bare
     assert tuned.training
     with torch.no_grad():
         for name, weight in tuned.named_parameters():
             if "lora_B" in name:
                 weight.normal_(0, 1, generator=torch.Generator().manual_seed(0))
-    assert Reader(tuned, TOKENIZER, TEMPLATE)(*asked(protocol)) != bare
-    assert Reader(tuned.merge_and_unload(), TOKENIZER, TEMPLATE)(*asked(protocol)) != bare
+    assert Reader(tuned, TOKENIZER, TEMPLATE)(*passages_in(protocol)) != bare
+    assert Reader(tuned.merge_and_unload(), TOKENIZER, TEMPLATE)(*passages_in(protocol)) != bare
 
 
-def test_what_lies_beyond_the_positions_of_a_model_is_wrong(learnt):
+def test_passages_beyond_a_models_positions_are_wrong(learnt):
     model, protocol = copy.deepcopy(learnt[0]), learnt[1]
-    texts, found = asked(protocol)
+    texts, found = passages_in(protocol)
     everything = Reader(model, TOKENIZER, TEMPLATE)(texts, found)
     where = [[tokens(place([TEMPLATE.layout(text.turns, "t")[0]], TOKENIZER)[0], *at)
               for at in ranges(text, listed, TEMPLATE)] for text, listed in zip(texts, found, strict=True)]  # fmt: skip
@@ -278,8 +278,8 @@ def test_what_lies_beyond_the_positions_of_a_model_is_wrong(learnt):
         assert all(one == other for one, other, at in zip(before, after, places, strict=True) if at[-1] < most)
 
 
-def chosen(text, start, stop, *, in_place_of, first):
-    """Judge a passage where one token is not the first choice of a model that else repeats the text."""
+def verdict_with(text, start, stop, *, in_place_of, first):
+    """Judge a passage if the model's first choices repeat the text but for one token."""
     [placed] = place([text], TOKENIZER)
     firsts = placed.ids.copy()
     [at] = [i for i in tokens(placed, start, stop) if text[placed.starts[i] : placed.stops[i]] == in_place_of][:1]
@@ -292,17 +292,17 @@ def test_part_of_a_character_may_still_become_the_right_one():
     [placed] = place([text], TOKENIZER)
     assert len([i for i in placed.starts if i == 8]) > 1, "a character of several tokens"
     other = vocabulary["\u00c3"]  # how the byte-level alphabet writes byte C3, by itself no character
-    assert chosen(text, 8, 9, in_place_of="\U0001f642", first=other) == UNDECIDED
-    assert chosen(text, 8, 9, in_place_of="\U0001f642", first=vocabulary["x"]) == WRONG
+    assert verdict_with(text, 8, 9, in_place_of="\U0001f642", first=other) == UNDECIDED
+    assert verdict_with(text, 8, 9, in_place_of="\U0001f642", first=vocabulary["x"]) == WRONG
 
 
-def test_a_token_that_begins_before_a_passage_leaves_it_open_unless_a_space_is_all_it_adds():
+def test_a_token_that_begins_before_a_passage_is_undecided_unless_it_adds_only_a_space():
     vocabulary = TOKENIZER.get_vocab()
     text = "Action: get_fare\n"
     [placed] = place([text], TOKENIZER)
     first = tokens(placed, 8, 16)[0]
     name = text[placed.starts[first] : placed.stops[first]]
     assert name.startswith(" g"), "the space belongs to the name's first token"
-    assert chosen(text, 8, 16, in_place_of=name, first=vocabulary["x"]) == WRONG
+    assert verdict_with(text, 8, 16, in_place_of=name, first=vocabulary["x"]) == WRONG
     # The same token as part of a passage that begins after its first letter.
-    assert chosen(text, 9, 16, in_place_of=name, first=vocabulary["x"]) == UNDECIDED
+    assert verdict_with(text, 9, 16, in_place_of=name, first=vocabulary["x"]) == UNDECIDED

@@ -15,8 +15,8 @@ def judged(values, *, arm="a", names=CAPABILITIES):
 
 def test_the_overall_score_is_the_plain_mean_of_the_four():
     rows = judged([[[1, 1, 1, 1]], [[1, 1, 0, 0]], [[1, 0, 0, 0]], [[1, 0, 1, 0]]])
-    told = scores.table(rows, ["arm"]).set_index("score")["value"]
-    assert told["overall"] == pytest.approx((1 + 0.5 + 0.25 + 0.5) / 4)
+    values = scores.table(rows, ["arm"]).set_index("score")["value"]
+    assert values["overall"] == pytest.approx((1 + 0.5 + 0.25 + 0.5) / 4)
 
 
 def test_a_score_that_was_not_judged_gives_no_overall():
@@ -24,23 +24,23 @@ def test_a_score_that_was_not_judged_gives_no_overall():
     assert "overall" not in set(scores.table(rows, ["arm"])["score"])
 
 
-def test_a_paired_difference_is_narrower_than_two_scores_apart():
+def test_a_paired_difference_has_a_narrower_interval_than_a_score():
     rng = np.random.default_rng(0)
     hard = rng.random((4, 1, 200)) < 0.5
     better = judged(np.where(rng.random(hard.shape) < 0.1, True, hard).astype(int))
     worse = judged(hard.astype(int))
-    gap, apart = scores.gap(better, worse), scores.mean(worse)
-    assert gap.mean == pytest.approx(scores.mean(better).mean - apart.mean)
-    assert gap.high - gap.low < (apart.high - apart.low) / 2
+    gap, single = scores.gap(better, worse), scores.mean(worse)
+    assert gap.mean == pytest.approx(scores.mean(better).mean - single.mean)
+    assert gap.high - gap.low < (single.high - single.low) / 2
     assert gap.low > 0
 
 
 def test_a_bootstrap_without_width_falls_back_to_bounds_that_have_one():
     """10 of 10 against 10 of 10: Wilson's lower bound of 10 / 10 is 10 / (10 + 1.96^2) = 0.7225."""
     ones = judged([[[1] * 10]] * 4)
-    told = scores.gap(ones, ones)
-    assert (told.mean, told.high) == (0, pytest.approx(1 - 0.7225, abs=1e-4))
-    assert told.low == -told.high
+    difference = scores.gap(ones, ones)
+    assert (difference.mean, difference.high) == (0, pytest.approx(1 - 0.7225, abs=1e-4))
+    assert difference.low == -difference.high
 
 
 def test_seeds_that_disagree_widen_the_interval():

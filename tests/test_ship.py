@@ -1,4 +1,4 @@
-"""What ships is small, whole, and just what the notebooks read."""
+"""The shipped results are small, complete, and exactly those that the notebooks read."""
 
 import pytest
 
@@ -12,7 +12,7 @@ MOST_BYTES = 400_000
 
 @pytest.fixture(autouse=True)
 def places(tmp_path, monkeypatch):
-    """Empty folders for runs made here and for what ships."""
+    """Empty folders for runs and for shipped results."""
     runs, results = tmp_path / "runs", tmp_path / "results"
     runs.mkdir()
     monkeypatch.setattr(store, "RUNS", runs)
@@ -21,7 +21,7 @@ def places(tmp_path, monkeypatch):
 
 
 def finished(folder, name):
-    """A finished run with what ships of one, and what does not."""
+    """Write a finished run with files that ship and files that do not."""
     for file in ("manifest.json", "losses.csv", "adapter.safetensors", "part/rows.csv"):
         store.write(folder / name / file, f"{name} {file}")
 
@@ -30,7 +30,7 @@ def files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_what_was_read_ships_in_its_small_part_and_the_rest_goes(places):
+def test_small_files_of_results_that_were_read_ship_and_other_results_are_removed(places):
     runs, results = places
     for name in ("a-1", "b-2", "yours-3", "unread-4"):
         finished(runs, name)
@@ -49,7 +49,7 @@ def test_what_was_read_ships_in_its_small_part_and_the_rest_goes(places):
     assert (results / "read.csv").read_bytes() == before
 
 
-def test_what_already_ships_stays_as_it_is_even_where_its_run_is_gone(places):
+def test_a_shipped_result_stays_unchanged_even_if_its_run_is_gone(places):
     _, results = places
     store.write(results / "a-1/manifest.json", "as shipped")
     ship.note({"01_format": ["a-1"]})
@@ -66,7 +66,7 @@ def test_a_run_that_is_missing_or_unfinished_is_refused_by_name(places):
     assert files(results) == []
 
 
-def test_a_notebook_that_was_not_run_here_keeps_what_ships_for_it(places):
+def test_results_of_a_notebook_that_was_not_run_here_still_ship(places):
     runs, results = places
     finished(runs, "a-1")
     store.write(results / "b-2/manifest.json", "as shipped")
@@ -78,7 +78,7 @@ def test_a_notebook_that_was_not_run_here_keeps_what_ships_for_it(places):
 
 
 @pytest.mark.parametrize("read", [{}, {"05_yours": ["yours-3"]}])
-def test_where_nothing_was_read_nothing_is_removed(places, read):
+def test_if_nothing_was_read_nothing_is_removed(places, read):
     _, results = places
     finished(results, "a-1")
     ship.note(read)
@@ -87,14 +87,14 @@ def test_where_nothing_was_read_nothing_is_removed(places, read):
     assert (results / "a-1/manifest.json").exists()
 
 
-def test_notes_replace_those_of_the_same_notebook_only(places):
+def test_new_records_replace_those_of_the_same_notebook_only(places):
     runs, _ = places
     ship.note({"01_a": ["x", "y"], "02_b": ["x"]})
     ship.note({"01_a": ["z"]})
     assert (runs / "read.csv").read_text() == "notebook,result\n01_a,z\n02_b,x\n"
 
 
-def test_the_command_line_says_how_much_ships_or_what_is_wrong(places, capsys):
+def test_the_command_line_prints_the_size_of_the_shipped_results_or_the_error(places, capsys):
     runs, _ = places
     assert ship.main() == 1
     assert "make figures" in capsys.readouterr().err
@@ -104,7 +104,7 @@ def test_the_command_line_says_how_much_ships_or_what_is_wrong(places, capsys):
     assert "1 results ship in data/results, 0.0 MB; the largest is a-1, 0 KB" in capsys.readouterr().out
 
 
-def test_what_ships_with_the_kit_is_what_its_notebooks_read():
+def test_the_kit_ships_exactly_the_results_that_its_notebooks_read():
     folder = ROOT / "data" / "results"
     if not SHIPPED:
         pytest.skip("no results ship yet")
@@ -115,10 +115,10 @@ def test_what_ships_with_the_kit_is_what_its_notebooks_read():
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda path: path.name)
 def test_each_result_that_ships_is_small_and_says_where_it_was_made(folder):
-    told = store.manifest(folder)
-    assert f"{told['name']}-{store.digest(told['config'])}" == folder.name
-    assert told["date"]
-    assert told["machine"]
-    assert set(told["versions"]) == set(store.LIBRARIES)
+    manifest = store.manifest(folder)
+    assert f"{manifest['name']}-{store.digest(manifest['config'])}" == folder.name
+    assert manifest["date"]
+    assert manifest["machine"]
+    assert set(manifest["versions"]) == set(store.LIBRARIES)
     assert sum(path.stat().st_size for path in folder.rglob("*")) < MOST_BYTES
     assert all(any(path.match(pattern) for pattern in store.SMALL) for path in folder.rglob("*"))

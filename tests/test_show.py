@@ -131,8 +131,8 @@ def results(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "RESULTS", tmp_path)
 
     def put(name, machine, date, **facts):
-        told = {"machine": machine, "date": date, "versions": dict.fromkeys(store.LIBRARIES, "1.2"), **facts}
-        store.write(tmp_path / name / "manifest.json", json.dumps(told))
+        facts = {"machine": machine, "date": date, "versions": dict.fromkeys(store.LIBRARIES, "1.2"), **facts}
+        store.write(tmp_path / name / "manifest.json", json.dumps(facts))
 
     return put
 
@@ -161,10 +161,10 @@ def test_what_ships_is_told_with_machine_dates_and_versions_in_a_fixed_order(sho
 
 
 def test_a_live_picture_replaces_the_last_one_and_goes_at_the_end(monkeypatch):
-    told = []
-    monkeypatch.setattr(show, "display", told.append)
-    monkeypatch.setattr(show, "clear_output", lambda wait=False: told.append("wait" if wait else "gone"))
+    calls = []
+    monkeypatch.setattr(show, "display", calls.append)
+    monkeypatch.setattr(show, "clear_output", lambda wait=False: calls.append("wait" if wait else "gone"))
     with show.live(lambda frame: f"picture of {len(frame)}") as watch:
         watch(pd.DataFrame({"x": [1]}))
         watch(pd.DataFrame({"x": [1, 2]}))
-    assert told == ["wait", "picture of 1", "wait", "picture of 2", "gone"]
+    assert calls == ["wait", "picture of 1", "wait", "picture of 2", "gone"]

@@ -29,11 +29,11 @@ def dropped(tmp_path, row):
     return next(iter(tally.dropped))
 
 
-def instruct(id, *said, scripted=("Follow this format ...", "Ok.")):
+def instruct(id, *turns, scripted=("Follow this format ...", "Ok.")):
     """Human and gpt texts in turn; the scripted ones first, with loss false."""
     return {"id": id, "conversations": [
         {"from": ("human", "gpt")[i % 2], "loss": (None, trained)[i % 2], "value": text}
-        for texts, trained in ((scripted, False), (said, True)) for i, text in enumerate(texts)]}
+        for texts, trained in ((scripted, False), (turns, True)) for i, text in enumerate(texts)]}
 
 
 def calls(trajectory):

@@ -12,9 +12,9 @@ from flanlib.sources import FORMATS, read
 from flanlib.tally import Tally
 
 
-def gpt(*said):
+def gpt(*turns):
     """ShareGPT turns from texts; (role, text) where the role is not the usual one."""
-    pairs = [t if isinstance(t, tuple) else (("human", "gpt")[i % 2], t) for i, t in enumerate(said)]
+    pairs = [t if isinstance(t, tuple) else (("human", "gpt")[i % 2], t) for i, t in enumerate(turns)]
     return {"id": "x_0", "conversations": [{"from": role, "value": text} for role, text in pairs]}
 
 
@@ -246,7 +246,7 @@ def test_any_rows_are_counted_once_and_never_raise(tmp_path, rows, format):
 BASES = [
     tool_llama(CALL, SEEN, GOOD),
     *episode("Thought: a\nAction: finish[b]", "Observation: Episode finished, reward = 1"),
-    *(instruct(f"{task}_1", "Q?\nA. none\nB. <a>", said, "seen", said) for task, said in (
+    *(instruct(f"{task}_1", "Q?\nA. none\nB. <a>", action, "seen", action) for task, action in (
         ("os", "Think: t\n\nAct: bash\n\n```bash\nls\n```"), ("db", "Action: Operation\n```sql\nS\n```"),
         ("kg", "Action: count(#0)"), ("alfworld", "ACTION: look"), ("webshop", "Action:\nsearch[a]"),
         ("mind2web", "Answer: B.\nAction: CLICK"))),

@@ -96,50 +96,50 @@ def test_a_list_that_is_cut_gives_the_values_before_and_then_an_error(value, chu
     found = []
     with pytest.raises(ValueError, match=r".+"):
         found.extend(values(io.BytesIO(data[: at % len(data)]).read, chunk=chunk))
-    with pytest.raises(ValueError, match="behind the list"):
+    with pytest.raises(ValueError, match="after the list"):
         list(values(io.BytesIO(data + b"]").read, chunk=chunk))
     assert found == value[: len(found)]
-    told = values(io.BytesIO(data[:-1]).read, chunk=chunk)
-    assert [next(told) for _ in value[:-1]] == value[:-1]
+    without_end = values(io.BytesIO(data[:-1]).read, chunk=chunk)
+    assert [next(without_end) for _ in value[:-1]] == value[:-1]
 
 
 def test_reading_a_long_list_holds_little_of_it():
     row = json.dumps(CHAT).encode()
     endless = chain([b"["], repeat(row + b", "))
     tracemalloc.start()
-    told = values(lambda n: b"".join(islice(endless, n // len(row) + 1)), chunk=4096)
-    assert sum(len(one["conversations"]) for one in islice(told, 20_000)) == 40_000
+    parsed = values(lambda n: b"".join(islice(endless, n // len(row) + 1)), chunk=4096)
+    assert sum(len(one["conversations"]) for one in islice(parsed, 20_000)) == 40_000
     assert tracemalloc.get_traced_memory()[1] < 1_000_000  # of two million bytes that went by
     tracemalloc.stop()
 
 
 @pytest.mark.parametrize(("name", "content", "says"), [
-    ("a.json", json.dumps([CHAT, CHAT], indent=1)[:-30], "breaks off"),
-    ("a.json", json.dumps([CHAT]) + "}", "more text behind the list"),
+    ("a.json", json.dumps([CHAT, CHAT], indent=1)[:-30], "truncated or invalid"),
+    ("a.json", json.dumps([CHAT]) + "}", "more text after the list"),
     ("a.json", "[" * 100_000, "nested too deeply"),
-    ("a.json", json.dumps([CHAT, CHAT])[:-30], "breaks off"),
-    ("a.json", b"\xff\xfe[]", "breaks off"),
+    ("a.json", json.dumps([CHAT, CHAT])[:-30], "truncated or invalid"),
+    ("a.json", b"\xff\xfe[]", "truncated or invalid"),
     ("a.json", "", "an empty file"),
     ("a.json", "[]", "an empty file"),
     ("a.json", "3", "expected a JSON list or object"),
     ("a.jsonl", "\n \n", "an empty file"),
     ("a.csv", "a,b", r"the file type '.csv'.*Convert"),
-    ("a.parquet", "PAR1 no", "no whole parquet file"),
+    ("a.parquet", "PAR1 no", "an invalid parquet file"),
     ("a.jsonl.gz", b"not gzip", "unreadable"),
     ("a.jsonl.gz", gzip.compress(json.dumps([CHAT] * 99).encode())[:-20], "unreadable"),
 ])
-def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path, name, content, says):
-    with pytest.raises(FlanError, match=says) as told:
+def test_a_file_that_cannot_be_read_gives_a_one_line_error(tmp_path, name, content, says):
+    with pytest.raises(FlanError, match=says) as error:
         got(write(tmp_path / name, content))
-    assert str(told.value).startswith((name, str(tmp_path)))
-    assert "\n" not in str(told.value)
+    assert str(error.value).startswith((name, str(tmp_path)))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("data", "says"), [
     ("missing.jsonl", "no such file or folder"), ("data/missing.jsonl", "no such file"),
     ("a/b/c", "no such file"), ("none*.jsonl", "no data file"), (".", "no data file"),
 ])
-def test_what_is_missing_is_told(tmp_path, monkeypatch, data, says):
+def test_a_missing_file_is_an_error(tmp_path, monkeypatch, data, says):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FlanError, match=says):
         got(data)

@@ -33,9 +33,9 @@ def offer(*tools, lead=LEAD):
     return lead + "".join(json.dumps(tool, indent=4) + "\n\n" for tool in tools)
 
 
-def v2(*said, system=None, gap="\n\n\n"):
+def v2(*messages, system=None, gap="\n\n\n"):
     """A v2 row from texts of the user (odd), the assistant (even), or (mark, text)."""
-    turns = [t if isinstance(t, tuple) else (("USER", "ASSISTANT")[i % 2], t) for i, t in enumerate(said)]
+    turns = [t if isinstance(t, tuple) else (("USER", "ASSISTANT")[i % 2], t) for i, t in enumerate(messages)]
     texts = (f"{who}: {text}" + f" {END}" * (who == "ASSISTANT") for who, text in turns)
     return {"system": offer(TIDE) if system is None else system, "chat": "".join(text + gap for text in texts)}
 
@@ -340,22 +340,22 @@ def test_real_rows_become_a_trajectory_and_a_conversation(real_data):
 
 
 def test_real_calls_are_read_by_kind(real_data):
-    told = {}
+    outcomes = {}
     for line in real(real_data, "glaive_v2_calls.jsonl").read_text().splitlines():
         call, noted = json.loads(line), []
         try:
             name, given = glaive.read_call(call["text"], noted.append)
         except Drop as drop:
-            told[call["row"]] = (call["kind"], str(drop))
+            outcomes[call["row"]] = (call["kind"], str(drop))
             continue
         assert f'"{name}"' in call["text"]
         assert all(isinstance(v, (int, float)) or v in call["text"].replace("\\", "") for v in given.values())
-        told[call["row"]] = (call["kind"].split(" ")[0], noted)
-    fine = [kind for kind, noted in told.values() if kind.startswith("ok")]
+        outcomes[call["row"]] = (call["kind"].split(" ")[0], noted)
+    fine = [kind for kind, noted in outcomes.values() if kind.startswith("ok")]
     assert len(fine) == 5
-    assert all(noted == [] for kind, noted in told.values() if kind in fine)
-    assert told[71039] == ("arguments_not_json", ["escaped apostrophes in arguments"])
-    assert told[26684][1] == "values that JSON cannot carry"
+    assert all(noted == [] for kind, noted in outcomes.values() if kind in fine)
+    assert outcomes[71039] == ("arguments_not_json", ["escaped apostrophes in arguments"])
+    assert outcomes[26684][1] == "values that JSON cannot carry"
 
 
 def test_the_cleaned_demo_rows_stay_with_the_chat_reader(real_data):

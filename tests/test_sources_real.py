@@ -69,19 +69,19 @@ def test_every_row_of_a_real_file_is_counted(real_data, name):
 def test_answer_files_give_the_chain_that_the_tree_holds(real_data, name):
     records, tally = read_file(real_data, name)
     files = sorted((real_data / name).rglob("*.json"))
-    made = {path.relative_to(real_data / name).as_posix(): json.loads(path.read_text()) for path in files}
+    generations = {path.relative_to(real_data / name).as_posix(): json.loads(path.read_text()) for path in files}
     assert tally.seen == len(files)
-    assert tally.kept == sum(bool(m["win"]) for m in made.values())
+    assert tally.kept == sum(bool(m["win"]) for m in generations.values())
     for record in records:
-        told = [[(s.thought, s.tool, dict(s.arguments), s.observation) for s in record.steps], record.answer]
-        assert told in [chain(nodes) for nodes in chains(made[record.id])], record.id
+        ours = [[(s.thought, s.tool, dict(s.arguments), s.observation) for s in record.steps], record.answer]
+        assert ours in [chain(nodes) for nodes in chains(generations[record.id])], record.id
 
 
-def chains(made):
+def chains(generation):
     """Node lists from the root to every final answer, by a walk of our own."""
-    if "trys" in made:
-        return [t["chain"] for t in made["trys"]]
-    found, stack = [], [(made["tree"]["tree"], ())]
+    if "trys" in generation:
+        return [t["chain"] for t in generation["trys"]]
+    found, stack = [], [(generation["tree"]["tree"], ())]
     while stack:
         node, above = stack.pop()
         if node.get("observation_code") == 3:
@@ -126,10 +126,10 @@ def test_no_grade_and_no_label_survives_in_fireact(real_data):
 
 def test_agentinstruct_db_counts_match_the_raw_text(real_data):
     records, tally = read_file(real_data, "licence_unclear/agentinstruct/db.jsonl")
-    said = [turn["value"] for row in plain(real_data / "licence_unclear/agentinstruct/db.jsonl")
-            for turn in row["conversations"] if turn["from"] == "gpt"]
-    assert sum(len(r.steps) for r in records) == sum("Action: Operation" in text for text in said)
-    assert sum(r.answer is not None for r in records) == sum("Final Answer:" in text for text in said)
+    texts = [turn["value"] for row in plain(real_data / "licence_unclear/agentinstruct/db.jsonl")
+             for turn in row["conversations"] if turn["from"] == "gpt"]
+    assert sum(len(r.steps) for r in records) == sum("Action: Operation" in text for text in texts)
+    assert sum(r.answer is not None for r in records) == sum("Final Answer:" in text for text in texts)
     assert tally.noted["no answer"] == sum(r.answer is None for r in records)
     assert all(isinstance(json.loads(r.answer), list) for r in records if r.answer)
     assert not any(mark in repr(r) for r in records for mark in ("Action: ", "Final Answer", "```"))
@@ -168,9 +168,9 @@ def test_mind2web_examples_in_the_agentinstruct_shape_are_read(real_data):
     from flanlib.sources import agentinstruct
     turns = [m for m in json.loads(path.read_text()) if m["role"] != "system"]
     found = []
-    for asked, said in zip(turns[::2], turns[1::2], strict=False):
-        row = {"id": "mind2web_1", "conversations": [{"from": "human", "loss": None, "value": asked["content"]},
-                                                     {"from": "gpt", "loss": True, "value": said["content"]}]}
+    for request, reply in zip(turns[::2], turns[1::2], strict=False):
+        row = {"id": "mind2web_1", "conversations": [{"from": "human", "loss": None, "value": request["content"]},
+                                                     {"from": "gpt", "loss": True, "value": reply["content"]}]}
         found.append(agentinstruct.convert(row, "m", str))
     assert [(s.tool, s.arguments["choice"]) for r in found for s in r.steps] == [("select", "C"), ("click", "D")]
     assert [r.answer for r in found if r.answer] == ["None of the above"]

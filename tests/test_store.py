@@ -28,10 +28,10 @@ def test_the_same_config_is_built_once(tmp_path):
     first = store.cached("demo", {"a": 1}, build_counting(calls), runs=tmp_path)
     assert store.cached("demo", {"a": 1}, build_counting(calls), runs=tmp_path) == first
     assert len(calls) == 1
-    told = store.manifest(first)
-    assert (told["config"], told["answer"]) == ({"a": 1}, 42)
-    assert set(told) >= {"versions", "wall_seconds", "machine", "date"}
-    assert store.machine() == told["machine"] != ""
+    manifest = store.manifest(first)
+    assert (manifest["config"], manifest["answer"]) == ({"a": 1}, 42)
+    assert set(manifest) >= {"versions", "wall_seconds", "machine", "date"}
+    assert store.machine() == manifest["machine"] != ""
 
 
 @pytest.mark.parametrize("other", [{"a": 2}, {"a": 1, "b": 0}, {"a": "1"}])
@@ -56,7 +56,7 @@ def test_an_interrupted_build_is_no_hit_and_goes_on_from_what_it_wrote(tmp_path)
 
 @pytest.fixture
 def places(tmp_path, monkeypatch):
-    """Where runs are made, where results ship, and the log of what was read."""
+    """Folders of runs and of shipped results, and the log of the results that were read."""
     runs, results, log = tmp_path / "runs", tmp_path / "results", tmp_path / "read"
     monkeypatch.setattr(store, "RUNS", runs)
     monkeypatch.setattr(store, "RESULTS", results)
@@ -68,18 +68,18 @@ def test_a_run_made_here_is_preferred_to_a_shipped_one(places):
     runs, results, log = places
     label = f"demo-{store.digest({'a': 1})}"
     assert store.found("demo", {"a": 1}) is None
-    assert not log.exists(), "what is not there was not read"
+    assert not log.exists(), "a missing run is not logged as read"
     store.write(results / label / "manifest.json", "{}")
     assert store.found("demo", {"a": 1}) == results / label
     (runs / label).mkdir(parents=True)
-    assert store.found("demo", {"a": 1}) == results / label, "an unfinished run is none"
+    assert store.found("demo", {"a": 1}) == results / label, "an unfinished run does not count"
     store.write(runs / label / "manifest.json", "{}")
     assert store.found("demo", {"a": 1}) == runs / label
     assert log.read_text() == f"{label}\n" * 3
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_shipped_results_are_left_alone_where_all_is_to_be_made_here(places, monkeypatch, fresh):
+def test_shipped_results_are_ignored_with_fresh_or_shipped_false(places, monkeypatch, fresh):
     runs, results, _ = places
     label = f"demo-{store.digest({})}"
     store.write(results / label / "manifest.json", "{}")
@@ -92,7 +92,7 @@ def test_shipped_results_are_left_alone_where_all_is_to_be_made_here(places, mon
     assert not (results / label / "part-1").exists()
 
 
-def test_what_may_not_ship_is_not_noted(places):
+def test_runs_that_do_not_ship_are_not_logged(places):
     _, _, log = places
     store.cached("demo", {}, build_counting([]))
     store.cached("demo", {}, build_counting([]), shipped=False)
@@ -109,7 +109,7 @@ def test_a_gpu_is_named_where_pytorch_sees_one(monkeypatch):
     assert store.machine() not in ("", "H100")
 
 
-def test_without_a_log_nothing_is_noted(places, monkeypatch):
+def test_without_a_log_file_nothing_is_logged(places, monkeypatch):
     runs, _, log = places
     monkeypatch.delenv("FLAN_READ_LOG")
     store.cached("demo", {}, build_counting([]))
@@ -117,7 +117,7 @@ def test_without_a_log_nothing_is_noted(places, monkeypatch):
     assert not log.exists()
 
 
-def test_where_two_want_the_same_folder_one_builds_it_and_the_other_waits(tmp_path):
+def test_of_two_threads_that_ask_for_a_folder_one_builds_it_and_the_other_waits(tmp_path):
     calls, found, begun, go = [], [], threading.Event(), threading.Event()
 
     def slow(folder):
@@ -138,7 +138,7 @@ def test_where_two_want_the_same_folder_one_builds_it_and_the_other_waits(tmp_pa
     assert len(set(found)) == len(calls) == 1
 
 
-def test_what_several_processes_build_together_is_built_by_each_and_signed_by_the_first(tmp_path, monkeypatch):
+def test_processes_that_build_together_all_build_and_only_the_first_writes_the_manifest(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(store, "wait_for", lambda path: path)

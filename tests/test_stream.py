@@ -1,4 +1,4 @@
-"""What streams through Arrow is what is tokenised in memory, row for row and count for count."""
+"""Streaming through Arrow gives the examples and counts of tokenising in memory."""
 
 import gc
 import weakref
@@ -48,11 +48,11 @@ def same(one, other):
 def test_examples_and_counts_are_those_of_tokenising_in_memory(tmp_path, tokenizer, template, conversations, processes,
                                                                monkeypatch):  # fmt: skip
     monkeypatch.setattr(stream.os, "cpu_count", lambda: processes)
-    told, expected = Tally("t"), Tally("t")
+    tally, expected = Tally("t"), Tally("t")
     in_memory = encode_all(conversations, tokenizer, template, max_tokens=300, tally=expected)
     stream.write(conversations, tokenizer, template, max_tokens=300, folder=tmp_path)
-    stored = stream.opened(tmp_path, told)
-    assert str(told) == str(expected)
+    stored = stream.opened(tmp_path, tally)
+    assert str(tally) == str(expected)
     assert set(expected.dropped) == {"a context too long for one turn", "nothing to train"}
     assert expected.noted == {stream.CUT: expected.noted[stream.CUT]}
     assert len(stored) == len(in_memory) == sum(1 for _ in stored)
@@ -61,7 +61,7 @@ def test_examples_and_counts_are_those_of_tokenising_in_memory(tmp_path, tokeniz
     assert [p.name for p in tmp_path.iterdir()] == ["examples"]
 
 
-def test_no_more_conversations_than_a_few_are_held_while_they_stream(tmp_path, tokenizer, template):
+def test_only_a_few_conversations_are_in_memory_while_they_stream(tmp_path, tokenizer, template):
     alive, most = weakref.WeakSet(), []
 
     def streaming():
@@ -90,18 +90,18 @@ def test_a_data_set_is_read_once(tmp_path, tokenizer, template, monkeypatch):
     assert [str(one) for one in tallies] == [str(read), str(labelled)]
 
 
-def test_many_conversations_are_found_again_by_their_texts(tmp_path, tokenizer, template, conversations, monkeypatch):
+def test_stored_examples_are_cached_by_their_texts(tmp_path, tokenizer, template, conversations, monkeypatch):
     monkeypatch.setattr(store, "RUNS", tmp_path)
-    some, told = conversations[:40], [Tally("t"), Tally("t"), Tally("t")]
+    some, tallies = conversations[:40], [Tally("t"), Tally("t"), Tally("t")]
     one, same_texts, other = (
         stream.encode_stored(rows, tokenizer, template, max_tokens=300, tally=tally)
-        for rows, tally in zip((some, list(some), some[1:]), told, strict=True))  # fmt: skip
+        for rows, tally in zip((some, list(some), some[1:]), tallies, strict=True))  # fmt: skip
     assert all(map(same, one, same_texts))
     assert len(other) == len(one) - 1
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_corpus_is_made_here_and_none_ships(tmp_path, tokenizer, template, conversations, monkeypatch):
+def test_no_stored_corpus_ships(tmp_path, tokenizer, template, conversations, monkeypatch):
     monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(store, "RESULTS", tmp_path / "runs" / "elsewhere")
     monkeypatch.setenv("FLAN_READ_LOG", str(tmp_path / "log"))
@@ -120,13 +120,13 @@ def test_real_rows_stream_without_a_silent_loss(real_data, tmp_path, tokenizer, 
     assert len(rows) == labelled.kept > 0
 
 
-def test_the_command_tells_what_came_of_the_rows(tmp_path, monkeypatch, capsys):
+def test_the_command_prints_the_counts(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(store, "RUNS", tmp_path)
     stream.main([str(EXAMPLE), "--dialect=json", "--model=random"])
-    told = capsys.readouterr().out
-    assert "trajectories, read: " in told
-    assert "0 dropped" in told
-    assert "understanding" in told
+    output = capsys.readouterr().out
+    assert "trajectories, read: " in output
+    assert "0 dropped" in output
+    assert "understanding" in output
     monkeypatch.setenv("FLAN_MODEL", "random")  # which brings a template of its own
     stream.main([str(EXAMPLE), "--max-tokens=1024"])
     assert "understanding" in capsys.readouterr().out

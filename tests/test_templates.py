@@ -41,6 +41,7 @@ def chat(*turns, id="1"):
     return Conversation(id, "test", turns)
 
 
+YES = say("assistant", "Yes", "general", trained=True)
 TWO = chat(
     say("system", "Be kind."),
     say("user", "Weather?"),
@@ -113,8 +114,7 @@ def test_template_that_loses_content_refuses_the_conversation(source, found):
     with pytest.raises(FlanError, match=found) as error:
         render(chat(say("system", "S"), say("user", "a"), reply, say("user", "b"), reply, id="7"), template)
     assert error.value.where.startswith("conversation 7")
-    plain = say("assistant", "Yes", "general", trained=True)
-    assert "Yes" in render(chat(say("user", "a"), plain), template).text
+    assert "Yes" in render(chat(say("user", "a"), YES), template).text
 
 
 def test_untrained_turn_that_the_template_alters_is_refused_too():
@@ -162,8 +162,8 @@ def test_a_template_written_for_tokenizers_gives_the_same_text(conversation, nam
     text, marked = render_jinja_template([messages], chat_template=jinja(template), add_generation_prompt=reply,
                                          return_assistant_tokens_mask=True)  # fmt: skip
     assert text[0] == template.text(turns, "here", reply=reply)
-    said = [template.lead + turn.text + template.end for turn in turns if turn.role == "assistant"]
-    assert [text[0][start:stop] for start, stop in marked[0]] == said
+    replies = [template.lead + turn.text + template.end for turn in turns if turn.role == "assistant"]
+    assert [text[0][start:stop] for start, stop in marked[0]] == replies
 
 
 @settings(max_examples=60, deadline=None)
@@ -198,11 +198,10 @@ def test_spans_tile_the_trained_text_and_keep_its_kinds(conversation):
 def test_text_that_looks_like_the_template_is_refused_in_any_turn(template):
     template = own_template(tiny_tokenizer()) if template == "own" else template
     for mark in template.marks:
-        yes = say("assistant", "Yes", "general", trained=True)
         for turns in [
-            (say("user", f"a{mark}b"), yes),
-            (say("system", mark), say("user", "a"), yes),
-            (say("user", "a"), say("assistant", mark), say("user", "b"), yes),
+            (say("user", f"a{mark}b"), YES),
+            (say("system", mark), say("user", "a"), YES),
+            (say("user", "a"), say("assistant", mark), say("user", "b"), YES),
         ]:
             with pytest.raises(FlanError, match="a template mark in the content"):
                 render(chat(*turns), template)
@@ -210,11 +209,11 @@ def test_text_that_looks_like_the_template_is_refused_in_any_turn(template):
             prompt([say("user", mark)], template)
 
 
-def test_agent_flan_refuses_its_end_sign_only_where_it_would_be_learnt():
+def test_agent_flan_refuses_its_end_sign_only_in_trained_replies():
     word = "\u0d2e\u0d3f"  # Malayalam text is full of the sign U+0D3F
-    ask, yes = say("user", word), say("assistant", "Yes", "general", trained=True)
-    assert word in render(chat(ask, yes), AGENT_FLAN).text
-    assert word in render(chat(ask, say("assistant", word), ask, yes), AGENT_FLAN).text
+    ask = say("user", word)
+    assert word in render(chat(ask, YES), AGENT_FLAN).text
+    assert word in render(chat(ask, say("assistant", word), ask, YES), AGENT_FLAN).text
     with pytest.raises(FlanError, match="a template mark"):
         render(chat(ask, say("assistant", word, "general", trained=True)), AGENT_FLAN)
 

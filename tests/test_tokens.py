@@ -26,7 +26,7 @@ CELLS = [("tiny", name) for name in ("agent_flan", "llama2_chat", "own")] + [
 
 
 def encode(conversation, tokenizer, template, *, max_tokens):
-    """One conversation, tokenised; raises what would be counted as a drop."""
+    """Tokenise one conversation, raising the error that would count it as dropped."""
     [result] = label([conversation], tokenizer, bind(template, tokenizer), max_tokens)
     if isinstance(result, FlanError):
         raise result
@@ -122,8 +122,8 @@ def assert_exact(conversation, example, tokenizer, template, name=""):
                 if counts[kind_of.get(i, "context")] == max(counts.values())]  # fmt: skip
         assert KINDS[kind] == best[-1]
     for i in (i for i, turn in enumerate(conversation.turns) if turn.trained):
-        asked = tokenizer(prompt(conversation.turns[:i], template), add_special_tokens=False).input_ids
-        assert ids[: len(asked)] == asked  # what the model is given when it generates
+        prompt_ids = tokenizer(prompt(conversation.turns[:i], template), add_special_tokens=False).input_ids
+        assert ids[: len(prompt_ids)] == prompt_ids
 
 
 @pytest.mark.parametrize("shape", SHAPES)

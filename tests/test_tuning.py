@@ -57,14 +57,14 @@ def test_a_tuned_run_leaves_its_adapter_losses_first_choices_and_manifest(texts)
     before = (folder / "losses.csv").read_bytes()
     assert tune(texts, "react") == [folder]
     assert (folder / "losses.csv").read_bytes() == before
-    told = store.manifest(folder)
-    assert told["config"]["schedule"]["seed"] == 0
-    assert told["fill"] > 0.3
+    manifest = store.manifest(folder)
+    assert manifest["config"]["schedule"]["seed"] == 0
+    assert manifest["fill"] > 0.3
     losses, firsts = (tuning.table({"react": [folder]}, name) for name in ("losses", "firsts"))
-    assert 1500 <= losses["trained_tokens"].max() == told["trained_tokens"] < 2100
+    assert 1500 <= losses["trained_tokens"].max() == manifest["trained_tokens"] < 2100
     held = sum(row.trained for row in tuning.examples(texts["react"][1], SMOKE, Tally("t")))
     assert firsts["firsts"].str.len().tolist() == [held] * len(firsts)
-    assert firsts["trained_tokens"].iloc[[0, -1]].tolist() == [0, told["trained_tokens"]]
+    assert firsts["trained_tokens"].iloc[[0, -1]].tolist() == [0, manifest["trained_tokens"]]
 
 
 def test_the_same_run_in_another_folder_gives_the_same_bytes(texts, tmp_path, monkeypatch):
@@ -100,13 +100,13 @@ def test_runs_side_by_side_give_the_bytes_of_runs_one_after_another(texts, tmp_p
 
 
 def test_finished_runs_are_found_before_any_process_starts(texts, monkeypatch):
-    asked = []
-    monkeypatch.setattr(workers, "side_by_side", lambda made, what: asked.append([j.seed for j in made if not j.done]))
+    begun = []
+    monkeypatch.setattr(workers, "side_by_side", lambda jobs, what: begun.append([j.seed for j in jobs if not j.done]))
     (folder,) = tune(texts, "chat")
     store.write(folder / "manifest.json", "{}")
     both = tune(texts, "chat", replace(SMOKE, seeds=(0, 1)))
     assert both[0] == folder
-    assert asked == [[0], [1]]
+    assert begun == [[0], [1]]
 
 
 def test_garbage_collections_leave_out_what_was_there_before_the_jobs():
@@ -160,20 +160,20 @@ def measured(texts, models, size=SMOKE):
 @pytest.mark.parametrize("bits", [4, 16])
 def test_a_saved_adapter_measures_as_it_did_when_it_was_trained(texts, bits):
     size = replace(SMOKE, bits=bits)
-    told = measured(texts, {"before": [None], "after": (folders := tune(texts, "chat", size))}, size)
+    table = measured(texts, {"before": [None], "after": (folders := tune(texts, "chat", size))}, size)
     losses = tuning.table({"chat": folders}, "losses")
     while_training = losses[losses["split"] == "heldout"].groupby("step")["nats"].sum()
-    alone = told.groupby("model")["nats"].sum()
+    alone = table.groupby("model")["nats"].sum()
     assert alone["before"] == pytest.approx(while_training.iloc[0], rel=1e-3)
     assert alone["after"] == pytest.approx(while_training.iloc[-1], rel=1e-3)
-    assert set(told["id"]) == {row.id for row in texts["chat"][1]}
+    assert set(table["id"]) == {row.id for row in texts["chat"][1]}
 
 
 def test_tuning_moves_the_model(texts):
     size = replace(SMOKE, trained_tokens=6000, learning_rate=1e-2)
     models = {"before": [None], "after": tune(texts, "chat", size)}
-    told = tuning.measured({"what it was tuned on": texts["chat"][0]}, models, size, Tally("t"))
-    nats = told.groupby("model")["nats"].sum()
+    table = tuning.measured({"what it was tuned on": texts["chat"][0]}, models, size, Tally("t"))
+    nats = table.groupby("model")["nats"].sum()
     assert nats["after"] < 0.99 * nats["before"]
 
 
@@ -184,10 +184,10 @@ def test_shipped_results_are_read_and_weights_are_made_when_they_are_needed(text
     (folder,) = tune(texts, "chat")
     assert folder == there
     assert not made.exists()
-    told = measured(texts, {"tuned": [folder]})  # not measured before: that takes the adapter
+    table = measured(texts, {"tuned": [folder]})  # not measured before: that takes the adapter
     assert tuning.weights(folder) == made
     assert (made / tuning.WEIGHTS).read_bytes() == adapter
-    assert told["nats"].sum() > 0
+    assert table["nats"].sum() > 0
     assert tune(texts, "chat") == [made]  # what was made here is looked at first
 
 

@@ -1,8 +1,8 @@
-"""``python -m flanlib.bench``: hold every contest on the default model, write ``figures/bench.csv`` and its picture.
+"""``python -m flanlib.bench``: run every contest on the default model, write ``figures/bench.csv`` and its picture.
 
-Trained are 8 conversations of the lab in chat form, two steps of 4 (3,300 tokens, 900 of them trained); 24 prompts of
-held-out tasks are answered, with at most 80 tokens each; corpora of 60 and of 600 conversations are prepared. Two
-rounds of it take about 20 minutes of one core that does 65 billion operations a second.
+Training takes 8 conversations of the lab in chat form, in two steps of 4 (3,300 tokens, 900 of them trained).
+Generation answers 24 prompts of held-out tasks with at most 80 tokens each. Corpora of 60 and 600 conversations are
+prepared. Two rounds take about 20 minutes on one core that does 65 billion operations a second.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-# One thread each: what is counted is CPU seconds, and threads that wait for each other would count too.
+# One thread each: CPU seconds are counted, and threads that wait for each other would add to them.
 os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 import numpy as np
@@ -36,29 +36,29 @@ ROW_TOKENS = 1024
 def main(arguments: Sequence[str] | None = None) -> pd.DataFrame:
     """Run the command and return its table."""
     parser = argparse.ArgumentParser(prog="python -m flanlib.bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default=SMOLLM2, help="whose speed is measured (default smollm2)")
+    parser.add_argument("--model", default=SMOLLM2, help="the model (default smollm2)")
     parser.add_argument("--rounds", type=int, default=2, help="rounds of each contest (default 2)")
-    parser.add_argument("--rows", type=int, default=8, help="conversations of the epoch (default 8)")
-    parser.add_argument("--prompts", type=int, default=24, help="prompts that are answered (default 24)")
+    parser.add_argument("--rows", type=int, default=8, help="conversations to train on (default 8)")
+    parser.add_argument("--prompts", type=int, default=24, help="prompts to answer (default 24)")
     parser.add_argument("--corpus", type=int, default=60, help="conversations of the small corpus (default 60)")
     parser.add_argument("--out", type=Path, default=FIGURES, help="the folder of the table and its picture")
-    asked = parser.parse_args(arguments)
-    size = replace(LAPTOP, model=asked.model, row_tokens=ROW_TOKENS)
-    tokenizer, template = tuning.reader(size)
+    options = parser.parse_args(arguments)
+    preset = replace(LAPTOP, model=options.model, row_tokens=ROW_TOKENS)
+    tokenizer, template = tuning.reader(preset)
     torch.set_num_threads(1)
-    examples = tuning.examples(_chats(asked.rows), size, Tally("bench"))
-    found = []
+    examples = tuning.examples(_chats(options.rows), preset, Tally("bench"))
+    results = []
     for contest in [
-        contests.training(size.model, tokenizer, examples, batch=max(1, asked.rows // 2), row_tokens=ROW_TOKENS,
-                          bits=size.bits),
-        contests.generation(size.model, tokenizer, template, _prompts(asked.prompts)),
-        *(contests.corpus(size.model, tokenizer, template, _chats(n), row_tokens=ROW_TOKENS)
-          for n in (asked.corpus, 10 * asked.corpus)),
+        contests.training(preset.model, tokenizer, examples, batch=max(1, options.rows // 2), row_tokens=ROW_TOKENS,
+                          bits=preset.bits),
+        contests.generation(preset.model, tokenizer, template, _prompts(options.prompts)),
+        *(contests.corpus(preset.model, tokenizer, template, _chats(n), row_tokens=ROW_TOKENS)
+          for n in (options.corpus, 10 * options.corpus)),
     ]:  # fmt: skip
-        found.append(hold(contest, asked.rounds))
-        print(found[-1].to_string(index=False))
-    table = pd.concat(found, ignore_index=True)
-    figures.save(figures.peers(table), "bench", table, folder=asked.out)
+        results.append(hold(contest, options.rounds))
+        print(results[-1].to_string(index=False))
+    table = pd.concat(results, ignore_index=True)
+    figures.save(figures.peers(table), "bench", table, folder=options.out)
     return table
 
 
@@ -68,10 +68,10 @@ def _chats(rows: int) -> list[Conversation]:
 
 
 def _prompts(most: int) -> list[Prompt]:
-    """Take what models are asked on held-out tools, one step at a time, as far as the first tasks go."""
+    """Return the first distinct prompts of the step benchmark on held-out tools."""
     items = tasks.tasks(most, rng=np.random.default_rng(0), split="heldout")
-    asked = (probe.prompt for item in items for probe in steps.probes(item, "chat", lab_intention()))
-    return list({prompt.id: prompt for prompt in asked}.values())[:most]
+    prompts = (probe.prompt for item in items for probe in steps.probes(item, "chat", lab_intention()))
+    return list({prompt.id: prompt for prompt in prompts}.values())[:most]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The work that is timed: an epoch of training, replies, and a corpus made ready, beside TRL and transformers."""
+"""The contests: training, generation, and the preparation of a corpus, beside TRL and transformers."""
 
 import copy
 import logging
@@ -26,9 +26,9 @@ from flanlib.text.tokens import CONTEXT, Example, encode_all
 from flanlib.training.model import add_lora, compute_dtype, keep_layout, linear_layers, load, lora_config, nf4, outline
 from flanlib.training.train import Schedule, fit
 
-RATE, RANK = 1e-3, 16  # of training
-BATCH, MOST = 64, 80  # prompts side by side, and tokens of a reply
-# Set-ups of TRL; what a set-up leaves out is the same for all, see fit_trl().
+RATE, RANK = 1e-3, 16  # learning rate, and rank of LoRA
+BATCH, MOST = 64, 80  # prompts in a batch, and most tokens of a reply
+# Settings of TRL that differ; fit_trl() sets the others.
 TRL = {
     "TRL, padded": {},
     "TRL, padded, by length": {"train_sampling_strategy": "group_by_length"},
@@ -36,7 +36,7 @@ TRL = {
     "TRL, packing": {"packing": True},
     "TRL, packing, one row a pass": {"packing": True, "per_device_train_batch_size": 1},
 }
-# What many chat models bring, with what is trained told apart; TRL has to be told it.
+# The template of many chat models, in a form that marks the trained tokens, as TRL needs it.
 CHATML = Template("chatml", system=("<|im_start|>system\n", "<|im_end|>\n"),
                   user=("<|im_start|>user\n", "<|im_end|>\n"), open="<|im_start|>assistant\n", lead="",
                   end="<|im_end|>", close="\n")  # fmt: skip
@@ -44,10 +44,10 @@ CHATML = Template("chatml", system=("<|im_start|>system\n", "<|im_end|>\n"),
 
 def training(model: str, tokenizer: Any, examples: Sequence[Example], *, batch: int, row_tokens: int,
              bits: int) -> Contest:  # fmt: skip
-    """Set up one epoch over examples, ``batch`` conversations a step, or packed rows of as many tokens.
+    """Set up one epoch over examples, with ``batch`` conversations a step or packed rows of as many tokens.
 
-    No side computes activations twice. Each trains the same model, whose weights have so many ``bits``, with LoRA of
-    one rank, and all compute in the precision that this machine is fastest in.
+    All sides train the same model of ``bits`` per weight, with LoRA of the same rank, without activation checkpointing,
+    and in the precision in which this machine is fastest.
     """
     tokens, trained = sum(map(len, examples)), sum(example.trained for example in examples)
     rows = pack(examples, row_tokens=row_tokens, pad_id=tokenizer.pad_token_id)
@@ -61,12 +61,13 @@ def training(model: str, tokenizer: Any, examples: Sequence[Example], *, batch: 
 
 
 def operations(model: str, tokens: int, trained: int) -> float:
-    """Count what training needs of products with weights: forward, and back to what a layer reads.
+    """Count the operations of training in products with weights, forward and backward to the inputs of layers.
 
-    Every token meets the linear layers, a trained one the head too; LoRA's own products and attention are left out.
+    Every token passes through the linear layers, and a trained one through the output head too. LoRA's own products
+    and attention are left out.
     """
     shapes = outline(model)
-    layers = sum(m.weight.numel() for m in linear_layers(shapes))
+    layers = sum(layer.weight.numel() for layer in linear_layers(shapes))
     return 4.0 * (layers * tokens + shapes.get_output_embeddings().weight.numel() * trained)
 
 
@@ -81,13 +82,14 @@ def fit_ours(model: str, rows: Sequence[Row], per_step: int, folder: Path, *, ra
 def fit_trl(model: str, tokenizer: Any, examples: Sequence[Example], changes: dict[str, Any], batch: int,
             per_step: int, row_tokens: int, folder: Path, *, rank: int = RANK, bits: int = 4) -> Callable:  # fmt: skip
     """Train with TRL's SFTTrainer on the same token ids and labels."""
-    from trl import SFTConfig, SFTTrainer  # of the bench extra only
+    from trl import SFTConfig, SFTTrainer  # installed with the bench extra only
 
     data = datasets.Dataset.from_list([{"input_ids": one.ids.tolist(), "labels": _labels(one.ids, one.kinds).tolist()}
                                        for one in examples])  # fmt: skip
     size = per_step if changes.get("packing") else batch
+    # TRL checkpoints activations by default, which is slower.
     settings = {"per_device_train_batch_size": size, "max_length": row_tokens, "gradient_checkpointing": False}
-    settings |= changes  # TRL checkpoints by default: slower where memory is no question
+    settings |= changes
     settings["gradient_accumulation_steps"] = size // settings["per_device_train_batch_size"]
     arguments = SFTConfig(**_common(folder), **settings, shuffle_dataset=False)
     return _quiet(SFTTrainer(peer_model(model, rank, bits=bits), args=arguments, train_dataset=data,
@@ -95,7 +97,7 @@ def fit_trl(model: str, tokenizer: Any, examples: Sequence[Example], changes: di
 
 
 def fit_packed(model: str, rows: Sequence[Row], per_step: int, folder: Path, *, bits: int) -> Callable:
-    """Train with transformers' Trainer on the same rows: documents told apart by their positions."""
+    """Train with transformers' Trainer on the same packed rows, whose positions tell documents apart."""
     data = [{"input_ids": row.ids, "position_ids": row.positions, "labels": _labels(row.ids, row.kinds)}
             for row in rows]  # fmt: skip
     arguments = TrainingArguments(**_common(folder), per_device_train_batch_size=per_step)
@@ -111,7 +113,7 @@ def _common(folder: Path) -> dict[str, Any]:
 
 
 def peer_model(model: str, rank: int = RANK, *, bits: int = 4) -> Any:
-    """Load the model with nothing of ours in it, but for the guard without which its gradients would be wrong."""
+    """Load the model without the kit's own layers, except for the guard that keeps its gradients right."""
     where, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     loaded = AutoModelForCausalLM.from_pretrained(
         pretrained.folder(model), quantization_config=nf4() if bits == 4 else None, device_map={"": where}, dtype=dtype)
@@ -133,7 +135,7 @@ def _quiet(trainer: Trainer) -> Trainer:
 
 
 def generation(model: str, tokenizer: Any, template: Any, prompts: Sequence[Prompt]) -> Contest:
-    """Set up greedy replies to prompts, beside ``model.generate``. Both sides have the same dense float32 weights."""
+    """Set up greedy decoding beside ``model.generate``. Both sides have the same dense float32 weights."""
     side = (dense(model, None), tokenizer, template, prompts)
     return Contest("generation", "replies / s", len(prompts),
                    lambda folder: partial(generate, *side, decoding=Decoding(MOST), label=None),
@@ -142,8 +144,8 @@ def generation(model: str, tokenizer: Any, template: Any, prompts: Sequence[Prom
 
 
 def _plain(model: Any, tokenizer: Any, template: Any, prompts: Sequence[Prompt], *, by_length: bool = False) -> list:
-    """Generate with transformers' own loop: left-padded batches that end at the template's end of turn."""
-    texts, end, told = [prompt_text(one, template) for one in prompts], template.end.strip(), []
+    """Generate with ``model.generate``: left-padded batches that stop at the template's end of turn."""
+    texts, end, replies = [prompt_text(one, template) for one in prompts], template.end.strip(), []
     if by_length:
         texts.sort(key=len)
     settings = GenerationConfig(max_new_tokens=MOST, do_sample=False, pad_token_id=tokenizer.pad_token_id,
@@ -154,15 +156,15 @@ def _plain(model: Any, tokenizer: Any, template: Any, prompts: Sequence[Prompt],
         with torch.inference_mode():
             out = model.generate(**batch, generation_config=settings, tokenizer=tokenizer)
         new = tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=False)
-        told += [text.split(end)[0] for text in new]
-    return told
+        replies += [text.split(end)[0] for text in new]
+    return replies
 
 
 def corpus(model: str, tokenizer: Any, template: AnyTemplate, conversations: Sequence[Conversation], *,
            row_tokens: int) -> Contest:  # fmt: skip
-    """Set up a corpus. TRL's rows know only trained or not; ours also know the kind of every token.
+    """Set up the preparation of a corpus. TRL labels tokens as trained or not, the kit also labels their kinds.
 
-    Raises FlanError, once TRL is asked, for a model whose own template is not ChatML.
+    TRL's side raises FlanError, when it runs, for a model whose own template is not ChatML.
     """
 
     def ours() -> list[Row]:
@@ -177,7 +179,7 @@ def corpus(model: str, tokenizer: Any, template: AnyTemplate, conversations: Seq
 def _preparation(model: str, tokenizer: Any, template: AnyTemplate, conversations: Sequence[Conversation],
                  row_tokens: int, folder: Path) -> Callable:  # fmt: skip
     """Prepare rows as SFTTrainer does: template, assistant mask, labels, packing."""
-    from trl import SFTConfig, SFTTrainer  # of the bench extra only
+    from trl import SFTConfig, SFTTrainer  # installed with the bench extra only
 
     datasets.disable_caching()
     rows = [{"messages": [{"role": turn.role, "content": turn.text} for turn in one.turns]} for one in conversations]
@@ -189,7 +191,7 @@ def _preparation(model: str, tokenizer: Any, template: AnyTemplate, conversation
 
 
 def _marked(template: AnyTemplate, conversations: Sequence[Conversation]) -> Template:
-    """Return a template that tells what is trained, and writes the same texts as the one that is given."""
+    """Return a template that marks the trained tokens and writes the same texts as the given one."""
     if isinstance(template, Template):
         return template
     if any(template.text(one.turns, one.id) != CHATML.text(one.turns, one.id) for one in conversations):

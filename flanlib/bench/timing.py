@@ -1,4 +1,4 @@
-"""Two sides do the same work in turns, and what is counted is CPU seconds of one thread."""
+"""Time the kit and its peers on the same work, in turns and in CPU seconds of one thread."""
 
 import math
 import tempfile
@@ -14,34 +14,35 @@ import torch
 from tqdm.auto import tqdm
 
 COLUMNS = ["name", "device", "unit", "ours", "peer", "peer_name", "ratio", "low", "high", "n", "share"]
-# Makes everything ready, given a scratch folder, and returns the work that is timed.
+# Takes a scratch folder, sets everything up, and returns the work to be timed.
 Runner: TypeAlias = Callable[[Path], Callable[[], object]]
 
 
 @dataclass(frozen=True)
 class Contest:
-    """One piece of work, the same for us and for our peers, and how many units of it there are."""
+    """One piece of work, the same for the kit and its peers, with its size in units."""
 
     name: str
     unit: str
     units: float
     ours: Runner
     peers: Mapping[str, Runner]
-    operations: float = math.nan  # additions and multiplications of matrices in the whole work, where they are counted
+    operations: float = math.nan  # additions and multiplications of matrix products in the work, if they are counted
     dtype: torch.dtype = torch.float32  # the precision of these matrices
-    short: bool = False  # whether each side does the work once before it is timed
+    short: bool = False  # whether each side does the work once untimed, to warm up
 
 
 def hold(contest: Contest, rounds: int) -> pd.DataFrame:
     """Do the work of a contest in interleaved rounds and return a row per peer.
 
-    ``ours`` and ``peer`` are medians in units per CPU second; ``ratio`` is the median of the rounds' ratios, ``low``
-    and ``high`` the least and the greatest of them, ``n`` the rounds. ``share``: of what this machine does with large
-    matrices, measured in every round, our side does so much (0 to 1; NaN where operations are not counted). Divided by
-    the ratio it is the peer's share: all are credited with what the work needs, whatever they compute.
+    ``ours`` and ``peer`` are medians in units per CPU second. ``ratio`` is the median of the rounds' ratios, ``low``
+    and ``high`` are their extremes, ``n`` counts the rounds. ``share`` is our side's rate of operations over the rate
+    that this machine reaches on large matrices (0 to 1; NaN if operations are not counted). All sides are credited
+    with the operations that the work needs, so ``share`` over ``ratio`` is the peer's share.
     """
     runners = {"ours": contest.ours, **contest.peers}
     speeds, rates = {name: [] for name in runners}, []
+    # Every other round goes backwards, so that no side always runs first.
     turns = [name for turn in range(rounds) for name in (runners if turn % 2 == 0 else reversed(runners))]
     for name in tqdm(turns, desc=contest.name, unit="run", leave=False):
         with tempfile.TemporaryDirectory() as folder:
@@ -63,14 +64,14 @@ def hold(contest: Contest, rounds: int) -> pd.DataFrame:
 
 
 def matrix_rate(dtype: torch.dtype, *, size: int = 1024, times: int = 8, where: str = "cpu") -> float:
-    """Measure how many operations a second a device does on large square matrices; on a CPU, a CPU second."""
-    one = torch.randn(size, size, dtype=dtype, device=where)
+    """Measure a device's rate on large square matrices: operations per second, or on a CPU per CPU second."""
+    matrix = torch.randn(size, size, dtype=dtype, device=where)
     settle: Callable[[], object] = torch.cuda.synchronize if where == "cuda" else lambda: None
     clock = time.perf_counter if where == "cuda" else time.process_time
-    for repeat in (2, times):  # the first ones warm up
+    for repeat in (2, times):  # the first two warm up
         settle()
         start = clock()
         for _ in range(repeat):
-            one @ one
+            matrix @ matrix
         settle()
     return 2 * size**3 * times / (clock() - start)

@@ -1,6 +1,6 @@
-"""What a model can do, judged by its replies: single steps, whole episodes, and ordinary questions.
+"""Benchmarks, scored from a model's replies: single steps, whole episodes, and ordinary questions.
 
-No benchmark knows how replies come about: each is given a ``generate`` callable, such as a model's
+No benchmark knows how replies are generated. Each takes a ``generate`` callable: a model's
 :class:`flanlib.inference.generate.Writer`, or in tests an oracle that repeats the reference. Read ``steps`` first.
 """
 
@@ -13,10 +13,11 @@ from flanlib.records import Turn
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation that ends with the user's turn, and what the assistant's reply already says.
+    """A conversation that ends with a user turn, and the beginning of the assistant's reply.
 
-    ``begun`` ends where a word ends, never with a space: a space belongs to the token of the word after it, and
-    a model is to meet the same tokens here as in training. ``stop`` lists texts at which a reply may be cut.
+    ``begun`` is the part of the reply that is already written. It ends with a whole word, never with a space: a space
+    belongs to the next word's token, and the model should meet the same tokens here as in training. ``stop`` lists
+    texts at which a reply may be cut.
     """
 
     id: str
@@ -26,12 +27,12 @@ class Prompt:
 
 
 Generate: TypeAlias = Callable[[Sequence[Prompt]], list[str]]
-"""From prompts to what the model adds after ``begun``, without its end-of-turn mark or the stop text.
+"""From prompts to the text that the model adds after ``begun``, without its end-of-turn token or the stop text.
 
-A prompt that the model cannot be given is answered with an empty text.
+The reply is empty where a prompt is too long for the model or does not fit its chat template.
 """
 
 
 def ask(generate: Generate, prompts: Sequence[Prompt]) -> list[str]:
-    """Generate replies, each as text that can be written down: a lone surrogate becomes a question mark."""
+    """Generate replies as valid Unicode: a lone surrogate becomes a question mark."""
     return [reply.encode(errors="replace").decode() for reply in generate(prompts)]

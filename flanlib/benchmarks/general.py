@@ -1,8 +1,8 @@
-"""What is left of general ability: short questions of our own with one answer that can be checked.
+"""General ability after tuning: short questions of our own, each with one answer that can be checked.
 
-Of the answers that a question's family knows, accepted or not, the first that a reply names counts: a reply that lists
-everything it can think of, or tells the question again, is judged by what it says first. Which families are asked was
-decided by what the untuned default model does with them (``data/lab/README.md``), so that there is something to lose.
+The first known answer that a reply names decides, whether it is a right or a wrong one. So a reply that lists all it
+can think of, or repeats the question, is judged by what it says first. The question families were chosen by what the
+untuned default model does with them (``data/lab/README.md``), so that there is something to lose.
 """
 
 import re
@@ -18,13 +18,13 @@ from flanlib.lab import ordinary
 from flanlib.records import say
 
 READ = 16
-"""Words of a reply that are read: beyond, it is no answer in a word or a sentence."""
+"""Words of a reply that are read: whatever comes later is no short answer."""
 _DENIALS = {"not", "neither", "nor", "t"}  # "isn't" is read as two words
 
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt of one family, the answers that are right, and others that may be named in their place."""
+    """A prompt of one question family, its accepted answers, and ``others``: known wrong answers."""
 
     family: str
     prompt: Prompt
@@ -33,46 +33,48 @@ class Question:
 
 
 def questions(n: int, *, rng: np.random.Generator) -> list[Question]:
-    """Draw n questions without putting one back, or all there are.
+    """Draw n questions without replacement, or all of them if there are fewer.
 
-    The wrong answers of each are those that it names itself, and those to the other questions of its family.
+    The wrong answers of a question are those that it lists itself, and the answers to other questions of its family.
     """
-    made, known = ordinary.questions(), defaultdict(set)
-    for one in made:
-        known[one.family].update(one.answers)
+    bank, family_answers = ordinary.questions(), defaultdict(set)
+    for one in bank:
+        family_answers[one.family].update(one.answers)
+    drawn = [bank[i] for i in rng.permutation(len(bank))[:n]]
     return [Question(one.family, Prompt(one.id, (say("user", one.text),)), one.answers,
-                     tuple(sorted({*one.others, *known[one.family]} - {*one.answers})))
-            for one in (made[i] for i in rng.permutation(len(made))[:n])]  # fmt: skip
+                     tuple(sorted({*one.others, *family_answers[one.family]} - {*one.answers})))
+            for one in drawn]  # fmt: skip
 
 
-def measure(asked: Sequence[Question], generate: Generate) -> pd.DataFrame:
-    """Ask questions and judge the replies.
+def measure(items: Sequence[Question], generate: Generate) -> pd.DataFrame:
+    """Generate a reply to every question and judge it.
 
-    Returns a row each: id, family, value (1 if right), reference (the first accepted answer), reply.
+    Returns a row per question: id, family, value (1 if right), reference (the first accepted answer), reply.
     """
-    replies = ask(generate, [question.prompt for question in asked])
+    replies = ask(generate, [question.prompt for question in items])
     return pd.DataFrame([(q.prompt.id, q.family, int(right(reply, q.answers, q.others)), q.answers[0], reply)
-                         for q, reply in zip(asked, replies, strict=True)],
+                         for q, reply in zip(items, replies, strict=True)],
                         columns=["id", "family", "value", "reference", "reply"])  # fmt: skip
 
 
 def right(reply: str, answers: Sequence[str], others: Sequence[str] = ()) -> bool:
-    """Tell whether the first answer that a reply names, as whole words and case aside, is an accepted one.
+    """Tell whether the first known answer in a reply is an accepted one, as whole words and ignoring case.
 
-    Only its first READ words are read, and one that denies ("It is not Lisa.") is wrong.
+    Only the first READ words count, and a reply with a negation among them ("It is not Lisa.") is wrong.
 
     >>> right("It is Paris.", ["Paris"]), right("Parisian", ["Paris"]), right("Rome or Paris", ["Paris"], ["Rome"])
     (True, False, False)
     """
-    said = _words(reply)[:READ]
+    reply_words = _words(reply)[:READ]
 
-    def place(answer: str) -> int:
-        """Return where an answer stands first; READ if nowhere."""
-        told = _words(answer)
-        return next((i for i in range(len(said)) if said[i : i + len(told)] == told), READ)
+    def position(answer: str) -> int:
+        """Return the index of an answer's first word in the reply; READ if it is not there."""
+        words = _words(answer)
+        return next((i for i in range(len(reply_words)) if reply_words[i : i + len(words)] == words), READ)
 
-    at, wrong = min(((place(answer), answer not in answers) for answer in (*answers, *others)), default=(READ, True))
-    return at < READ and not wrong and _DENIALS.isdisjoint(said)
+    places = [(position(answer), answer not in answers) for answer in (*answers, *others)]
+    first, wrong = min(places, default=(READ, True))
+    return first < READ and not wrong and _DENIALS.isdisjoint(reply_words)
 
 
 def _words(text: str) -> list[str]:

@@ -1,12 +1,13 @@
-"""Does a reply in words announce the call of a tool? A reader for any model's replies, learnt from labelled texts.
+"""Does a plain-text reply announce a tool call? A classifier for any model's replies, learnt from labelled texts.
 
-Plans to learn from are the thoughts of training tasks, and sentences of our own. What is no plan: answers of those
-tasks, thoughts that end one, other sentences of ours (refusals, advice, offers, reports), and what a real chat model
-replies to ordinary requests. A request told again in a thought's words ("The user asks for the fare of Ulm.") counts as
-a plan: it answers nothing, and a call could follow.
+Positive examples (plans) are the thoughts of training tasks, and sentences of our own. Negative examples are the
+answers of those tasks, thoughts before an answer, other sentences of ours (refusals, advice, offers, reports), and a
+real chat model's replies to ordinary requests. A restated request ("The user asks for the fare of Ulm.") counts as a
+plan: it answers nothing, and a call could follow.
 
-How far to trust it is measured on ``data/lab/plans.jsonl``: 276 greedy replies of SmolLM2 to samples of Agent-H,
-untuned and after 2,000 to 8,000 trained tokens in chat form, labelled one by one before the reader saw any.
+``tests/test_plans.py`` measures its accuracy on ``data/lab/plans.jsonl``: 276 greedy replies of SmolLM2 to samples of
+Agent-H, untuned and after 2,000 to 8,000 trained tokens in chat form. They were labelled by hand before the classifier
+read any.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ from flanlib.records import Trajectory
 from flanlib.text.wording import words
 
 READ = 30
-"""Words of a text that are read: a plan says at once what it is about to do, a long answer may say so somewhere."""
+"""Words of a text that are read: a plan announces a call at once, a long answer may do so anywhere."""
 LONG = (30, 60)
-"""Words at which the length of a text is a cue of its own."""
+"""A text of more words than this has its length as a cue."""
 PENALTY = 1.0
-"""On squared weights."""
+"""L2 penalty on the weights."""
 TIMES = 150
-"""How often each sentence of ours is drawn, in other wordings each time."""
+"""How often each sentence of ours is drawn, in a random wording each time."""
 
 SENTENCES: dict[str, Any] = json.loads((DATA / "lab" / "sentences.json").read_text(encoding="utf-8"))
-"""In the wording of :meth:`flanlib.lab.words.Draw.fill`: ``plans`` of a call; ``others``, no plans though they may be
-told in the same words; and what stands in their ``slots``. ``w`` is what is wanted, ``v`` what is known already."""
+"""Templates for :meth:`flanlib.lab.words.Draw.fill`: ``plans`` of a call, ``others`` that are no plans though they may
+use the same words, and the wordings of their ``slots``. ``w`` is what is wanted, ``v`` what is known already."""
 
 
 @dataclass(frozen=True)
 class Plans:
-    """Tells plans of a call: ``weights`` are log odds by cue, see :func:`cues`; ``learnt`` names what they come from.
+    """Recognises plans of a call. ``weights`` are log odds of a plan, by cue (:func:`cues`).
 
-    Results are kept under ``learnt``, as with :class:`flanlib.benchmarks.intention.Intention`.
+    ``learnt`` is a digest of the training texts, for cache keys, as in :class:`flanlib.benchmarks.intention.Intention`.
     """
 
     weights: Mapping[str, float]
@@ -57,44 +58,45 @@ class Plans:
         """Learn from the thoughts and answers of training trajectories, sentences of ours, and ``plain`` replies."""
         calls = [step.thought for one in trajectories for step in one.steps]
         answers = [text for one in trajectories for text in (one.answer_thought, one.answer)]
-        told = [(text, 1.0) for text in (*calls, *written(SENTENCES["plans"], trajectories, seed)) if text]
-        told += [(text, 0.0) for text in (*plain, *answers, *written(SENTENCES["others"], trajectories, seed)) if text]
-        weights = learn([(cues(text), is_plan) for text, is_plan in told], penalty=PENALTY)
-        return cls(weights, store.digest(sorted(told), [LEAST, PENALTY, READ, *LONG]))
+        positive = (*calls, *written(SENTENCES["plans"], trajectories, seed))
+        negative = (*plain, *answers, *written(SENTENCES["others"], trajectories, seed))
+        examples = [(text, label) for texts, label in ((positive, 1.0), (negative, 0.0)) for text in texts if text]
+        weights = learn([(cues(text), label) for text, label in examples], penalty=PENALTY)
+        return cls(weights, store.digest(sorted(examples), [LEAST, PENALTY, READ, *LONG]))
 
     def plans(self, text: str) -> bool:
-        """Tell whether a text announces a call; one without any known word announces nothing."""
+        """Tell whether a text announces a call. A text without any known word does not."""
         return odds(cues(text), self.weights) > 0
 
 
 def cues(text: str) -> set[str]:
-    """Return what a text is read by: words and pairs of words at its beginning, and whether it is long.
+    """Return the features of a text: a bias (""), its first words and pairs of words, and whether it is long.
 
     >>> sorted(cues("I check it."))
     ['', '^ i', 'check', 'check it', 'i', 'i check', 'it']
     """
-    said = words(text)
-    found = said[:READ]
-    long = {f"{n} words" for n in LONG if len(said) > n}
-    return {"", *found, *(f"{a} {b}" for a, b in pairwise(["^", *found])), *long}
+    listed = words(text)
+    first = listed[:READ]
+    long = {f"{n} words" for n in LONG if len(listed) > n}
+    return {"", *first, *(f"{a} {b}" for a, b in pairwise(["^", *first])), *long}
 
 
 def written(sentences: Sequence[str], trajectories: Sequence[Trajectory], seed: int) -> Iterator[str]:
-    """Fill sentences of ours with what training tasks ask for, and what they find."""
+    """Fill templates with the tools and arguments of training tasks, TIMES times each."""
     d, steps = Draw(seed, "train"), [step for trajectory in trajectories for step in trajectory.steps]
     for sentence in sentences if steps else ():
         for _ in range(TIMES):
             step = d.one(steps)
             about = " ".join(step.tool.split("_")[1:]) or step.tool
-            given = next((str(value) for value in step.arguments.values()), "it")
-            wanted = d.one((f"the {about} of {given}", f"the {about}", about, given, "that", "this"))
+            argument = next((str(value) for value in step.arguments.values()), "it")
+            wanted = d.one((f"the {about} of {argument}", f"the {about}", about, argument, "that", "this"))
             slots = {name: d.fill(f"[{wordings}]") for name, wordings in SENTENCES["slots"].items()}
-            yield upper_first(d.fill(sentence, w=wanted, v=d.one((given, "it", str(d.number(1, 999)))), **slots))
+            yield upper_first(d.fill(sentence, w=wanted, v=d.one((argument, "it", str(d.number(1, 999)))), **slots))
 
 
 @cache
 def lab_plans() -> Plans:
-    """Return the reader of plans: learnt from a thousand training tasks, a third of them unserved, and plain chat."""
+    """Learn the classifier from a thousand training tasks, a third of them without the right tool, and plain chat."""
     shapes = (*tasks.SHAPES, *(tasks.UNSERVED, tasks.BARE) * (len(tasks.SHAPES) // 4))
-    said = [turn.text for chat in ordinary.conversations("train") for turn in chat.turns if turn.role == "assistant"]
-    return Plans.of(tasks.trajectories(1000, rng=np.random.default_rng(0), shapes=shapes), said, seed=0)
+    plain = [turn.text for chat in ordinary.conversations("train") for turn in chat.turns if turn.role == "assistant"]
+    return Plans.of(tasks.trajectories(1000, rng=np.random.default_rng(0), shapes=shapes), plain, seed=0)

@@ -1,14 +1,14 @@
-"""Names and values judged by reading: one forward pass over a task's reference instead of many replies.
+"""Names and values judged by teacher forcing: one forward pass over a task's reference instead of many replies.
 
-A passage (a tool's name, a value after its parameter's name, a parameter's name) is right if every token of it, and the
-one after it that ends it, is the model's first choice given the reference before it. That is what greedy generation
-would do, with two exceptions. The same text may be closed in another way: ``",`` for ``"}`` is as right. And it may be
-cut into other tokens: where the first choice that departs begins what is left of the passage's text, or is begun by it,
-nothing is decided, and the passage is to be generated. So judged, 676 names and values of SmolLM2 (tuned in ReAct and
-in chat form, on held-out tools) all came out as when each was generated; for 29 of them that was needed.
+A passage (a tool's name, a parameter's name, or the value after it) is right if each of its tokens, and the token after
+it that ends it, is the model's first choice given the reference before it. Greedy generation would write the same, with
+two exceptions. The text may be closed in another way: ``",`` for ``"}`` is also right. And the text may be cut into
+other tokens. If the first choice that differs begins the rest of the passage, or begins with it, the verdict is
+UNDECIDED, and the passage has to be generated. In a check on 676 names and values of SmolLM2 (tuned in ReAct and in
+chat form, on held-out tools) this agreed with generation every time; 29 of them had to be generated.
 
-A token that reaches over the border of a passage counts as part of it. Where one that reaches over its beginning
-(``"(``) departs, nothing is decided either: a prompt cut there holds part of it, unless that part is a space.
+A token that crosses a border of a passage counts as part of it. If one that crosses the start (``"(``) differs, the
+verdict is UNDECIDED too, since a prompt cut there would hold part of that token. A leading space is no such case.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,15 +25,16 @@ from flanlib.text.templates import AnyTemplate
 RETRIEVAL, UNDERSTANDING, NAMING = "retrieval", "understanding", "naming"
 RIGHT, WRONG, UNDECIDED = "right", "wrong", "undecided"
 PART = "\ufffd"
-"""How a token is spelled that holds only some bytes of a character."""
+"""How bytes of an incomplete character are decoded."""
 CLOSING = {'"': '"', ",": ",}", "}": ",}"}
-"""By the character that follows a passage in its reference: those that end it in JSON just as well."""
+"""By the character that follows a passage in its reference: all characters that end it in JSON just as well."""
 
 
 class Passage(NamedTuple):
-    """What is judged: characters ``start`` to ``stop`` of a conversation's turn.
+    """A name or value to judge: characters ``start`` to ``stop`` of turn number ``turn``.
 
-    ``step`` is the trajectory's, ``name`` the parameter's (empty for a tool's name), ``wanted`` the name or value.
+    ``step`` counts the trajectory's steps, ``name`` is the parameter's (empty for a tool's name), and ``wanted`` the
+    right name or value.
     """
 
     score: str
@@ -46,9 +47,10 @@ class Passage(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """What a model made of a conversation: its text, where tokens stand, and the first choice in place of each.
+    """A model's first choices over a conversation: its text, its tokens with their places, and a choice per token.
 
-    ``firsts`` are ids, each given the tokens before it; -1 where it was not looked at. ``spell`` writes a token.
+    ``firsts`` holds the top token's id at each place, given the reference before it; -1 where it was not computed.
+    ``spell`` decodes a token id.
     """
 
     text: str
@@ -58,33 +60,33 @@ class Choices(NamedTuple):
 
 
 Read: TypeAlias = Callable[[Sequence[Conversation], Sequence[Sequence[Passage]]], list[list[str]]]
-"""Reads conversations and judges passages of them: RIGHT, WRONG or UNDECIDED each.
+"""From conversations and the passages of each to verdicts: RIGHT, WRONG or UNDECIDED.
 
-Passages that the model cannot be given, for want of positions or by its template, are wrong.
+A passage is wrong where the conversation is too long for the model or does not fit its chat template.
 """
 
 
 def passages(trajectory: Trajectory, conversation: Conversation, protocol: str) -> Iterator[Passage]:
-    """List what can be read in a trajectory that was rendered in a protocol, in order.
+    """List the names and values in a trajectory that was rendered in a protocol, in order.
 
-    Values that leave no character of their own (an empty text between quotes) are left out: there is nothing to read.
+    Empty texts between quotes are left out, since they have no character to judge.
     """
     turns = (i for i, turn in enumerate(conversation.turns) if turn.role == "assistant")
     for k, step in enumerate(trajectory.steps):
         if protocol != "chat":
             turn = next(turns)
-            yield from _lined(k, step, turn, conversation.turns[turn].spans)
+            yield from _in_call(k, step, turn, conversation.turns[turn].spans)
             continue
         if step.thought:  # a turn of its own
             next(turns)
-        asked = [(RETRIEVAL, "", step.tool), *((UNDERSTANDING, *argument) for argument in step.arguments.items())]
-        for score, name, wanted in asked:
+        replies = [(RETRIEVAL, "", step.tool), *((UNDERSTANDING, *argument) for argument in step.arguments.items())]
+        for score, name, wanted in replies:
             turn = next(turns)
             yield Passage(score, k, turn, 0, len(conversation.turns[turn].text), name, wanted)
 
 
-def _lined(k: int, step: Step, turn: int, spans: Sequence[Span]) -> Iterator[Passage]:
-    """React and JSON: a call's spans of content are its name, then names and values in turns."""
+def _in_call(k: int, step: Step, turn: int, spans: Sequence[Span]) -> Iterator[Passage]:
+    """ReAct and JSON: a call's content spans are the tool's name, then each parameter's name and its value."""
     stops = accumulate(len(span.text) for span in spans)
     places = iter([(stop - len(span.text), stop) for span, stop in zip(spans, stops, strict=True)
                    if span.kind in (RETRIEVAL, UNDERSTANDING)])  # fmt: skip
@@ -92,41 +94,42 @@ def _lined(k: int, step: Step, turn: int, spans: Sequence[Span]) -> Iterator[Pas
     texts = iter([text for text, kind in argument_parts(step.arguments) if kind == UNDERSTANDING])
     for name, value in step.arguments.items():
         for score, wanted in ((NAMING, name), (UNDERSTANDING, value)):
-            if next(texts):  # an empty one has no span
+            if next(texts):  # an empty text has no span
                 yield Passage(score, k, turn, *next(places), name, wanted)
 
 
-def ranges(conversation: Conversation, found: Iterable[Passage], template: AnyTemplate) -> list[tuple[int, int]]:
-    """Return where passages stand in the conversation's text, as a template writes it. Raises FlanError as it does."""
+def ranges(conversation: Conversation, passages: Iterable[Passage], template: AnyTemplate) -> list[tuple[int, int]]:
+    """Return where passages start and end in a chat template's text. Raises FlanError if it cannot hold the turns."""
     _, places = template.layout(conversation.turns, f"conversation {conversation.id}")
-    told = []
-    for one in found:
+    found = []
+    for one in passages:
         place = places[one.turn]
-        at = place.content - place.skipped  # white space that the template leaves out is not there to be read
-        told.append((max(at + one.start, place.content), min(at + one.stop, place.end)))
-    return told
+        offset = place.content - place.skipped  # white space that the template strips is not in its text
+        found.append((max(offset + one.start, place.content), min(offset + one.stop, place.end)))
+    return found
 
 
 def tokens(placed: Placed, start: int, stop: int) -> range:
-    """Return the tokens that characters ``start`` to ``stop`` stand in, and the one that ends them."""
+    """Return the indices of the tokens that hold characters ``start`` to ``stop``, and of the token that ends them."""
     first = int(np.searchsorted(placed.stops, start, side="right"))
-    last = int(np.searchsorted(placed.starts, stop, side="left"))  # the first token that begins at the end or later
-    reaches_over = last > first and placed.stops[last - 1] > stop
-    return range(first, min(last + (not reaches_over), len(placed.ids)))
+    end = int(np.searchsorted(placed.starts, stop, side="left"))  # the first token that begins at the end or later
+    crosses_end = end > first and placed.stops[end - 1] > stop
+    return range(first, min(end + (not crosses_end), len(placed.ids)))
 
 
 def verdict(choices: Choices, start: int, stop: int) -> str:
     """Judge characters ``start`` to ``stop``: RIGHT, WRONG or UNDECIDED."""
-    ids, starts = choices.placed.ids, choices.placed.starts
-    at = next((i for i in tokens(choices.placed, start, stop) if choices.firsts[i] != ids[i]), None)
-    if at is None:
+    text, placed, firsts, spell = choices
+    differs = next((i for i in tokens(placed, start, stop) if firsts[i] != placed.ids[i]), None)
+    if differs is None:
         return RIGHT
-    if choices.firsts[at] < 0:
+    if firsts[differs] < 0:
         return WRONG
-    told = choices.spell(int(choices.firsts[at])).rstrip(PART)  # part of a character may still become the right one
-    left = choices.text[starts[at] : stop]
-    if choices.text[starts[at] : start].strip(" "):
+    begins = placed.starts[differs]
+    if text[begins:start].strip(" "):
         return UNDECIDED
-    if told.startswith(left) and told[len(left) : len(left) + 1] in {*CLOSING.get(choices.text[stop : stop + 1], "")}:
+    chosen = spell(int(firsts[differs])).rstrip(PART)  # part of a character may still become the right one
+    rest = text[begins:stop]
+    if chosen.startswith(rest) and chosen[len(rest) : len(rest) + 1] in {*CLOSING.get(text[stop : stop + 1], "")}:
         return RIGHT
-    return UNDECIDED if left.startswith(told) or told.startswith(left) else WRONG
+    return UNDECIDED if rest.startswith(chosen) or chosen.startswith(rest) else WRONG

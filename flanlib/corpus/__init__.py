@@ -1,4 +1,4 @@
-"""What is trained on: trajectories drawn and weighted, mixed in both forms, with negatives and plain chat.
+"""The training corpus: trajectories drawn and weighted, mixed in two forms, with negatives and plain chat.
 
-No torch here. Read ``material`` first (what an experiment has), then ``mix`` (what the paper's recipe makes of it).
+No torch here. Read ``material`` first (the data of an experiment), then ``mix`` (the paper's recipe for a corpus).
 """

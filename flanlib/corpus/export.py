@@ -1,7 +1,7 @@
 """Write a corpus for other trainers: as Agent-FLAN's published rows, or as OpenAI-style messages.
 
-Both mark every assistant message with ``loss``: the published rows do, XTuner and ms-swift read it in messages,
-and Axolotl does with ``message_field_training: loss``. :mod:`flanlib.sources.chat` reads both back.
+Both mark every assistant message with ``loss``, as the published rows do. XTuner and ms-swift read this field in
+messages, and so does Axolotl with ``message_field_training: loss``. :mod:`flanlib.sources.chat` reads both shapes back.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from flanlib import store
 from flanlib.records import Conversation, FlanError, Turn
 
-SHAPES = {"agent_flan": "conversation", "messages": "messages"}  # and the key that holds the turns
+SHAPES = {"agent_flan": "conversation", "messages": "messages"}  # the key of the turns in each shape
 
 
 def export(conversations: Iterable[Conversation], path: Path, shape: Literal["agent_flan", "messages"]) -> int:
@@ -24,7 +24,7 @@ def export(conversations: Iterable[Conversation], path: Path, shape: Literal["ag
 
 
 def row(conversation: Conversation, shape: Literal["agent_flan", "messages"]) -> dict[str, Any]:
-    """Return a conversation as one row. Tools are not listed apart: the system turn's text already tells them.
+    """Return a conversation as one row. Tools have no key of their own: the system turn's text lists them.
 
     >>> from flanlib.records import say
     >>> chat = Conversation("1", "doc", (say("user", "Hi"), say("assistant", "Yes?", "general", trained=True)))
@@ -38,11 +38,11 @@ def row(conversation: Conversation, shape: Literal["agent_flan", "messages"]) ->
 
 
 def _messages(turn: Turn) -> Iterable[dict[str, Any]]:
-    """Write a turn as one message, or as neighbours of one role where part of a trained turn is context."""
+    """Write a turn as one message, or as several of the same role if part of a trained turn is context."""
     if turn.role != "assistant":
         yield {"role": turn.role, "content": turn.text}
         return
     for i, (loss, spans) in enumerate(groupby(turn.spans, lambda span: turn.trained and span.kind != "context")):
         text = "".join(span.text for span in spans)
-        # The chat reader joins neighbours by an empty line.
+        # The chat reader joins neighbouring messages of one role with an empty line.
         yield {"role": turn.role, "content": text.removeprefix("\n\n") if i else text, "loss": loss}

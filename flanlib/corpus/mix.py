@@ -1,13 +1,12 @@
 """Mix the training corpus of Appendix A: agent data in two forms, format pairs, negatives and general chat.
 
-Nothing is repeated to fill a share: where fewer rows are there than asked for, the table of the corpus shows it.
+No row is repeated to fill a share. If a source has fewer rows than asked for, the table of the corpus shows it.
 """
 
-from collections import namedtuple
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count, groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,9 +20,9 @@ from flanlib.tally import Tally
 
 @dataclass(frozen=True)
 class Corpus:
-    """Conversations in training order, ids unique, and where they come from.
+    """Conversations in training order, with unique ids, and where they come from.
 
-    ``places`` gives the (form, source) of an id; ``draws`` has a row per form and source: asked, available, drawn.
+    ``places`` maps an id to its (form, source). ``draws`` has a row per form and source: asked, available, drawn.
     """
 
     conversations: list[Conversation]
@@ -32,65 +31,67 @@ class Corpus:
     tally: Tally
 
     def table(self, examples: Iterable[Any]) -> pd.DataFrame:
-        """Count what is trained on, by form and source: the draws, then rows, tokens, trained tokens, and by kind.
+        """Count rows, tokens, trained tokens and tokens of each trained kind, by form and source beside the draws.
 
-        ``examples`` are the conversations as :class:`flanlib.text.tokens.Example`. ``rows`` may be fewer than
-        ``drawn``: balancing or tokenising dropped the rest, and their tallies say why.
-        Raises FlanError for an example that is not of this corpus.
+        ``examples`` are the conversations as :class:`flanlib.text.tokens.Example`. Balancing and tokenising can drop
+        some of the ``drawn`` ones; their tallies say why. Raises FlanError for an example that is not in this corpus.
         """
         places = zip(self.draws["form"], self.draws["source"], strict=True)
-        found = {place: np.zeros(1 + len(KINDS), int) for place in places}
+        counts = {place: np.zeros(1 + len(KINDS), int) for place in places}
         for example in examples:
             if example.id not in self.places:
                 raise FlanError(f"example {example.id}", found="an id that the corpus does not have",
                                 expected="examples of its conversations", remedy="Tokenise corpus.conversations.")
-            found[self.places[example.id]] += [1, *np.bincount(example.kinds, minlength=len(KINDS))]
-        counted = pd.DataFrame(list(found.values()), columns=["rows", *KINDS])
-        tokens = counted[list(KINDS)].sum(axis=1)
-        counted.insert(1, "tokens", tokens)
-        counted.insert(2, "trained_tokens", tokens - counted.pop("context"))
-        return pd.concat([self.draws, counted], axis=1)
+            counts[self.places[example.id]] += [1, *np.bincount(example.kinds, minlength=len(KINDS))]
+        table = pd.DataFrame(list(counts.values()), columns=["rows", *KINDS])
+        tokens = table[list(KINDS)].sum(axis=1)
+        table.insert(1, "tokens", tokens)
+        table.insert(2, "trained_tokens", tokens - table.pop("context"))
+        return pd.concat([self.draws, table], axis=1)
 
 
 def mix(trajectories: Iterable[Trajectory], *, seed: int, following: int, general: Iterable[Conversation] = (),
         negatives: Iterable[Conversation] = (), weights: Mapping[Kind, float] = APPENDIX, react_share: float = 0.1,
         general_ratio: float = 1.0) -> Corpus:  # fmt: skip
-    """Mix a corpus; the defaults are the paper's (Appendix A), which has ``following=2000`` beside 24,703 rows.
+    """Mix a corpus. The defaults are the paper's (Appendix A), which has ``following=2000`` beside 24,703 rows.
 
-    Every trajectory is used once: ``react_share`` of them in ReAct form (the published toolbench_react_10p has
-    2,288 rows, a tenth of Table 6's), the others in chat form. ``following`` is a number of instruction-following
-    pairs, at most one for each step that the trajectories have. ``general_ratio`` is conversations of ``general``
-    for each trajectory: the paper's 1 : 1 is about rows, and loose (its authors mixed ShareGPT in whole, Agent-FLAN
-    issue 4). All ``negatives`` are taken. The whole is balanced by ``weights``, see
-    :func:`flanlib.corpus.balance.balance`, and shuffled.
+    Every trajectory is used once: a share ``react_share`` of them in ReAct form, the others in chat form (the published
+    toolbench_react_10p has 2,288 rows, a tenth of Table 6's). ``following`` is the number of instruction-following
+    pairs, at most one for each step of the trajectories. ``general_ratio`` is the number of ``general`` conversations
+    per trajectory. The paper's 1 : 1 counts rows and is approximate: its authors mixed in all of ShareGPT (Agent-FLAN
+    issue 4). All ``negatives`` are used. The corpus is balanced by ``weights`` (see ``balance``) and shuffled.
 
-    Shares are drawn from the sources in proportion to their size. What one argument draws does not depend on the
-    others, so corpora that differ in one of them differ in that part only.
-    Raises FlanError without a trajectory and for counts and shares that cannot be.
+    Sources contribute in proportion to their sizes. What one argument draws does not depend on the others: corpora that
+    differ in one argument differ only in that part. Raises FlanError without a trajectory and for values out of range.
     """
     trajectories = list(trajectories)
-    for fine, found, expected in (
+    for valid, found, expected in (
         (trajectories, "no trajectory", "one or more"),
         (0 <= react_share <= 1, f"react_share {react_share}", "a share between 0 and 1"),
         (0 <= general_ratio < float("inf"), f"general_ratio {general_ratio}", "a count of 0 or more per trajectory"),
         (following >= 0, f"following {following}", "a count of 0 or more"),
     ):
-        if not fine:
+        if not valid:
             raise FlanError("mix", found=found, expected=expected, remedy="Change the argument.")
-    agent, chats = _by_source(trajectories, seed, "agent"), _by_source(general, seed, "general") or {"none": []}
+    agent = _by_source(trajectories, seed, "agent")
+    chats = _by_source(general, seed, "general") or {"none": []}
+    react_counts = _apportion(round(react_share * len(trajectories)),
+                              {source: len(rows) for source, rows in agent.items()})  # fmt: skip
+    general_counts = _apportion(round(general_ratio * len(trajectories)),
+                                {source: len(rows) for source, rows in chats.items()})  # fmt: skip
     steps = {source: sum(len(row.steps) for row in rows) for source, rows in agent.items()}
-    react, ratio = (_apportion(round(share * len(trajectories)), {source: len(rows) for source, rows in groups.items()})
-                    for share, groups in ((react_share, agent), (general_ratio, chats)))  # fmt: skip
 
-    parts = [_Part("chat", source, len(rows) - react[source], len(rows),
-                   render_all(rows[react[source] :], "chat", seed=seed)) for source, rows in agent.items()]
-    parts += [_Part("react", source, react[source], len(rows),
-                    render_all(rows[: react[source]], "react", seed=seed)) for source, rows in agent.items()]
+    parts = []
+    for form in ("chat", "react"):
+        for source, rows in agent.items():
+            n = react_counts[source]
+            drawn = render_all(rows[:n] if form == "react" else rows[n:], form, seed=seed)
+            parts.append(_Part(form, source, len(drawn), len(rows), drawn))
     for source, n in _apportion(following, steps).items():
-        made = pairs(agent[source], min(n, steps[source]), seed=seed)
-        named = [replace(pair, id=f"{source}-{pair.id}") for pair in made]
-        parts.append(_Part("following", source, n, steps[source], named))
-    parts += [_Part("general", source, ratio[source], len(rows), rows[: ratio[source]])
+        drawn = pairs(agent[source], min(n, steps[source]), seed=seed)
+        drawn = [replace(pair, id=f"{source}-{pair.id}") for pair in drawn]
+        parts.append(_Part("following", source, n, steps[source], drawn))
+    parts += [_Part("general", source, general_counts[source], len(rows), rows[: general_counts[source]])
               for source, rows in chats.items()]
     parts += [_Part("negative", source, len(rows), len(rows), rows)
               for source, rows in _by_source(negatives, seed, "negatives").items()]
@@ -98,26 +99,32 @@ def mix(trajectories: Iterable[Trajectory], *, seed: int, following: int, genera
 
     tally = Tally("mix")
     for source, rows in chats.items():
-        for row in rows[ratio[source] :]:
+        for row in rows[general_counts[source] :]:
             tally.drop("general chat beyond the ratio", f"{source} {row.id}")
     for part in parts:
         if short := part.asked - len(part.rows):
             tally.note(f"{part.form} rows asked for but not there, {part.source}", short)
     draws = pd.DataFrame([(*part[:4], len(part.rows)) for part in parts],
                          columns=["form", "source", "asked", "available", "drawn"])  # fmt: skip
-    places, conversations = _named(parts, tally)
+    places, conversations = _with_unique_ids(parts, tally)
     kept = balance(conversations, weights, seed=seed, tally=tally)
     return Corpus(sorted(kept, key=lambda row: rank(seed, "order", row.id)), places, draws, tally)
 
 
-# What was drawn of one source in one form.
-_Part = namedtuple("_Part", ("form", "source", "asked", "available", "rows"))
+class _Part(NamedTuple):
+    """The rows drawn from one source in one form."""
+
+    form: str
+    source: str
+    asked: int
+    available: int
+    rows: list[Conversation]
 
 
-def _named(parts: Iterable[_Part], tally: Tally) -> tuple[dict[str, tuple[str, str]], list[Conversation]]:
-    """Return the place of every id, and the conversations; an id that is taken gets a number, and is noted."""
+def _with_unique_ids(parts: Iterable[_Part], tally: Tally) -> tuple[dict[str, tuple[str, str]], list[Conversation]]:
+    """Return the (form, source) of every id, and the conversations. Ids already in use get a number and are noted."""
     places: dict[str, tuple[str, str]] = {}
-    found: list[Conversation] = []
+    conversations: list[Conversation] = []
     for part in parts:
         for row in part.rows:
             if row.id in places:
@@ -125,8 +132,8 @@ def _named(parts: Iterable[_Part], tally: Tally) -> tuple[dict[str, tuple[str, s
                 numbered = (f"{row.id} #{n}" for n in count(2))
                 row = replace(row, id=next(name for name in numbered if name not in places))
             places[row.id] = part.form, part.source
-            found.append(row)
-    return places, found
+            conversations.append(row)
+    return places, conversations
 
 
 def _by_source(rows: Iterable, seed: int, purpose: str) -> dict[str, list]:
@@ -136,7 +143,7 @@ def _by_source(rows: Iterable, seed: int, purpose: str) -> dict[str, list]:
 
 
 def _apportion(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Divide a whole number in proportion to sizes, by largest remainders; it all goes to the first if all are 0.
+    """Divide a whole number in proportion to sizes, by largest remainders. If all are 0, the first gets everything.
 
     >>> _apportion(10, {"a": 60, "b": 25, "c": 15})
     {'a': 6, 'b': 3, 'c': 1}
@@ -145,7 +152,7 @@ def _apportion(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
     if not whole:
         return {source: total * (i == 0) for i, source in enumerate(sizes)}
     parts = {source: total * size // whole for source, size in sizes.items()}
-    rest = sorted(sizes, key=lambda source: total * sizes[source] % whole, reverse=True)
-    for source in rest[: total - sum(parts.values())]:
+    by_remainder = sorted(sizes, key=lambda source: total * sizes[source] % whole, reverse=True)
+    for source in by_remainder[: total - sum(parts.values())]:
         parts[source] += 1
     return parts

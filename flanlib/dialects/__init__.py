@@ -1,6 +1,6 @@
-"""The only place where text formats live: a trajectory written as text, and read back exactly.
+"""The text formats (dialects): each writes a trajectory as a conversation and reads it back exactly.
 
-``parse(render(t)) == t`` for every trajectory that a dialect can express. Read
+``parse(render(t)) == t`` for every trajectory that a dialect can express. No other package knows a format. Read
 ``common`` first (the spans that all dialects write), then ``react``.
 """
 
@@ -17,7 +17,7 @@ DIALECTS = {"react": react, "json": json, "chat": chat}
 def render(trajectory: Trajectory, dialect: str, *, seed: int = 0) -> Conversation:
     """Write a trajectory as a conversation of labelled spans.
 
-    ``seed`` and the trajectory's id choose among elicit statements, so one row reads the same in any corpus.
+    ``seed`` and the trajectory's id choose the elicit statements, so a row has the same text in every corpus.
     Raises FlanError for an unknown dialect.
     """
     return _module(dialect).render(trajectory, rng=np.random.default_rng([seed, *trajectory.id.encode()]))
@@ -29,7 +29,7 @@ def render_all(trajectories: Iterable[Trajectory], dialect: str, *, seed: int = 
 
 
 def parse(conversation: Conversation, dialect: str) -> Trajectory:
-    """Read a conversation back into a trajectory. Raises FlanError where a turn is not in the dialect."""
+    """Read a conversation back into a trajectory. Raises FlanError if a turn is not in the dialect."""
     return _module(dialect).parse(conversation)
 
 

@@ -1,8 +1,8 @@
-"""Chat: the paper's alignment (section 4.1). Thought, tool name and every argument become their own exchange.
+"""Chat: the paper's alignment (section 4.1). Thought, tool name and every argument get an exchange of their own.
 
-A user's question or a tool's result is answered with the thought; elicit statements then ask for the name,
-for the arguments one at a time, and for the answer. Where a thought is empty, the statement follows the
-question or result in the same user turn. The parser goes by position, so no content can be mistaken for a statement.
+The assistant replies to a question or a tool result with its thought. Elicit statements then ask for the tool name, for
+the arguments one at a time, and for the answer. If a thought is empty, the statement follows the question or result in
+the same user turn. The parser goes by position, so no content can be mistaken for a statement.
 """
 
 from dataclasses import replace
@@ -25,7 +25,7 @@ def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
         return statements[rng.integers(len(statements))]
 
     def think(pending: str, thought: str, statement: str) -> str:
-        """Answer the pending user text with the thought, and return what the user says next."""
+        """Reply to the pending user text with the thought, and return the next user text."""
         if not thought:
             return pending + _BREAK + statement
         exchange(pending, (thought, "reasoning"))
@@ -41,8 +41,8 @@ def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
         exchange(pending, (step.tool, "retrieval"))
         for name, value in step.arguments.items():
             before, after = pick(ARGUMENT)
-            bare = isinstance(value, str) and value != "" and parse_value(value) == value
-            exchange(before + name + after, *([(value, "understanding")] if bare else value_parts(value)))
+            unquoted = isinstance(value, str) and value != "" and parse_value(value) == value
+            exchange(before + name + after, *([(value, "understanding")] if unquoted else value_parts(value)))
         pending = None if step.observation is None else pick(RESULT) + step.observation
     if trajectory.answer is not None:
         exchange(think(pending, trajectory.answer_thought, pick(ANSWER)), (trajectory.answer, "reasoning"))
@@ -52,20 +52,20 @@ def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
 
 
 def parse(conversation: Conversation) -> Trajectory:
-    """Read a chat-form conversation back. Raises FlanError where a user turn fits no elicit statement."""
+    """Read a chat-form conversation back. Raises FlanError if a user turn fits no elicit statement."""
     texts = [turn.text for turn in conversation.turns if turn.role != "system"]
     steps: list[Step] = []
     answer: Answer | None = None
-    query, at = None, 0  # the turn that is looked at: always a user's
+    query, at = None, 0  # ``at`` is always the index of a user turn
 
     while at < len(texts):
         user, thought, statement = texts[at], "", None
-        if at + 2 < len(texts) and texts[at + 2] in ACTION + ANSWER:
+        if at + 2 < len(texts) and texts[at + 2] in ACTION + ANSWER:  # the reply in between is a thought
             thought, statement, at = texts[at + 1], texts[at + 2], at + 2
         where = f"conversation {conversation.id}, turn {at + 1}"
-        if statement is None and at + 1 < len(texts):
-            user, mark, statement = texts[at].rpartition(_BREAK)
-            if not mark or statement not in ACTION + ANSWER:
+        if statement is None and at + 1 < len(texts):  # no thought: the statement ends this user turn
+            user, separator, statement = texts[at].rpartition(_BREAK)
+            if not separator or statement not in ACTION + ANSWER:
                 raise _misfit(where, texts[at], "a user turn that asks for a tool or an answer")
         if query is None:
             query = user
@@ -76,14 +76,14 @@ def parse(conversation: Conversation) -> Trajectory:
             steps[-1] = replace(steps[-1], observation=user.removeprefix(frame))
         if statement is None:
             break
-        said, at = texts[at + 1], at + 2
+        reply_text, at = texts[at + 1], at + 2
         if statement in ANSWER:
-            answer = Answer(thought, said)
+            answer = Answer(thought, reply_text)
             break
         arguments: dict[str, Any] = {}
-        while at + 1 < len(texts) and (name := _argument_asked(texts[at])) is not None:
+        while at + 1 < len(texts) and (name := _argument_name(texts[at])) is not None:
             arguments[name], at = parse_value(texts[at + 1]), at + 2
-        steps.append(Step(thought, said, arguments, None))
+        steps.append(Step(thought, reply_text, arguments, None))
 
     if answer and at < len(texts):
         raise FlanError(f"conversation {conversation.id}", found=f"{clip(texts[at])} after the answer",
@@ -92,7 +92,7 @@ def parse(conversation: Conversation) -> Trajectory:
 
 
 def parse_value(text: str) -> Any:
-    """Read an argument as chat form writes it: bare text, or JSON for whatever bare text cannot be.
+    """Read an argument value in chat form: JSON if the text is valid JSON, else the text itself.
 
     >>> parse_value("Ulm"), parse_value("3"), parse_value('"3"')
     ('Ulm', 3, '3')
@@ -103,7 +103,7 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def _argument_asked(user: str) -> str | None:
+def _argument_name(user: str) -> str | None:
     for before, after in ARGUMENT:
         if user.startswith(before) and user.endswith(after) and len(user) >= len(before) + len(after):
             return user[len(before) : -len(after)]

@@ -1,4 +1,4 @@
-"""What the dialects share: the system turn, arguments as spans, and turns read as steps and an answer."""
+"""Code that the dialects share: the system turn, arguments as spans, and turns read as steps and an answer."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -23,10 +23,10 @@ class Answer(NamedTuple):
 
 
 def tool_list(tools: Iterable[Tool]) -> str:
-    """List tools in plain words, a line each and one more per parameter.
+    """List tools in plain text, one line per tool and one per parameter.
 
-    What a tool does comes before what it is called: a reader from left to right, such as a small model, then meets the
-    name knowing what it stands for.
+    The description comes before the name: a causal model reads from left to right, so it meets each name knowing what
+    the tool does.
 
     >>> print(tool_list([Tool("find_town", "Find a town.", {"properties": {"name": {"type": "string"}}})]))
     - Find a town: find_town
@@ -34,24 +34,24 @@ def tool_list(tools: Iterable[Tool]) -> str:
     """
     lines = []
     for tool in tools:
-        does = tool.description.strip().removesuffix(".")
-        lines.append(f"- {does}: {tool.name}" if does else f"- {tool.name}")
+        summary = tool.description.strip().removesuffix(".")
+        lines.append(f"- {summary}: {tool.name}" if summary else f"- {tool.name}")
         for name, schema in tool.properties.items():
             schema = schema if isinstance(schema, Mapping) else {}
-            kind = str(schema.get("type", "any")) + ("" if name in tool.required else ", optional")
-            about = str(schema.get("description", "")).strip()
-            lines.append(f"  {name} ({kind})" + (f": {about}" if about else ""))
+            type_text = str(schema.get("type", "any")) + ("" if name in tool.required else ", optional")
+            description = str(schema.get("description", "")).strip()
+            lines.append(f"  {name} ({type_text})" + (f": {description}" if description else ""))
     return "\n".join(lines)
 
 
 def offer(tools: Sequence[Tool], how: str, instructions: str = "") -> Turn:
-    """Make a system turn: the task's own instructions, the tools on offer, and how to reply."""
-    offered = f"You can use these tools:\n{tool_list(tools)}" if tools else ""
-    return say("system", "\n\n".join(part for part in (instructions, offered, how) if part))
+    """Make a system turn: the task's own instructions, the offered tools, and how to reply."""
+    tool_text = f"You can use these tools:\n{tool_list(tools)}" if tools else ""
+    return say("system", "\n\n".join(part for part in (instructions, tool_text, how) if part))
 
 
 def argument_parts(arguments: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Write arguments as one line of JSON, in (text, kind) pairs: all but names and values is instruction.
+    """Write arguments as one line of JSON in (text, kind) pairs. All but names and values is ``instruction``.
 
     >>> [(text, kind[:5]) for text, kind in argument_parts({"n": 3})]
     [('{', 'instr'), ('"', 'instr'), ('n', 'under'), ('": ', 'instr'), ('3', 'under'), ('}', 'instr')]
@@ -64,7 +64,7 @@ def argument_parts(arguments: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def value_parts(value: Any) -> list[tuple[str, Any]]:
-    """Write a value as JSON: it is understanding, but for the quotes around a text."""
+    """Write a value as JSON. It is ``understanding``, except for the quotes around a string."""
     written = to_json(value)
     if not isinstance(value, str):
         return [(written, "understanding")]
@@ -72,7 +72,7 @@ def value_parts(value: Any) -> list[tuple[str, Any]]:
 
 
 def reply(*parts: tuple[str, Any]) -> Turn:
-    """Make a trained assistant turn of (text, kind) pairs; neighbours of one kind become one span.
+    """Make a trained assistant turn from (text, kind) pairs. Neighbours of one kind become one span.
 
     >>> reply(("a", "reasoning"), ("b", "reasoning")).spans
     (Span(text='ab', kind='reasoning'),)
@@ -84,18 +84,18 @@ def reply(*parts: tuple[str, Any]) -> Turn:
 def read_object(text: str, where: str) -> Mapping[str, Any]:
     """Read one JSON object. Raises FlanError for anything else."""
     try:
-        value, wrong = from_json(text), ""
+        value, reason = from_json(text), ""
     except ValueError as error:
-        value, wrong = None, f" ({error})"
+        value, reason = None, f" ({error})"
     if not isinstance(value, dict):
-        raise FlanError(where, found=clip(text) + wrong, expected="one JSON object",
+        raise FlanError(where, found=clip(text) + reason, expected="one JSON object",
                         remedy="Count the row as not in this dialect.")
     return value
 
 
 def write_rounds(trajectory: Trajectory, how: str, call: Callable[[Step], Turn], observe: Callable[[str], str],
                  answer: Callable[[str, str], Turn]) -> Conversation:  # fmt: skip
-    """Write a trajectory in a dialect of one assistant turn per step, with the observation as the user's."""
+    """Write a trajectory with one assistant turn per step and the observation in the user turn after it."""
     turns = [offer(trajectory.tools, how, trajectory.instructions), say("user", trajectory.query)]
     for step in trajectory.steps:
         turns.append(call(step))
@@ -108,28 +108,28 @@ def write_rounds(trajectory: Trajectory, how: str, call: Callable[[Step], Turn],
 
 def read_rounds(conversation: Conversation, how: str, turn: Callable[[str, str], Call | Answer],
                 observation: Callable[[str, str], str]) -> Trajectory:  # fmt: skip
-    """Undo :func:`write_rounds`. Raises FlanError where a turn is not in the dialect."""
+    """Undo :func:`write_rounds`. Raises FlanError if a turn is not in the dialect."""
     texts = [turn.text for turn in conversation.turns if turn.role != "system"]
     steps: list[Step] = []
     answer: Answer | None = None
     for i in range(1, len(texts), 2):
-        at, after = (f"conversation {conversation.id}, turn {number}" for number in (i + 1, i + 2))
+        here, after = (f"conversation {conversation.id}, turn {number}" for number in (i + 1, i + 2))
         if answer is not None:
-            raise FlanError(at, found="a turn after the answer", expected="the end",
+            raise FlanError(here, found="a turn after the answer", expected="the end",
                             remedy="One trajectory holds one request: split the row in the reader.")
-        told = turn(texts[i], at)
-        if isinstance(told, Answer):
-            answer = told
+        action = turn(texts[i], here)
+        if isinstance(action, Answer):
+            answer = action
         else:
-            steps.append(Step(*told, observation(texts[i + 1], after) if i + 1 < len(texts) else None))
+            steps.append(Step(*action, observation(texts[i + 1], after) if i + 1 < len(texts) else None))
     return rebuild(conversation, how, texts[0], steps, answer)
 
 
 def rebuild(conversation: Conversation, how: str, query: str, steps: Iterable[Step],
             answer: Answer | None) -> Trajectory:  # fmt: skip
-    """Put a trajectory together again, its instructions recovered from the system turn."""
-    first, ending = conversation.turns[0], offer(conversation.tools, how).text
-    instructions = first.text.removesuffix(ending).removesuffix("\n\n") if first.role == "system" else ""
+    """Make the trajectory of a conversation. Its instructions are the part of the system turn before the tools."""
+    first, fixed = conversation.turns[0], offer(conversation.tools, how).text
+    instructions = first.text.removesuffix(fixed).removesuffix("\n\n") if first.role == "system" else ""
     thought, text = answer or ("", None)
     return Trajectory(conversation.id, conversation.source, query, conversation.tools, tuple(steps), text, thought,
                       instructions)

@@ -1,9 +1,8 @@
 """The elicit statements of chat form: what the user says to get the next piece (section 4.1).
 
-The paper never published its statements; these are ours. Each purpose has more than a dozen,
-so that no single wording becomes a cue. The parser relies on one property that a test proves:
-no beginning of an ARGUMENT statement or of a RESULT frame is the beginning of another, or of a whole
-ACTION or ANSWER statement.
+The paper did not publish its statements, so these were written for the kit. Each purpose has more than a dozen, so that
+the model cannot rely on a single wording. The parser needs a property that a test checks: no ARGUMENT or RESULT prefix
+is the beginning of another one, or of a whole ACTION or ANSWER statement.
 """
 
 ACTION = (

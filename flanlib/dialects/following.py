@@ -1,7 +1,7 @@
-"""Instruction-following pairs: asked to answer in some ReAct or JSON template, with ever other key names (4.1).
+"""Instruction-following pairs: write a given call in a ReAct or JSON template with varying key names (4.1).
 
-Chat form no longer teaches a format, so the paper adds a small set of these. The user says which call to make;
-what is left to learn is the template.
+Chat form teaches no format, so the paper adds a small set of these. The user says which call to make, so only the
+template is left to learn.
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ FORMAT = (
 
 
 def pairs(trajectories: Sequence[Trajectory], n: int, *, seed: int) -> list[Conversation]:
-    """Draw ``n`` single-turn pairs from the steps of trajectories, JSON and ReAct-like templates 1 : 1.
+    """Draw ``n`` single-turn pairs from the steps of trajectories, half JSON, half ReAct-like templates on average.
 
-    Raises FlanError if the trajectories have no step to ask for.
+    Raises FlanError if the trajectories have no step.
     """
     rng = np.random.default_rng(seed)
     steps = [(trajectory, step) for trajectory in trajectories for step in trajectory.steps]
@@ -45,16 +45,16 @@ def _pair(trajectory: Trajectory, step: Step, id: str, rng: np.random.Generator)
 
     keys = thought, name, arguments = pick(THOUGHT), pick(NAME), pick(ARGUMENTS)
     if rng.random() < 0.5:
-        answer = json.write_call(step, keys)
+        reply = json.write_call(step, keys)
         template = f'{{"{thought}": "the thought", "{name}": "the tool", "{arguments}": {{"parameter": "value"}}}}'
     else:
-        answer = react.write_call(step, keys)
+        reply = react.write_call(step, keys)
         template = f"{thought}: the thought\n{name}: the tool\n{arguments}: the arguments as a JSON object"
-    listed = ", ".join(f"{key} = {to_json(value)}" for key, value in step.arguments.items())
-    values = f"with {listed}" if listed else "as it is"
-    goal = f"Say first: {step.thought}\n" if step.thought else ""
+    assignments = ", ".join(f"{key} = {to_json(value)}" for key, value in step.arguments.items())
+    values = f"with {assignments}" if assignments else "as it is"
+    lead = f"Say first: {step.thought}\n" if step.thought else ""
     return Conversation(id, trajectory.source, (
         offer(trajectory.tools, f"{pick(FORMAT)}\n{template}"),
-        say("user", goal + pick(ASK).format(name=step.tool, values=values)),
-        answer,
+        say("user", lead + pick(ASK).format(name=step.tool, values=values)),
+        reply,
     ), trajectory.tools)  # fmt: skip

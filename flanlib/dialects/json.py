@@ -1,4 +1,4 @@
-"""JSON: every step is one assistant turn that is a JSON object, as function-calling data has it (section 3)."""
+"""JSON: every step is one assistant turn that is a JSON object, as in function-calling data (section 3)."""
 
 from collections.abc import Sequence
 
@@ -16,12 +16,12 @@ HOW = (
 
 
 def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
-    """Write a trajectory in JSON form. ``rng`` is not needed: this form has one wording."""
+    """Write a trajectory in JSON form. ``rng`` is unused, since this form has one wording."""
     return write_rounds(trajectory, HOW, write_call, lambda text: to_json({"observation": text}), _answer)
 
 
 def parse(conversation: Conversation) -> Trajectory:
-    """Read a JSON-form conversation back. Raises FlanError where a turn is not in this form."""
+    """Read a JSON-form conversation back. Raises FlanError if a turn is not in this form."""
     return read_rounds(conversation, HOW, parse_turn, _observation)
 
 
@@ -31,18 +31,18 @@ def parse_turn(text: str, where: str = "turn") -> Call | Answer:
     >>> parse_turn('{"thought": "done", "answer": "42"}')
     Answer(thought='done', text='42')
     """
-    told = read_object(text, where)
-    types = {key: type(value) for key, value in told.items()}
+    fields = read_object(text, where)
+    types = {key: type(value) for key, value in fields.items()}
     if types == {"thought": str, "answer": str}:
-        return Answer(told["thought"], told["answer"])
+        return Answer(fields["thought"], fields["answer"])
     if types == {"thought": str, "name": str, "arguments": dict}:
-        return Call(told["thought"], told["name"], told["arguments"])
+        return Call(fields["thought"], fields["name"], fields["arguments"])
     raise FlanError(where, found=clip(text), expected="the keys thought, name, arguments or thought, answer",
                     remedy="Count the row as not in JSON form.")
 
 
 def write_call(step: Step, keys: Sequence[str] = ("thought", "name", "arguments")) -> Turn:
-    """Write one step as a JSON object; ``keys`` name the thought, the tool and the arguments."""
+    """Write one step as a JSON object. ``keys`` name the thought, the tool and the arguments."""
     return reply((f'{{"{keys[0]}": "', "instruction"), (to_json(step.thought)[1:-1], "reasoning"),
                  (f'", "{keys[1]}": "', "instruction"), (to_json(step.tool)[1:-1], "retrieval"),
                  (f'", "{keys[2]}": ', "instruction"), *argument_parts(step.arguments), ("}", "instruction"))
@@ -54,8 +54,8 @@ def _answer(thought: str, answer: str) -> Turn:
 
 
 def _observation(text: str, where: str) -> str:
-    told = read_object(text, where)
-    if set(told) != {"observation"} or not isinstance(told["observation"], str):
+    fields = read_object(text, where)
+    if set(fields) != {"observation"} or not isinstance(fields["observation"], str):
         raise FlanError(where, found=clip(text), expected="an object with the key observation",
                         remedy="Count the row as not in JSON form.")
-    return told["observation"]
+    return fields["observation"]

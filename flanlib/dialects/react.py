@@ -23,12 +23,12 @@ _FORMS = [["Thought", "Action", "Action Input"], ["Thought", "Final Answer"]]
 
 
 def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
-    """Write a trajectory in ReAct form. ``rng`` is not needed: this form has one wording."""
+    """Write a trajectory in ReAct form. ``rng`` is unused, since this form has one wording."""
     return write_rounds(trajectory, HOW, write_call, "Observation: {}".format, _answer)
 
 
 def parse(conversation: Conversation) -> Trajectory:
-    """Read a ReAct conversation back. Raises FlanError where a turn is not in this form."""
+    """Read a ReAct conversation back. Raises FlanError if a turn is not in this form."""
     return read_rounds(conversation, HOW, parse_turn, _observation)
 
 
@@ -38,21 +38,22 @@ def parse_turn(text: str, where: str = "turn") -> Call | Answer:
     >>> parse_turn('Thought: look it up\\nAction: find_town\\nAction Input: {"name": "Ulm"}')
     Call(thought='look it up', tool='find_town', arguments={'name': 'Ulm'})
     """
-    marks = list(_LABEL.finditer(text))
-    labels = [mark[1] for mark in marks]
-    if labels in _FORMS and marks[0].start() == 0:
-        ends = [mark.start() - 1 for mark in marks[1:]] + [len(text)]  # a label's line begins after one newline
-        first, *rest = (text[mark.end() : max(mark.end(), end)] for mark, end in zip(marks, ends, strict=True))
+    matches = list(_LABEL.finditer(text))
+    labels = [match[1] for match in matches]
+    if labels in _FORMS and matches[0].start() == 0:
+        starts = [match.end() for match in matches]
+        ends = [match.start() - 1 for match in matches[1:]] + [len(text)]  # without the newline before the next label
+        thought, *rest = (text[start : max(start, end)] for start, end in zip(starts, ends, strict=True))
         if len(rest) == 1:
-            return Answer(_plain(first), _plain(rest[0]))
-        return Call(_plain(first), rest[0].strip(), read_object(rest[1], where))
+            return Answer(_unescaped(thought), _unescaped(rest[0]))
+        return Call(_unescaped(thought), rest[0].strip(), read_object(rest[1], where))
     raise FlanError(where, found=f"labels {', '.join(labels) or 'none'} in {clip(text)}",
                     expected="Thought, Action, Action Input or Thought, Final Answer",
                     remedy="Count the row as not in ReAct form.")
 
 
 def write_call(step: Step, labels: Sequence[str] = _FORMS[0]) -> Turn:
-    """Write one step as labelled lines; ``labels`` name the thought, the tool and the arguments."""
+    """Write one step as labelled lines. ``labels`` name the thought, the tool and the arguments."""
     return reply((f"{labels[0]}: ", "instruction"), (_escaped(step.thought), "reasoning"),
                  (f"\n{labels[1]}: ", "instruction"), (step.tool, "retrieval"),
                  (f"\n{labels[2]}: ", "instruction"), *argument_parts(step.arguments))  # fmt: skip
@@ -71,9 +72,9 @@ def _observation(text: str, where: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Put a backslash before a line of content that looks like a label, one more where there are some already."""
+    """Put a backslash before each line of content that looks like a label, even if it has backslashes already."""
     return re.sub(rf"^(?=\\*{_LABELS})", r"\\", text, flags=re.M)
 
 
-def _plain(text: str) -> str:
+def _unescaped(text: str) -> str:
     return re.sub(rf"^\\(?=\\*{_LABELS})", "", text, flags=re.M)

@@ -1,4 +1,4 @@
-"""What the notebooks compare, and the cache that keeps every tuning and every judgement.
+"""What the notebooks compare, and the cached tuning runs and judgements behind it.
 
-Read ``arms`` first (which corpora are compared), then ``tuning`` and ``judging``, which both run ``workers``.
+Read ``arms`` first (which corpora are compared), then ``tuning`` and ``judging``, which both run on ``workers``.
 """

@@ -1,6 +1,6 @@
-"""What the notebooks compare: the corpora of an experiment, how much of each is trained on, and how it is scored.
+"""What the notebooks compare: the corpora that models are tuned on, and the benchmarks that score them.
 
-All arms of a comparison get equal trained tokens. (The paper does not say how its rows of Table 2 are matched.)
+All arms of a comparison get equal trained tokens. (The paper does not say how the rows of its Table 2 are matched.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,19 +30,19 @@ from flanlib.presets import Preset
 from flanlib.records import Conversation, Trajectory
 from flanlib.tally import Tally
 
-SEED = 2403  # of the corpora: the presets' seeds vary the training, never the data
+SEED = 2403  # draws the corpora; the seeds of a preset vary the training only
 ALIGNED, WEIGHTED = "aligned", "weighted"
 NEGATIVES, CONTROL = "chat + negatives", "chat + plain chat"
 LONGEST = {"react": 120, "json": 120, "chat": 80}
-"""Tokens of a reply in the lab, where the longest right ones have 91, 93 and 61: beyond, a model runs away."""
+"""Most tokens of a reply in the lab. The longest references have 91, 93 and 61: a longer reply is a runaway."""
 FOLLOWING = 0.1
-"""Instruction-following pairs for each trajectory: the paper's 2,000 beside 24,703 rows, rounded up."""
+"""Instruction-following pairs per trajectory: the paper's 2,000 beside 24,703 rows, rounded up."""
 SHARES = {NO_TOOLS: 0.1, IRRELEVANT: 0.1, MISSING: 0.1}
-"""Negative samples of each type for each trajectory."""
+"""Negative samples of each type per trajectory."""
 
 
 def fitted(data: Material, preset: Preset) -> Preset:
-    """Fit a preset to the material in all forms at once (:func:`flanlib.experiments.tuning.fitted`)."""
+    """Fit one preset to the material in all forms (:func:`flanlib.experiments.tuning.fitted`)."""
     return tuning.fitted(preset, *(render_all(data.train, form) for form in DIALECTS))
 
 
@@ -52,94 +52,95 @@ def forms(data: Material, preset: Preset) -> dict[str, Arm]:
 
 
 def watched(data: Material, preset: Preset, train: Sequence[Conversation], form: str = "chat") -> Arm:
-    """Make an arm of a corpus that is measured on held-out trajectories, in one form, while it trains."""
+    """Make an arm whose runs are measured, while they train, on held-out trajectories in one form."""
     return Arm(train, render_all(data.heldout[: preset.watched], form))
 
 
 def corpus(data: Material, *, weights: Mapping[str, float]) -> Corpus:
-    """Mix the aligned corpus: nine tenths chat form, one tenth ReAct form, and pairs that teach formats."""
+    """Mix the aligned corpus: nine tenths chat form, one tenth ReAct form, and instruction-following pairs."""
     return mix(data.train, following=round(FOLLOWING * len(data.train)), weights=weights, general_ratio=0.0, seed=SEED)
 
 
 def recipe(data: Material, preset: Preset) -> Corpus:
-    """Mix the whole recipe of Agent-FLAN (Appendix A) from some trajectories.
+    """Mix the whole recipe of Agent-FLAN (Appendix A).
 
-    Nine tenths chat form and one tenth ReAct form, weighted by capability, instruction-following pairs, negatives of
-    all types, and as much plain chat as agent data, as far as there is some: the data's own first.
+    Nine tenths of the trajectories take chat form and one tenth ReAct form, weighted by capability. Added are
+    instruction-following pairs, negatives of all types, and at most as many plain chats as trajectories. Chats from
+    the data itself come first.
     """
-    most = len(data.train)
-    chats = sorted(data.chats, key=lambda chat: chat.source == "ordinary")[:most]
-    return mix(data.train, general=chats, negatives=tempering(data, preset), following=round(FOLLOWING * most),
+    n = len(data.train)
+    chats = sorted(data.chats, key=lambda chat: chat.source == "ordinary")[:n]
+    return mix(data.train, general=chats, negatives=tempering(data, preset), following=round(FOLLOWING * n),
                seed=SEED)  # fmt: skip
 
 
 def capabilities(data: Material) -> dict[str, Arm]:
-    """Return the arms of Table 2 that are made of the aligned corpus: whole, and weighted by capability."""
+    """Return the two arms of Table 2 on the aligned corpus: unweighted, and weighted by capability."""
     return {name: Arm(corpus(data, weights=weights).conversations)
             for name, weights in ((ALIGNED, {}), (WEIGHTED, APPENDIX))}  # fmt: skip
 
 
 def tempered(data: Material, preset: Preset) -> dict[str, Arm]:
-    """Return the arms of observation 3: both forms alone, and chat form with negatives, or with plain chat instead.
+    """Return the arms of observation 3: both forms alone, chat form with negatives, and chat form with plain chat.
 
-    The control has as many rows of plain chat, without any tool, as the other has negatives: where there are fewer
-    chats, they come several times.
+    The last is the control: in place of each negative it has a plain chat without tools. Chats repeat where there are
+    fewer of them than negatives.
     """
-    plain, rest = forms(data, preset), tempering(data, preset)
-    train, chats = plain["chat"].train, cycle(_some(data.chats, len(rest)))
-    return plain | {NEGATIVES: Arm([*train, *rest]), CONTROL: Arm([*train, *islice(chats, len(rest))])}
+    arms, added = forms(data, preset), tempering(data, preset)
+    train, chats = arms["chat"].train, cycle(_sample(data.chats, len(added)))
+    return arms | {NEGATIVES: Arm([*train, *added]), CONTROL: Arm([*train, *islice(chats, len(added))])}
 
 
 def tempering(data: Material, preset: Preset, *, tally: Tally | None = None) -> list[Conversation]:
-    """Make negatives for chat form, so many of each type for each trajectory.
+    """Make negatives in chat form, as many of each type as SHARES says.
 
-    As in the paper (Appendix C), a plain reply is what the model itself says before any tuning, without tools. In the
-    lab the requests are fresh ones for tools of training; of other data they are the data's own.
+    As in the paper (Appendix C), the untuned model writes the plain replies itself, without tools. The lab draws new
+    requests for its training tools. Other data brings its own requests.
     """
     counts = {kind: round(share * len(data.train)) for kind, share in SHARES.items()}
     needed = counts[NO_TOOLS] + counts[MISSING]
     if data.name == LAB:
-        asked = [task.trajectory for task in tasks.tasks(needed, rng=np.random.default_rng([SEED, 2]))]
+        requests = [task.trajectory for task in tasks.tasks(needed, rng=np.random.default_rng([SEED, 2]))]
         tools = [tool.tool for name, tool in world().tools.items() if world().split(name) == "train"]
     else:
-        asked = _some(data.train, needed)
+        requests = _sample(data.train, needed)
         tools = list({tool.name: tool for trajectory in data.train for tool in trajectory.tools}.values())
-    replies = judging.replies(asked, preset) if needed else {}
-    return negatives(counts, requests=asked, replies=replies, chats=_some(data.chats, counts[IRRELEVANT]),
+    replies = judging.replies(requests, preset) if needed else {}
+    return negatives(counts, requests=requests, replies=replies, chats=_sample(data.chats, counts[IRRELEVANT]),
                      tools=tools, dialect="chat", seed=SEED, tally=tally or Tally("negatives"))  # fmt: skip
 
 
 def agent_h(data: Material, preset: Preset, protocol: str) -> list[Trial]:
-    """Return Agent-H as a trial for models of one protocol: five samples for each task written freely, from the lab."""
+    """Return the lab's Agent-H as a trial in one protocol, with five samples per task that is written freely."""
     n = 5 * preset.free
-    made = build.build(build.lab_pool(n, seed=SEED), n, seed=SEED, tally=Tally("Agent-H"))
-    return [Trial("agent_h", protocol, "Agent-H", tuple(made), lab_plans(), _decoding(preset, protocol))]
+    samples = build.build(build.lab_pool(n, seed=SEED), n, seed=SEED, tally=Tally("Agent-H"))
+    return [Trial("agent_h", protocol, "Agent-H", tuple(samples), lab_plans(), _decoding(preset, protocol))]
 
 
 def asked(data: Material, preset: Preset, protocol: str, *, splits: Sequence[str] | None = None,
           benchmarks: Sequence[str] = ("steps",)) -> list[Trial]:  # fmt: skip
-    """List what a model that writes in one protocol is put to, on the tasks of some splits (by default all).
+    """List the trials of a model that writes in one protocol, on the tasks of some splits (by default all).
 
-    Steps are read on all tasks and written on the first ones; episodes are only written, and left out where tools can't
-    be run: outside the lab.
+    Steps are read on all tasks, and written freely on the first ``preset.free``. Episodes run on those only, and only
+    in the lab: elsewhere tools can't be executed.
     """
     lab = data.name == LAB
     intention = lab_intention() if lab else Intention.of(data.train)
-    found = []
+    trials = []
     for split in splits or data.tasks:
         items = {"steps": data.tasks[split], "episodes": data.tasks[split][: preset.free] if lab else ()}
-        found += [Trial(benchmark, protocol, split, items[benchmark], intention, _decoding(preset, protocol),
-                        free=preset.free) for benchmark in benchmarks if items.get(benchmark)]  # fmt: skip
+        trials += [Trial(benchmark, protocol, split, items[benchmark], intention, _decoding(preset, protocol),
+                         free=preset.free) for benchmark in benchmarks if items.get(benchmark)]  # fmt: skip
     if "general" in benchmarks:
-        asked = general.questions(2 * preset.free, rng=np.random.default_rng([SEED, 1]))
-        found.append(Trial("general", protocol, "general", tuple(asked), decoding=_decoding(preset, "chat")))
-    return found
+        questions = general.questions(2 * preset.free, rng=np.random.default_rng([SEED, 1]))
+        trials.append(Trial("general", protocol, "general", tuple(questions), decoding=_decoding(preset, "chat")))
+    return trials
 
 
 def spent(tuned: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
     """Tabulate what runs were trained on, as means over seeds: model, rows, tokens, trained_tokens."""
-    told = [{**store.manifest(folder), "model": label} for label, folders in tuned.items() for folder in folders]
-    return pd.DataFrame(told, columns=["model", "rows", "tokens", "trained_tokens"]).groupby(
+    runs = [{**store.manifest(folder), "model": label} for label, folders in tuned.items() for folder in folders]
+    return pd.DataFrame(runs, columns=["model", "rows", "tokens", "trained_tokens"]).groupby(
         "model", sort=False, as_index=False).mean()  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def _decoding(preset: Preset, protocol: str) -> Decoding:
     return Decoding(preset.reply_tokens or LONGEST[protocol])
 
 
-def _some(rows: Sequence[Conversation | Trajectory], n: int) -> list:
-    """Draw rows in a random order that depends on nothing else: more of them begin with the fewer."""
+def _sample(rows: Sequence[Conversation | Trajectory], n: int) -> list:
+    """Draw ``n`` rows in a fixed random order, so that a larger draw begins with a smaller one."""
     order = np.random.default_rng([SEED, 3]).permutation(len(rows))[:n]
     return [rows[i] for i in order]

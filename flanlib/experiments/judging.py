@@ -1,7 +1,7 @@
-"""Cached judgements: models put to the benchmarks, each reply judged in a row of its own, found again by content.
+"""Cached judgements: models evaluated on the benchmarks, one row per judged reply, cached by content.
 
-A judgement that is missing needs the model's weights. They do not ship: where a tuning is known by its shipped results
-only, it is done here first.
+A judgement that is not cached needs the model's weights, which do not ship. Where only the results of a tuning run
+shipped, the run is repeated here first.
 """
 
 import re
@@ -28,87 +28,91 @@ from flanlib.lab.tasks import Task
 from flanlib.presets import Preset
 from flanlib.records import FlanError, Trajectory, say
 
-# By benchmark; raise one when what it asks, or how it judges, changes.
+# By benchmark. Raise a number when the prompts or the judging of that benchmark change.
 VERSIONS = {"steps": 2, "episodes": 2, "general": 2, "agent_h": 3, "replies": 1}
-# A process takes seconds to start: trials of fewer items stay in this one.
+# A process takes seconds to start: trials with fewer items run in this one.
 LONG = 16
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Something that a model is put to."""
+    """One evaluation of a model: a benchmark, its items, and how replies are decoded."""
 
     benchmark: str
-    """One of VERSIONS; episodes need tasks of the lab, whose tools can be run."""
+    """One of VERSIONS. Episodes need tasks of the lab, whose tools can be executed."""
     protocol: str
-    """The dialect that the model is to write in; of general questions, only a label."""
+    """The dialect in which the model writes. For general questions it is only a label."""
     split: str
-    """What the items are to a reader, such as ``held-out tools``."""
+    """The label of the items in tables and pictures, such as ``held-out tools``."""
     items: tuple[Task | Trajectory | Question | Sample, ...]
     intention: Intention | Plans | None = None
-    """Reads intentions from thoughts, the lab's by default; of Agent-H, plans from replies, by default none."""
+    """Reads the intended tool from thoughts, by default the lab's reader. For Agent-H: reads plans, by default none."""
     decoding: Decoding = GREEDY
     free: int | None = None
-    """Of steps: on how many tasks, from the first, a model also writes freely; None for all."""
+    """For steps: on how many of the first tasks the model also writes freely. None means all."""
 
 
 def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[Path | None]],
           preset: Preset) -> pd.DataFrame:  # fmt: skip
-    """Put every model to its trials and return all judgements.
+    """Evaluate every model on its trials and return all judgements.
 
-    ``models`` gives each model's run folders, one per seed; None is the model before any tuning. Returns a tidy
-    frame: model, seed, split, protocol, score, id, type, value (0 or 1), and reply; of Agent-H the columns of
-    :func:`flanlib.benchmarks.agent_h.ask.measure` too, with its cell as type. Trials that were made before are read
-    from their folders; the others go side by side.
+    ``models`` gives each model's run folders, one per seed; None is the untuned model. Returns a tidy frame: model,
+    seed, split, protocol, score, id, type, value (0 or 1), and reply. Agent-H adds the columns of
+    :func:`flanlib.benchmarks.agent_h.ask.measure`, and its type is the cell. Finished trials are read from the cache;
+    the others run side by side.
     """
-    asked = [(name, seed, _Job(trial, folder, preset))
-             for name, folders in models.items() for trial in trials[name] for seed, folder in enumerate(folders)]
-    tuning.with_weights([job.adapter for _, _, job in asked if job.adapter and not job.done])
-    workers.side_by_side([job for _, _, job in asked], what="trials")
-    found = [_rows(job.folder).assign(model=name, seed=seed, split=job.trial.split, protocol=job.trial.protocol)
-             for name, seed, job in asked]  # fmt: skip
+    jobs = [(name, seed, _Job(trial, folder, preset))
+            for name, folders in models.items() for trial in trials[name] for seed, folder in enumerate(folders)]
+    tuning.with_weights([job.adapter for _, _, job in jobs if job.adapter and not job.done])
+    workers.side_by_side([job for _, _, job in jobs], what="trials")
+    frames = [_rows(job.folder).assign(model=name, seed=seed, split=job.trial.split, protocol=job.trial.protocol)
+              for name, seed, job in jobs]  # fmt: skip
+    table = pd.concat(frames, ignore_index=True)
     columns = ["model", "seed", "split", "protocol", "score", "id", "type", "value", "reply"]
-    told = pd.concat(found, ignore_index=True)
-    return told[columns + [c for c in agent_h.COLUMNS if c in told and c not in columns and "kind" in told]]
+    if "kind" in table:  # only Agent-H has it
+        columns += [column for column in agent_h.COLUMNS if column in table and column not in columns]
+    return table[columns]
 
 
 def replies(requests: Sequence[Trajectory], preset: Preset, *, longest: int = 64) -> dict[str, str]:
-    """Return what the model says to some requests before any tuning and without tools, by id; greedy.
+    """Return the untuned model's greedy replies to some requests, without tools, by request id.
 
-    A reply that ran to its ``longest`` (tokens) ends with its last whole sentence; requests on which the model went
-    round in a loop have none.
+    A reply is cut at ``longest`` tokens, and then at its last whole sentence. Requests that the model answered with a
+    loop are left out.
     """
     trial = Trial("replies", "chat", "requests", tuple(requests), decoding=Decoding(preset.reply_tokens or longest))
     job = _Job(trial, None, preset)
     workers.side_by_side([job], what="trials")
-    said = {row["id"]: whole_sentences(row["reply"]) for row in _rows(job.folder)[["id", "reply"]].to_dict("records")}
-    return {id: text for id, text in said.items() if not degenerate(text)}
+    rows = _rows(job.folder)
+    texts = {id: whole_sentences(reply) for id, reply in zip(rows["id"], rows["reply"], strict=True)}
+    return {id: text for id, text in texts.items() if not degenerate(text)}
 
 
 def whole_sentences(text: str) -> str:
-    """Leave out what follows the last end of a sentence, if there is one.
+    """Cut a text after its last whole sentence. A text without one stays as it is.
 
     >>> whole_sentences("It is far. You could take a")
     'It is far.'
     """
-    ends = [found.end() for found in re.finditer(r"(?m)(?<!^\d)[.!?][\"')\]]*(?=\s|$)", text)]  # "2." alone is none
+    # The "2." that begins a list item ends no sentence.
+    ends = [match.end() for match in re.finditer(r"(?m)(?<!^\d)[.!?][\"')\]]*(?=\s|$)", text)]
     return text[: ends[-1]] if ends else text
 
 
 class _Job(workers.Job):
-    """One model's trial: everything its result depends on, and the folder that follows from it."""
+    """One trial of one model. Its config holds everything the result depends on."""
 
     def __init__(self, trial: Trial, adapter: Path | None, preset: Preset) -> None:
         if trial.benchmark not in VERSIONS:
             raise FlanError("trial", found=repr(trial.benchmark), expected=f"one of {', '.join(VERSIONS)}",
                             remedy="Name one of them.")  # fmt: skip
         self.trial, self.adapter, self.preset = trial, adapter, preset
-        of = adapter.name.removeprefix(f"{preset.name}-") if adapter else "base"
+        model = adapter.name.removeprefix(f"{preset.name}-") if adapter else "base"
         config = {"version": VERSIONS[trial.benchmark], **tuning.reads(preset), "adapter": adapter and adapter.name,
                   "items": store.digest(*map(repr, trial.items)), "protocol": trial.protocol,
                   "intention": trial.intention and trial.intention.learnt, "free": trial.free,
                   "decoding": repr(trial.decoding)}  # fmt: skip
-        super().__init__(f"{preset.name}-{trial.benchmark}-{trial.protocol}-{of}", config,
+        super().__init__(f"{preset.name}-{trial.benchmark}-{trial.protocol}-{model}", config,
                          long=len(trial.items) >= LONG)  # fmt: skip
 
     def build(self, tell: workers.Tell | None, folder: Path) -> dict:
@@ -116,7 +120,7 @@ class _Job(workers.Job):
         model = dense(self.preset.model, self.adapter and tuning.weights(self.adapter), bits=self.preset.bits)
         label = None if tell else self.name
         write = Writer(model, tokenizer, template, self.trial.decoding, label=label)
-        frame = self._judged(write, Reader(model, tokenizer, template, label=label))
+        frame = self._judge(write, Reader(model, tokenizer, template, label=label))
         if tell:
             tell(1.0)
         store.write_table(folder / "rows.csv", frame)
@@ -124,25 +128,29 @@ class _Job(workers.Job):
                 "ended": dict(sorted(write.ended.items())), "device": str(model.device),
                 "computed_in": str(model.dtype).removeprefix("torch.")}  # fmt: skip
 
-    def _judged(self, write: Generate, read: Read) -> pd.DataFrame:
+    def _judge(self, write: Generate, read: Read) -> pd.DataFrame:
         trial = self.trial
         if trial.benchmark == "steps":
             return steps.measure(trial.items, trial.protocol, write, read, intention=trial.intention, free=trial.free)
         if trial.benchmark == "episodes":
-            played = episodes.table(episodes.play(trial.items, trial.protocol, write, intention=trial.intention))
-            return played.assign(score="episodes", type=played["shape"], value=played["solved"],
-                                 reply=played["answer"])  # fmt: skip
+            rows = episodes.table(episodes.play(trial.items, trial.protocol, write, intention=trial.intention))
+            return rows.assign(score="episodes", type=rows["shape"], value=rows["solved"], reply=rows["answer"])
         if trial.benchmark == "agent_h":
             plans = trial.intention.plans if trial.intention else None
-            asked = agent_h.measure(trial.items, trial.protocol, write, plans=plans)
-            return asked.assign(score="agent_h", type=asked["cell"])
+            rows = agent_h.measure(trial.items, trial.protocol, write, plans=plans)
+            return rows.assign(score="agent_h", type=rows["cell"])
         if trial.benchmark == "replies":
-            texts = ((one.id, ("system", one.instructions), ("user", one.query)) for one in trial.items)
-            said = ask(write, [Prompt(id, tuple(say(*turn) for turn in turns if turn[1])) for id, *turns in texts])
+            texts = ask(write, [_request(one) for one in trial.items])
             return pd.DataFrame({"id": [one.id for one in trial.items], "score": "replies", "type": "reply",
-                                 "value": 1, "reply": said}).astype({"value": int})
-        asked = general.measure(trial.items, write)
-        return asked.assign(score="general", type=asked["family"])
+                                 "value": 1, "reply": texts}).astype({"value": int})
+        rows = general.measure(trial.items, write)
+        return rows.assign(score="general", type=rows["family"])
+
+
+def _request(trajectory: Trajectory) -> Prompt:
+    """Return a trajectory's instructions and query as a prompt, without its tools."""
+    turns = (("system", trajectory.instructions), ("user", trajectory.query))
+    return Prompt(trajectory.id, tuple(say(role, text) for role, text in turns if text))
 
 
 @lru_cache(maxsize=512)

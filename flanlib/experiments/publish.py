@@ -1,6 +1,6 @@
-"""Hand a tuned model on: plain weights, its adapter, a tokenizer that knows its chat template, the corpus, a card.
+"""Publish a tuned model: merged weights, the adapter, a tokenizer with the chat template, the corpus, and a model card.
 
-Nothing of this library is needed to use what is written: ``AutoModelForCausalLM`` and ``AutoTokenizer`` load it.
+``AutoModelForCausalLM`` and ``AutoTokenizer`` load the result without this library.
 """
 
 import json
@@ -53,62 +53,63 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
             corpus: Sequence[Conversation], scores: pd.DataFrame, bits: int = 16) -> Path:  # fmt: skip
     """Write a tuned model into a new folder and return it.
 
-    ``base``, ``adapter`` and ``bits`` are what :func:`flanlib.inference.generate.dense` takes; ``scores`` becomes the
-    card's table, one row a line. The folder appears whole or not at all; of several processes the first writes it.
-    Raises FlanError if it exists.
+    ``base``, ``adapter`` and ``bits`` go to :func:`flanlib.inference.generate.dense`. ``scores`` becomes the table of
+    the card. The folder appears whole or not at all. Among several processes the first writes it, and the others wait.
+    Raises FlanError if the folder exists.
     """
     folder = Path(folder)
     if store.rank():
         return store.wait_for(folder)
     if folder.exists():
-        raise FlanError(f"publishing to {folder}", found="a folder of that name", expected="a new one",
+        raise FlanError(f"publishing to {folder}", found="an existing folder", expected="a new one",
                         remedy="Name another, or move the old one away.")  # fmt: skip
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        made = Path(scratch) / folder.name
+        unfinished = Path(scratch) / folder.name
         model, end = dense(base, adapter, bits=bits), template.end.strip()
-        # One token that ends a turn ends a reply; several have to be looked for as text.
-        last = tokenizer.encode(end, add_special_tokens=False) if end else []
-        if len(last) == 1:
-            model.generation_config.eos_token_id = last[0]
+        # A turn's end that is one token stops generation by its id. Of several tokens, only their text is unambiguous.
+        end_ids = tokenizer.encode(end, add_special_tokens=False) if end else []
+        if len(end_ids) == 1:
+            model.generation_config.eos_token_id = end_ids[0]
         elif end:
             model.generation_config.stop_strings = [end]
-        model.save_pretrained(made)
-        tokenizer.save_pretrained(made)
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
         if isinstance(template, Template):
-            (made / "chat_template.jinja").write_text(jinja(template), encoding="utf-8")
-        shown, licence = _origin(base)
-        shutil.copytree(adapter, made / "adapter", ignore=shutil.ignore_patterns(
+            (unfinished / "chat_template.jinja").write_text(jinja(template), encoding="utf-8")
+        base_name, licence = _origin(base)
+        shutil.copytree(adapter, unfinished / "adapter", ignore=shutil.ignore_patterns(
             "checkpoint-*", "*.csv", "README.md", store.MANIFEST))  # fmt: skip
-        config = made / "adapter" / "adapter_config.json"
-        named = json.loads(config.read_text()) | {"base_model_name_or_path": shown}  # which other machines know
-        store.write(config, json.dumps(named, indent=2))
-        export(corpus, made / "corpus.jsonl", "messages")
+        path = unfinished / "adapter" / "adapter_config.json"
+        # peft wrote the path of the base model on this machine.
+        config = json.loads(path.read_text()) | {"base_model_name_or_path": base_name}
+        store.write(path, json.dumps(config, indent=2))
+        export(corpus, unfinished / "corpus.jsonl", "messages")
         terms = f"The licence of the base model, {licence}," if licence else "What the base model's licence asks for"
-        store.write(made / "README.md", CARD.format(
-            base=shown, name=folder.name, rows=len(corpus), scores=_table(scores),
+        store.write(unfinished / "README.md", CARD.format(
+            base=base_name, name=folder.name, rows=len(corpus), scores=_table(scores),
             metadata=f"license: {licence}\n" if licence else "", licence=f"{terms} holds for this one too."))
-        made.rename(folder)
+        unfinished.rename(folder)
     return folder
 
 
 def place(run: Path) -> Path:
-    """Return the folder that a run is handed on in."""
+    """Return the folder into which a run is published."""
     return DATA / "exports" / run.name
 
 
 def _origin(base: str) -> tuple[str, str]:
-    """Return what a model is called on any machine, and its licence, empty where nothing is known of it."""
+    """Return a model's name without any path of this machine, and its licence, empty if unknown."""
     if base == SMOLLM2:
         return HUB, LICENCE
     card = Path(base) / "README.md"
     head = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL) if card.is_file() else None
-    told = re.search(r"^license: *([\w.-]+)", head[1], re.MULTILINE) if head else None
-    return Path(base).name if Path(base).is_dir() else base, told[1] if told else ""
+    licence = re.search(r"^license: *([\w.-]+)", head[1], re.MULTILINE) if head else None
+    return Path(base).name if Path(base).is_dir() else base, licence[1] if licence else ""
 
 
 def _table(scores: pd.DataFrame) -> str:
-    """Write a table in Markdown; numbers with three decimals."""
+    """Write a table in Markdown, with three decimals."""
     if scores.empty:
         return "Nothing yet."
     rows = [list(scores), ["---"] * len(scores.columns),

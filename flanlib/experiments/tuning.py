@@ -1,4 +1,4 @@
-"""Cached runs: how far texts lie from a model, and a model tuned on conversations, found again by content.
+"""Cached runs: tune a model on conversations, and measure the loss of models on texts; both are cached by content.
 
 Runs go side by side where that is faster (:mod:`flanlib.experiments.workers`).
 """
@@ -32,17 +32,17 @@ from flanlib.training.loss import measure
 from flanlib.training.model import add_lora, compute_dtype, load, load_adapter
 from flanlib.training.train import Schedule, draw, fit
 
-# Raise it when training or measuring changes what comes out; a reworded comment costs nobody a rerun.
+# Raise it when training or measuring gives other results. It is part of every cache key.
 VERSION = 3
-# A process takes seconds to start: runs with fewer trained tokens stay in this one.
+# A process takes seconds to start: runs with fewer trained tokens run in this one.
 LONG = 2_000
 WEIGHTS = "adapter_model.safetensors"
 MANY = 5_000
-"""Conversations that are worth the seconds until worker processes have begun."""
+"""More conversations than this are worth the start of worker processes."""
 
 
 def reader(preset: Preset) -> tuple[Any, Any]:
-    """Return the preset's tokenizer and template; ``auto`` is the model's own where it brings one."""
+    """Return the preset's tokenizer and chat template. ``auto`` is the model's own template, if it has one."""
     return _reader(pretrained.folder(preset.model), preset.template)
 
 
@@ -53,9 +53,9 @@ def _reader(name: str, template: str) -> tuple[Any, Any]:
 
 
 def examples(conversations: Sequence[Conversation], preset: Preset, tally: Tally) -> Sequence[Example]:
-    """Tokenise conversations as the preset's model reads them; what does not fit is counted.
+    """Tokenise conversations for the preset's model. The tally counts those that are too long.
 
-    Many of them are tokenised side by side, into a file that is mapped into memory.
+    More than MANY are tokenised by worker processes, into a file that is mapped into memory.
     """
     tokenizer, template = reader(preset)
     encode = encode_stored if len(conversations) > MANY else encode_all
@@ -63,46 +63,47 @@ def examples(conversations: Sequence[Conversation], preset: Preset, tally: Tally
 
 
 def fitted(preset: Preset, *corpora: Sequence[Conversation]) -> Preset:
-    """Fit a preset to its texts: rows that hold 19 of 20 conversations, and no more than three passes over them.
+    """Fit a preset to its texts: packed rows hold 19 of 20 conversations, and training makes at most three passes.
 
-    Rows are lengthened by doubling, up to 4,096 tokens, with fewer of them in a step; the passes that the budget of
-    trained tokens is cut to are those over the corpus that has the fewest, so that forms stay at equal budgets.
+    Row length doubles until it suffices, up to 4,096 tokens, and each doubling halves the rows of a step. The passes
+    are counted on the corpus with the fewest trained tokens, so that all corpora get the same budget.
     """
-    reach = max(4096, preset.row_tokens)
-    encoded = [examples(rows, replace(preset, row_tokens=reach), Tally("fitting")) for rows in corpora]
-    wanted = max((np.percentile([len(row) for row in rows], 95) for rows in encoded if rows), default=0)
-    rows, step = preset.row_tokens, preset.rows_per_step
-    while rows < min(wanted, reach):
-        rows, step = 2 * rows, max(1, step // 2)
-    least = min(sum(row.trained for row in corpus) for corpus in encoded)
-    return replace(preset, row_tokens=rows, rows_per_step=step, rows_per_pass=min(step, preset.rows_per_pass),
-                   trained_tokens=min(preset.trained_tokens, 3 * least))  # fmt: skip
+    longest = max(4096, preset.row_tokens)
+    encoded = [examples(rows, replace(preset, row_tokens=longest), Tally("fitting")) for rows in corpora]
+    needed = max((np.percentile([len(row) for row in rows], 95) for rows in encoded if rows), default=0)
+    row_tokens, rows_per_step = preset.row_tokens, preset.rows_per_step
+    while row_tokens < min(needed, longest):
+        row_tokens, rows_per_step = 2 * row_tokens, max(1, rows_per_step // 2)
+    fewest = min(sum(row.trained for row in rows) for rows in encoded)
+    return replace(preset, row_tokens=row_tokens, rows_per_step=rows_per_step,
+                   rows_per_pass=min(rows_per_step, preset.rows_per_pass),
+                   trained_tokens=min(preset.trained_tokens, 3 * fewest))  # fmt: skip
 
 
 def measured(texts: Mapping[str, Sequence[Conversation]], models: Mapping[str, Sequence[Path | None]], preset: Preset,
              tally: Tally) -> pd.DataFrame:  # fmt: skip
-    """Measure how surprised models are by some texts: a row per text, model, seed, conversation and kind.
+    """Measure the loss of models on texts: a row per text, model, seed, conversation and kind.
 
-    ``models`` gives each model's run folders, one per seed; None is the model before any tuning. Columns: text, model,
-    seed, id, kind, nats, tokens, bytes (sums over the conversation's trained tokens of that kind).
+    ``models`` gives each model's run folders, one per seed; None is the untuned model. Columns: text, model, seed, id,
+    kind, nats, tokens, bytes (sums over the conversation's trained tokens of that kind).
     """
     rows = {text: examples(conversations, preset, tally) for text, conversations in texts.items()}
-    made = [(text, model, seed, _Measure(text, rows[text], folder, preset))
+    jobs = [(text, model, seed, _Measure(text, rows[text], folder, preset))
             for text in texts for model, folders in models.items() for seed, folder in enumerate(folders)]
-    with_weights([job.tuned for *_, job in made if job.tuned and not job.done])
-    workers.side_by_side([job for *_, job in made], what="measurements")
+    with_weights([job.tuned for *_, job in jobs if job.tuned and not job.done])
+    workers.side_by_side([job for *_, job in jobs], what="measurements")
     return pd.concat([pd.read_csv(job.folder / "rows.csv").assign(text=text, model=model, seed=seed)
-                      for text, model, seed, job in made], ignore_index=True)  # fmt: skip
+                      for text, model, seed, job in jobs], ignore_index=True)  # fmt: skip
 
 
 class _Measure(workers.Job):
-    """The loss of one model on some texts."""
+    """Measures the loss of one model on some texts."""
 
     def __init__(self, label: str, rows: Sequence[Example], tuned: Path | None, preset: Preset) -> None:
         self.rows, self.tuned, self.preset = rows, tuned, preset
         config = {"version": VERSION, "data": _digest(rows), **reads(preset), "tuned": tuned and tuned.name}
-        of = tuned.name.removeprefix(f"{preset.name}-") if tuned else "base"
-        super().__init__(f"{preset.name}-nats-{label.replace(' ', '-')}-{of}", config,
+        model = tuned.name.removeprefix(f"{preset.name}-") if tuned else "base"
+        super().__init__(f"{preset.name}-nats-{label.replace(' ', '-')}-{model}", config,
                          long=sum(map(len, rows)) > LONG)  # fmt: skip
 
     def build(self, tell: workers.Tell | None, folder: Path) -> dict:
@@ -117,11 +118,11 @@ class _Measure(workers.Job):
 
 @dataclass(frozen=True)
 class Arm:
-    """A corpus to tune on, and what is watched meanwhile."""
+    """A corpus to tune on, and the held-out texts that are measured while a model trains."""
 
     train: Sequence[Conversation]
     heldout: Sequence[Conversation] = ()
-    """Read again and again while a run goes on: their losses, and the names and values in them."""
+    """Measured several times per run: losses, and which tokens are the model's first choice."""
 
 
 def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
@@ -129,26 +130,26 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
           shipped: bool = True) -> dict[str, list[Path]]:  # fmt: skip
     """Tune the preset's model on every arm, once per seed, and return the run folders of each.
 
-    A run draws examples in shuffled passes up to its budget and goes over them once. A folder holds the adapter (where
-    it did not ship), ``losses.csv`` (by step, split and kind) and ``firsts.csv`` (right tokens of held-out texts).
-    ``watch`` is shown the losses of every run while it goes on (:func:`flanlib.training.train.fit`); runs that may not
-    be ``shipped`` are made here. On a GPU it first prints what memory a run will take; raises FlanError if that is more
-    than there is.
+    A run draws examples in shuffled passes up to its budget and trains on each draw once. A folder holds
+    ``losses.csv`` (by step, split and kind), ``firsts.csv`` (which held-out tokens are the model's first choice) and,
+    unless it shipped, the adapter. ``watch`` is given the losses so far during every run
+    (:func:`flanlib.training.train.fit`). Without ``shipped``, results that ship are ignored and the runs made here. On
+    a GPU the memory that a run needs is printed first; raises FlanError if that is more than there is.
     """
-    found = {}
+    jobs = {}
     memory.tell(preset)
     for label, arm in arms.items():
         rows, held = examples(arm.train, preset, tally), examples(arm.heldout, preset, Tally("held out"))
-        found[label] = [_Job(label, rows, held, preset, seed, shipped=shipped, watch=watch) for seed in preset.seeds]
-    made = [job for each in found.values() for job in each]
-    for together in [[job] for job in made] if watch else [made]:  # runs that are watched go in this process
-        workers.side_by_side(together, what="tuning runs")
-    _MADE.update({job.label: job for job in made})
-    return {label: [job.folder for job in each] for label, each in found.items()}
+        jobs[label] = [_Job(label, rows, held, preset, seed, shipped=shipped, watch=watch) for seed in preset.seeds]
+    every = [job for each in jobs.values() for job in each]
+    for batch in [[job] for job in every] if watch else [every]:  # a single job stays in this process, with watch()
+        workers.side_by_side(batch, what="tuning runs")
+    _JOBS.update({job.label: job for job in every})
+    return {label: [job.folder for job in each] for label, each in jobs.items()}
 
 
 class _Job(workers.Job):
-    """One tuning run: everything its result depends on, and the folder that follows from it."""
+    """One tuning run. Its config holds everything the result depends on."""
 
     together = True
 
@@ -170,68 +171,69 @@ class _Job(workers.Job):
         packed = pack(drawn, row_tokens=preset.row_tokens, pad_id=pad)
         held = [pack([row], row_tokens=len(row), pad_id=pad)[0] for row in self.held]
         model = add_lora(load(preset.model, bits=preset.bits), rank=preset.lora_rank, seed=self.seed)
-        told = fit(model, packed, self.schedule, folder, label=self.name, heldout=held, tell=tell, watch=self.watch)
-        store.write_table(folder / "losses.csv", told.losses, digits=7)
-        store.write_table(folder / "firsts.csv", told.firsts)
+        logs = fit(model, packed, self.schedule, folder, label=self.name, heldout=held, tell=tell, watch=self.watch)
+        store.write_table(folder / "losses.csv", logs.losses, digits=7)
+        store.write_table(folder / "firsts.csv", logs.firsts)
         return {"steps": math.ceil(len(packed) / self.schedule.rows_per_step), "fill": round(fill(packed), 4),
                 "rows": len(drawn), "tokens": sum(map(len, drawn)),
                 "trained_tokens": sum(row.trained for row in drawn), "device": str(model.device),
                 "computed_in": str(compute_dtype()).removeprefix("torch.")}  # fmt: skip
 
 
-_MADE: dict[str, _Job] = {}
-"""Runs that this process has asked for, by the names of their folders."""
+_JOBS: dict[str, _Job] = {}
+"""Tuning runs of this process by the name of their folder, so that :func:`with_weights` can repeat them."""
 
 
 def passages(trajectories: Sequence[Trajectory], form: str, preset: Preset) -> list[Passage]:
-    """List the names and values of held-out trajectories that a run in one form has measured (``firsts.csv``).
+    """List the tool names and argument values that runs in one form measured on held-out trajectories.
 
-    What was left out of the run's texts, for want of room say, is left out here. Nothing is generated here, so a
-    value that the model would cut into other tokens counts as wrong; how JSON goes on after one is left out.
+    Passages index the trained tokens of ``firsts.csv``; conversations too long for the run are left out. A value that
+    the model would split into other tokens counts as wrong. The token after a value in JSON does not count.
     """
     tokenizer, template = reader(preset)
-    texts = [render(one, form) for one in trajectories]
-    kept, found, before = {row.id: row for row in examples(texts, preset, Tally("held out"))}, [], 0
+    texts = [render(trajectory, form) for trajectory in trajectories]
+    rows = {row.id: row for row in examples(texts, preset, Tally("held out"))}
+    selected, before = [], 0  # before: trained tokens of the earlier rows
     for trajectory, text in zip(trajectories, texts, strict=True):
-        if (row := kept.get(text.id)) is None:
+        if (row := rows.get(text.id)) is None:
             continue
-        listed = [one for one in reading.passages(trajectory, text, form) if one.score in skill.READ]
+        wanted = [one for one in reading.passages(trajectory, text, form) if one.score in skill.READ]
         [placed] = place([template.layout(text.turns, text.id)[0]], tokenizer)
-        counted = np.cumsum(row.kinds != CONTEXT) - 1 + before
-        for one, where in zip(listed, reading.ranges(text, listed, template), strict=True):
-            looked = reading.tokens(placed, *where)
-            if form != "chat" and one.score == reading.UNDERSTANDING and placed.starts[looked[-1]] >= where[1]:
-                looked = looked[:-1]
-            tokens = [i for i in looked if i < len(row) and row.kinds[i] != CONTEXT]
-            if tokens and looked[-1] < len(row):
-                found.append(Passage(trajectory.id, one.score, tuple(int(counted[i]) for i in tokens)))
+        positions = np.cumsum(row.kinds != CONTEXT) - 1 + before
+        for one, (start, end) in zip(wanted, reading.ranges(text, wanted, template), strict=True):
+            covered = reading.tokens(placed, start, end)
+            if form != "chat" and one.score == reading.UNDERSTANDING and placed.starts[covered[-1]] >= end:
+                covered = covered[:-1]
+            trained = [i for i in covered if i < len(row) and row.kinds[i] != CONTEXT]
+            if trained and covered[-1] < len(row):
+                selected.append(Passage(trajectory.id, one.score, tuple(int(positions[i]) for i in trained)))
         before += row.trained
-    return found
+    return selected
 
 
 def with_weights(folders: Iterable[Path]) -> None:
-    """Tune again where only the results of a run are here: of what :func:`tuned` returned in this process."""
-    lacking = [copy(_MADE[folder.name]) for folder in dict.fromkeys(folders)
-               if not (weights(folder) / WEIGHTS).is_file()]  # fmt: skip
-    for job in lacking:
+    """Repeat those runs, of the ones :func:`tuned` returned in this process, whose results shipped without weights."""
+    jobs = [copy(_JOBS[folder.name]) for folder in dict.fromkeys(folders)
+            if not (weights(folder) / WEIGHTS).is_file()]  # fmt: skip
+    for job in jobs:
         job.shipped = False
-    workers.side_by_side(lacking, what="tuning runs")
+    workers.side_by_side(jobs, what="tuning runs")
 
 
 def weights(folder: Path) -> Path:
-    """Return the folder that holds a run's adapter: itself, or the one that was made here in place of a shipped one."""
+    """Return the folder that holds a run's adapter: the run's own, or for a shipped run the one repeated here."""
     return folder if (folder / WEIGHTS).is_file() else store.RUNS / folder.name
 
 
 def table(folders: Mapping[str, Sequence[Path]], name: str) -> pd.DataFrame:
-    """Read one CSV of many runs into one frame, with the columns ``form`` (the key) and ``seed`` (its place)."""
+    """Read one CSV of many runs into one frame, with the columns ``form`` (the key) and ``seed`` (the position)."""
     return pd.concat([pd.read_csv(path / f"{name}.csv", dtype={"firsts": str}).assign(form=form, seed=seed)
                       for form, paths in folders.items() for seed, path in enumerate(paths)],
                      ignore_index=True)  # fmt: skip
 
 
 def reads(preset: Preset) -> dict[str, Any]:
-    """Name what a model reads: its weights, in how many bits, and the template."""
+    """Return the cache key of a preset's model: its weights, their bits, and the chat template."""
     return {"model": pretrained.identity(preset.model), "bits": preset.bits, "template": reader(preset)[1].digest}
 
 

@@ -1,6 +1,6 @@
-"""Long jobs side by side: on a CPU each in a process of its own with one thread, with the same bytes as one by one.
+"""Run long jobs side by side: on a CPU each gets a process with one thread, and the same bytes as one after another.
 
-How a sum is split over threads shows in its last bits, so a job has one thread, whatever the machine.
+The split of a sum over threads shows in its last bits. A job therefore has one thread on every machine.
 """
 
 import copyreg
@@ -29,16 +29,16 @@ MOST_PROCESSES = 4
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 Tell: TypeAlias = Callable[[float], None]
-"""Is told which share of a job was done since it was last called; all shares of a job add up to 1."""
+"""Takes the share of a job that was done since the last call. The shares of a job add up to 1."""
 
 
 class Job:
-    """Work that fills a run folder of its own. It can be sent to another process, and be done again without harm.
+    """Work that fills its own run folder. A job can be sent to another process, and repeating it does no harm.
 
-    ``config`` holds everything its result depends on; ``long`` tells whether it is worth the seconds that a process
-    takes to start; a job that may not be ``shipped`` is done here even where its measurements came with the kit. The
-    run cache is the one of the process that makes the job. Of several processes that were launched together all take
-    part if it is a job for them ``together``, else one.
+    ``config`` holds everything the result depends on. ``long`` says that the job is worth the start of a process.
+    Without ``shipped``, the job is done here even if its results came with the kit. The run cache is that of the
+    process that creates the job. If several processes were launched together, all of them do a job that is marked
+    ``together``, and one does any other.
     """
 
     together = False
@@ -48,39 +48,39 @@ class Job:
 
     @property
     def label(self) -> str:
-        """The name of its folder."""
+        """The name of the job's folder."""
         return store.label(self.name, self.config)
 
     @property
     def folder(self) -> Path:
-        """The folder of its result: made here, or shipped; where it will be, if it is in neither place."""
-        there = store.found(self.name, self.config, runs=self.runs, shipped=self.shipped)
-        return there or self.runs / self.label
+        """The folder of the result, computed here or shipped; if there is none yet, where it will be."""
+        cached = store.found(self.name, self.config, runs=self.runs, shipped=self.shipped)
+        return cached or self.runs / self.label
 
     @property
     def done(self) -> bool:
-        """Whether its result is there already."""
+        """Whether the result is in the cache."""
         return (self.folder / store.MANIFEST).is_file()
 
     def run(self, tell: Tell | None = None) -> None:
-        """Do it, or go on from what is in the folder; ``tell`` replaces its own progress bars."""
+        """Do the job, or resume it from its folder. ``tell`` replaces the job's own progress bars."""
         store.cached(self.name, self.config, partial(self.build, tell), runs=self.runs,
                      together=self.together, shipped=self.shipped)  # fmt: skip
 
     def build(self, tell: Tell | None, folder: Path) -> Mapping[str, Any]:
         """Write the result into the folder and return facts for its manifest."""
-        raise TypeError(f"{type(self).__name__} says nothing of what it builds")
+        raise TypeError(f"{type(self).__name__} does not define build()")
 
 
 def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
-    """Do all jobs that are not done: one per core if they are long, else one after another in this process."""
+    """Do all unfinished jobs: in several processes on a CPU if one of them is long, else one by one in this process."""
     jobs = [job for job in jobs if not job.done]
     if not jobs:
         return
     processes = min(len(jobs), torch.get_num_threads(), MOST_PROCESSES)
-    launched = "WORLD_SIZE" in os.environ  # this process is one of several already
+    launched = "WORLD_SIZE" in os.environ  # by accelerate or torchrun: this process is already one of several
     if processes < 2 or launched or device().type != "cpu" or not any(job.long for job in jobs):
-        with _settled():
+        with _one_thread():
             for job in jobs:
                 job.run()
         return
@@ -88,10 +88,10 @@ def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
     done = context.Value("d")
     with ProcessPoolExecutor(processes, context, _begin, (done,)) as pool, tqdm(
         total=len(jobs), desc=f"{len(jobs)} {what}", unit="job", leave=False, bar_format=BAR) as bar:  # fmt: skip
-        left = [pool.submit(_work, job) for job in jobs]
+        pending = [pool.submit(_work, job) for job in jobs]
         try:
-            while left:
-                finished, left = wait(left, timeout=1, return_when=FIRST_EXCEPTION)
+            while pending:
+                finished, pending = wait(pending, timeout=1, return_when=FIRST_EXCEPTION)
                 bar.update(done.value - bar.n)
                 for future in finished:
                     future.result()
@@ -100,10 +100,10 @@ def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
 
 
 @contextmanager
-def _settled() -> Iterator[None]:
-    """Give PyTorch one thread while on a CPU, and leave what there is now out of garbage collections.
+def _one_thread() -> Iterator[None]:
+    """Give PyTorch one thread on a CPU, and keep existing objects out of garbage collection.
 
-    accelerate makes one before every training, which takes a third of a second with all that was imported.
+    accelerate collects garbage before every training run. With all imported modules that takes a third of a second.
     """
     threads, frozen = torch.get_num_threads(), gc.get_freeze_count()
     torch.set_num_threads(1 if device().type == "cpu" else threads)
@@ -113,12 +113,12 @@ def _settled() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-        if not frozen:  # else it was somebody else's choice, which stays
+        if not frozen:  # else the caller had frozen objects, and they stay so
             gc.unfreeze()
 
 
 def _begin(done: Any) -> None:
-    """Begin a process that works for another one, and end with it."""
+    """Set up a worker process, which ends when its parent ends."""
     global _done
     _done = done
     disable_progress_bar()
@@ -130,7 +130,7 @@ def _work(job: Job) -> None:
         with _done.get_lock():
             _done.value += share
 
-    with _settled():
+    with _one_thread():
         job.run(tell)
 
 
@@ -138,7 +138,7 @@ def _frozen(values: dict) -> MappingProxyType:
     return MappingProxyType(values)
 
 
-# Errors and the frozen mappings of records cross from one process to another by the arguments that make them again.
+# pickle cannot rebuild these two by itself, and jobs and their errors cross processes with them inside.
 copyreg.pickle(MappingProxyType, lambda mapping: (_frozen, (dict(mapping),)))
 copyreg.pickle(FlanError, lambda error: (partial(FlanError, error.where, found=error.found, expected=error.expected,
                                                  remedy=error.remedy), ()))  # fmt: skip

@@ -1,4 +1,4 @@
-"""A model at work: replies written token by token, or first choices read from one pass over the right text.
+"""Inference: replies generated token by token, or first choices read from one pass over the reference text.
 
-Read ``generate`` first; ``cache`` keeps what prompts have in common, ``reader`` judges without writing.
+Read ``generate`` first. ``cache`` shares what prompts have in common, and ``reader`` judges without generating.
 """

@@ -1,5 +1,5 @@
-"""The lab: a small closed world of tools that run, and tasks in it with known answers.
+"""The lab: a small synthetic world of tools that run, and tasks in it with known answers.
 
-What no public data set offers without a download: trajectories to train on, and others that no training text has seen.
-Read ``world`` first (what there is), then ``tasks`` (what is asked about it).
+It needs no download. It provides trajectories to train on, and held-out ones whose tools and values occur in no
+training text. Read ``world`` first (tables and tools), then ``tasks`` (requests about them).
 """

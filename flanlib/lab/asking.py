@@ -1,4 +1,4 @@
-"""Put one call of a tool into words: what it wants, with which arguments, and what came out."""
+"""Draw one tool call, run it, and word what it asks for and what it returned."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from flanlib.records import Step
 
 @dataclass(frozen=True)
 class Ask:
-    """One call and its words: what it wants (shorter in ``brief``), in which mood, and what came out."""
+    """One call: what it asks for (``want``, shorter in ``brief``), its mood, and its result (``said`` in words)."""
 
     tool: LabTool
     arguments: Mapping[str, Any]
@@ -26,12 +26,12 @@ class Ask:
     said: str
 
     def step(self, thought: str) -> Step:
-        """Make the step of this call."""
+        """Return this call as a step of a trajectory."""
         return Step(thought, self.tool.name, self.arguments, self.observation)
 
 
 def quantity(value: Any, unit: str) -> str:
-    """Say a value with its unit, in the singular where it is one.
+    """Write a value with its unit, which is singular if the value is 1.
 
     >>> quantity(1, "crowns"), quantity(1830, "")
     ('1 crown', '1830')
@@ -42,66 +42,76 @@ def quantity(value: Any, unit: str) -> str:
 
 
 class Asker:
-    """Draws and words calls of one split in one world."""
+    """Draws, runs and words tool calls of one split in one world."""
 
     def __init__(self, world: World, split: str, draw: Draw) -> None:
         self.world, self.split, self.draw = world, split, draw
 
-    def ask(self, tool: LabTool, given: Any = None, *, described: str = "", like: Ask | None = None) -> Ask:
-        """Draw arguments (all but ``given``) and run the tool; or tell ``like`` again with its entity described."""
+    def ask(self, tool: LabTool, subject: Any = None) -> Ask:
+        """Draw arguments, run the tool and word the call. A ``subject`` is used as the entity or the amount."""
+        return self._worded(tool, self._arguments(tool, subject))
+
+    def described(self, call: Ask, description: str) -> Ask:
+        """Word a call again, with a description in place of its entity or amount."""
+        by_role = {role: call.arguments[key] for role, key in call.tool.slots.items() if key in call.arguments}
+        return self._worded(call.tool, by_role, description)
+
+    def _worded(self, tool: LabTool, by_role: Mapping[str, Any], description: str = "") -> Ask:
         domain = tool.domain
-        asked = ({role: like.arguments[key] for role, key in tool.slots.items() if key in like.arguments} if like
-                 else self._arguments(tool, given))
-        arguments = {tool.slots[role]: value for role, value in asked.items()}
+        arguments = {tool.slots[role]: value for role, value in by_role.items()}
         value, observation = self.world.run(tool.name, arguments)
         mood, wording = phrases.WANT[tool.verb]
         if (tool.verb, tool.attribute) == ("lookup", domain.person):
             mood = "who"
-        slots = self._slots(tool, asked)
-        if described:  # "of the town the warmest town" would say it twice
-            slots |= {"entity": described, "the_noun": "", "amount": described}
+        slots = self._slots(tool, by_role)
+        if description:  # without the noun: "the town the warmest town" repeats it
+            slots |= {"entity": description, "the_noun": "", "amount": description}
             if tool.verb == "convert":
                 wording = phrases.CONVERTED
         want = " ".join(self.draw.fill(wording, **slots).split())
-        if tool.verb in {"convert", "lookup", "total", "count"}:
-            unit = {"convert": slots["other"], "count": domain.plural}.get(tool.verb, slots["measured"])
-            said = quantity(value, unit)
-        else:
-            said = ("no", "yes")[value] if tool.verb == "check" else join(value) if isinstance(value, list) else value
         brief = f"{slots['do']} {slots['a_thing']} {slots['at']} {slots['entity']}" if mood == "do" else want
+        said = self._result(tool, value, slots)
         return Ask(tool, arguments, want, brief, mood, slots, value, observation, said)
 
-    def _slots(self, tool: LabTool, asked: Mapping[str, Any]) -> dict[str, str]:
+    def _result(self, tool: LabTool, value: Any, slots: Mapping[str, str]) -> str:
+        if tool.verb in {"convert", "lookup", "total", "count"}:
+            unit = {"convert": slots["other"], "count": tool.domain.plural}.get(tool.verb, slots["measured"])
+            return quantity(value, unit)
+        if tool.verb == "check":
+            return "yes" if value else "no"
+        return join(value) if isinstance(value, list) else value
+
+    def _slots(self, tool: LabTool, by_role: Mapping[str, Any]) -> dict[str, str]:
         """Return the words that phrases about a call may use."""
         domain, words = tool.domain, tool.words
         do, _, at, _, extra = domain.reserve
         measured = next((n.unit for n in domain.numbers if n.key == tool.attribute), "")
-        named = domain.noun in asked.get("entity", "").casefold().split()  # "the lake Lake Toton" would say it twice
-        return {k: str(v) for k, v in asked.items()} | words | {
-            "a_words": words["a_key"], "the_noun": "" if named else f"the {domain.noun}", "unit": words["unit_words"],
-            "other": words["other_words"], "measured": measured, "doing": f"{do.removesuffix('e')}ing", "at": at,
-            "entities": join(asked.get("entities", ["x"])),
-            "where": self.draw.fill("{within} [{group}|{group}|the {kind} {group}]", group=asked.get("group", ""),
+        has_noun = domain.noun in by_role.get("entity", "").casefold().split()  # "the lake Lake Toton" repeats it
+        return {role: str(value) for role, value in by_role.items()} | words | {
+            "a_words": words["a_key"], "the_noun": "" if has_noun else f"the {domain.noun}",
+            "unit": words["unit_words"], "other": words["other_words"], "measured": measured,
+            "doing": f"{do.removesuffix('e')}ing", "at": at, "entities": join(by_role.get("entities", ["x"])),
+            "where": self.draw.fill("{within} [{group}|{group}|the {kind} {group}]", group=by_role.get("group", ""),
                                     kind=domain.group, within=domain.within),
-            "extra": extra.format(asked["extra"]) if "extra" in asked else "",
-            "limit": quantity(asked.get("limit", ""), measured)}
+            "extra": extra.format(by_role["extra"]) if "extra" in by_role else "",
+            "limit": quantity(by_role.get("limit", ""), measured)}
 
-    def _arguments(self, tool: LabTool, given: Any) -> dict[str, Any]:
-        """Draw arguments by role, so that the tool finds something."""
+    def _arguments(self, tool: LabTool, subject: Any) -> dict[str, Any]:
+        """Draw arguments by role, chosen so that the tool has a result."""
         draw, domain, world, split = self.draw, tool.domain, self.world, self.split
         entities, rows = world.entities[domain.name, split], world.rows[domain.name]
-        entity = given if given in rows else draw.one(entities)
+        entity = subject if subject in rows else draw.one(entities)
         group = draw.one(world.groups[domain.name, split])
         members = world.members[domain.name][group]
         low, high = domain.numbers[0].low, domain.numbers[0].high
-        drawn: dict[str, Callable[[], Any]] = {
+        draws: dict[str, Callable[[], Any]] = {  # called only for the tool's own roles
             "entity": lambda: entity, "group": lambda: group, "person": lambda: rows[entity][domain.person],
             "guest": lambda: draw.one(world.pooled["person", split]),
             "date": lambda: draw.one(world.pooled["date", split]),
             "order": lambda: draw.one(ORDER), "choice": lambda: rows[draw.one(members)][tool.attribute],
             "limit": lambda: sorted(rows[m][tool.attribute] for m in members)[-2] - draw.number(1, 2),
             "entities": lambda: draw.some(entities, draw.number(2, 3)),
-            "amount": lambda: given if given is not None else draw.number(low, high) + draw.one((0, 0, 0, 0.5)),
-            "extra": lambda: draw.number(2, 12) if "{" in domain.reserve[4] else True}
-        optional = tool.verb == "reserve" and "{" not in domain.reserve[4] and draw.chance(0.5)
-        return {role: drawn[role]() for role in tool.slots if not (role == "extra" and optional)}
+            "amount": lambda: draw.number(low, high) + draw.one((0, 0, 0, 0.5)) if subject is None else subject,
+            "extra": lambda: draw.number(2, 12) if domain.counts_extra else True}
+        without_extra = tool.verb == "reserve" and not domain.counts_extra and draw.chance(0.5)
+        return {role: draws[role]() for role in tool.slots if not (role == "extra" and without_extra)}

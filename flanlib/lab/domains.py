@@ -1,4 +1,4 @@
-"""What the lab's world is about: one entry per domain, from which tables and tools are made."""
+"""The domains of the lab's world: one entry each, from which its table and tools are made."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Number:
-    """A measured attribute: whole numbers from ``low`` to ``high`` in ``unit``."""
+    """A measured attribute: whole numbers from ``low`` to ``high`` in ``unit``, and its two superlatives."""
 
     key: str
     unit: str
@@ -19,13 +19,12 @@ class Number:
 
 @dataclass(frozen=True)
 class Domain:
-    """One kind of thing and what can be asked about it.
+    """One kind of entity and its attributes.
 
-    ``names`` is a family of :mod:`flanlib.lab.names`. Every thing belongs to a group (``within`` is the preposition),
-    has a person, a neighbour of its own kind (``link``), a text out of few, a yes-or-no property told in two ways and
-    three numbers. ``convert`` is (unit, other unit, factor, offset) for the first number. ``reserve`` is (verb, what,
-    preposition, extra parameter, its words): the extra is a count where the words hold ``{}``, else an optional
-    yes-or-no.
+    ``names`` is a family of :mod:`flanlib.lab.names`. Every entity belongs to a group (``within`` is the preposition)
+    and has a person, a link to another entity of the domain, a text from a few options, a yes-or-no property (key and
+    phrases for yes and no) and three numbers. ``convert`` is (unit, other unit, factor, offset) for the first number.
+    ``reserve`` is (verb, object, preposition, extra parameter, its phrase).
     """
 
     name: str
@@ -42,8 +41,13 @@ class Domain:
     convert: tuple[str, str, float, float]
     reserve: tuple[str, str, str, str, str]
 
+    @property
+    def counts_extra(self) -> bool:
+        """True if the extra parameter of ``reserve`` is a required count, False if it is an optional yes-or-no."""
+        return "{" in self.reserve[4]
 
-# Every entry starts at the margin and has the fields of a domain in their order; "no total": a sum would mean nothing.
+
+# Every entry starts at the margin and lists the fields of Domain in order. "no total": the sum has no meaning.
 _TABLE = """\
 weather, town, towns, place, region, in; forecaster, nearest_town; sky, clear, cloudy, foggy, stormy;
     frost, has frost, has no frost; temperature, degrees, 2, 38, warmest, coldest, no total;
@@ -146,10 +150,10 @@ lighthouses, lighthouse, lighthouses, lighthouse, coast, on; lightkeeper, answer
 
 def _domain(entry: str) -> Domain:
     fields = [field.split(", ") for field in " ".join(entry.split()).split("; ")]
-    head, linked, (text, *values), flag, *measured, (unit, other, factor, offset), reserve = fields
-    numbers = tuple(Number(key, unit, int(low), int(high), most, least, additive=not marks)
-                    for key, unit, low, high, most, least, *marks in measured)
-    return Domain(*head, *linked, (text, tuple(values)), tuple(flag), numbers,
+    head, linked, (text, *options), flag, *measured, (unit, other, factor, offset), reserve = fields
+    numbers = tuple(Number(key, unit, int(low), int(high), most, least, additive=not no_total)
+                    for key, unit, low, high, most, least, *no_total in measured)
+    return Domain(*head, *linked, (text, tuple(options)), tuple(flag), numbers,
                   (unit, other, float(factor), float(offset)), tuple(reserve))
 
 

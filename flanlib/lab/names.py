@@ -1,10 +1,10 @@
-"""Invent the proper names of the lab's world: nothing here exists, and no name hides inside another."""
+"""Invent the proper names of the lab's world: none exists, and no invented word is part of another."""
 
 from collections.abc import Callable
 
 from flanlib.lab.words import ADJECTIVES, FIRST, MONTHS, Draw, reserve, upper_first
 
-# How a made-up word becomes the name of a thing; a family with several forms mixes them.
+# By family: how an invented word becomes a name. One of several forms is drawn each time.
 FORMS: dict[str, str] = {
     "place": "{word}", "person": "{first} {word}", "title": "The {adjective} {word}", "app": "{word}[pad|bit|sync|ify]",
     "station": "{word} [Halt|Central|Cross|Gate|Road]", "dish": "{word} [soup|stew|pie|salad|cake]",
@@ -20,9 +20,9 @@ FORMS: dict[str, str] = {
 
 
 class Names:
-    """Draws names, each new: no made-up word is part of another, so one can be searched for in a text.
+    """Draws new names. No invented word is part of another, so a text search finds exactly the name meant.
 
-    Made-up words of the two splits start with different syllables (:class:`flanlib.lab.words.Draw`).
+    Invented words of the two splits start with different syllables (:class:`flanlib.lab.words.Draw`).
     """
 
     def __init__(self, seed: int) -> None:
@@ -36,13 +36,14 @@ class Names:
         if family == "code":
             letters = "ABCDEFGHJKLMNPQRSTUVWXYZ"
             return self._fresh(lambda: f"{draw.one(letters)}{draw.one(letters)}{draw.number(1000, 9999)}")
-        if family == "date":  # two digits always: May 1 would be part of May 12
+        if family == "date":  # always two digits: May 1 would be part of May 12
             return self._fresh(lambda: f"{draw.one(MONTHS)} {draw.number(10, 28)}")
         word = self._fresh(draw.made_up)
         return draw.fill(FORMS[family], word=upper_first(word), first=draw.one(reserve(FIRST, split)),
                          adjective=upper_first(draw.one(reserve(ADJECTIVES, split))))
 
     def _fresh(self, draw: Callable[[], str]) -> str:
+        """Draw until a word of five characters or more neither contains an earlier one nor lies within one."""
         while True:
             word = draw()
             key = word.casefold()

@@ -1,8 +1,8 @@
-"""Ordinary requests that no tool is needed for, with what the default model replies to them, and short questions.
+"""Ordinary requests that need no tool, the default model's replies to them, and short general questions.
 
-All three are files in ``data/lab/``. The replies are the untuned model's own, greedy and without tools (section 4.3 of
-the paper takes its plain replies from a chat model in the same way). They ship because greedy replies differ in places
-between machines, and a reply that is trained on would make every later result another.
+All three are files in ``data/lab/``. The replies come from the untuned model by greedy decoding without tools, as the
+paper takes its plain replies from a chat model (section 4.3). They ship with the kit because greedy decoding differs
+slightly between machines, and other replies to train on would change every later result.
 """
 
 import json
@@ -18,7 +18,7 @@ FOLDER = DATA / "lab"
 
 
 class Request(NamedTuple):
-    """Something that anybody may ask a chat model; ``split`` is train or heldout, and topics are on one side only."""
+    """An everyday request to a chat model. ``split`` is train or heldout; every topic is in one split only."""
 
     id: str
     split: str
@@ -27,7 +27,7 @@ class Request(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A question with one short answer, in any of the wordings of ``answers``; ``others`` are wrong ones it names."""
+    """A question with a short answer: ``answers`` are its accepted wordings, ``others`` wrong ones in the question."""
 
     id: str
     family: str
@@ -38,7 +38,7 @@ class Question(NamedTuple):
 
 @cache
 def requests(split: str) -> tuple[Request, ...]:
-    """Return the requests of a split, ``train`` or ``heldout``. Raises FlanError for another one."""
+    """Return the requests of a split, ``train`` or ``heldout``. Raises FlanError for another split."""
     if split not in SPLITS:
         raise FlanError("ordinary requests", found=f"the split {split!r}", expected=" or ".join(SPLITS),
                         remedy="Pass one of them.")  # fmt: skip
@@ -59,32 +59,31 @@ def questions() -> tuple[Question, ...]:
 
 
 def conversations(split: str) -> list[Conversation]:
-    """Return the requests of a split with their replies, trained, as plain chat without a system turn.
+    """Return the requests of a split with their replies (trained turns), as plain chat without a system turn.
 
-    Requests without a usable reply (the model went round in a loop) have none in the file, and are left out.
+    Requests without a usable reply (the model repeated itself endlessly) are left out.
     """
-    told = replies()
     return [Conversation(row.id, "ordinary", (say("user", row.text),
-                                              say("assistant", told[row.id], "general", trained=True)))
-            for row in requests(split) if row.id in told]  # fmt: skip
+                                              say("assistant", replies()[row.id], "general", trained=True)))
+            for row in requests(split) if row.id in replies()]  # fmt: skip
 
 
 def _rows(name: str, *fields: str) -> list[list[Any]]:
-    """Read some fields of every line of a file. Raises FlanError that names the line which lacks one."""
-    found = []
+    """Read the given fields of every line of a file. Raises FlanError that names the first bad line."""
+    rows = []
     for number, line in enumerate((FOLDER / name).read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = json.loads(line)
-            found.append([row[field] for field in fields])
-            if not all(_fits(field, row[field]) for field in fields):
-                raise TypeError("a value of another type")
+            rows.append([row[field] for field in fields])
+            if not all(_is_valid(field, row[field]) for field in fields):
+                raise TypeError("a value of the wrong type")
         except (ValueError, KeyError, TypeError) as error:
             raise FlanError(f"data/lab/{name}, line {number}", found=f"{clip(line)} ({error!r})",
                             expected=f"an object with {', '.join(fields)}", remedy="Restore the file.") from None
-    return found
+    return rows
 
 
-def _fits(field: str, value: Any) -> bool:
+def _is_valid(field: str, value: Any) -> bool:
     if field in ("answers", "others"):
-        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
     return value in SPLITS if field == "split" else isinstance(value, str)

@@ -1,13 +1,13 @@
-"""How tasks of the lab are worded: many small alternatives per part, so that no text follows one template.
+"""The wordings of the lab's tasks: many small alternatives per part, so that texts do not share one template.
 
-Everything asked for is first told as a phrase of one *mood*: ``noun`` (the fare of X), ``who`` (the chef of X),
-``nouns`` (the towns in X), ``whether`` (X has a lift), ``which`` (which of X and Y is taller), ``do`` (book a seat).
-``[a|b]`` is one of several wordings and ``{name}`` a slot, see :class:`flanlib.lab.words.Draw`; "/" parts alternatives.
+Every request contains a phrase of one *mood*: ``noun`` (the fare of X), ``who`` (the chef of X), ``nouns`` (the towns
+in X), ``whether`` (X has a lift), ``which`` (which of X and Y is taller), ``do`` (book a seat). ``[a|b]`` is one of
+several wordings and ``{name}`` a slot (:class:`flanlib.lab.words.Draw`). "/" separates alternatives.
 """
 
 
 def _parts(text: str) -> tuple[str, ...]:
-    """Split a block of alternatives."""
+    """Split a block of alternatives at "/"."""
     return tuple(" ".join(part.split()) for part in text.split("/"))
 
 
@@ -15,7 +15,7 @@ def _by_mood(**blocks: str) -> dict[str, tuple[str, ...]]:
     return {mood: _parts(text) for mood, text in blocks.items()}
 
 
-# What a call asks for, by the tool's verb: mood and words.
+# The phrase {want} for what a call asks for, by the tool's verb: mood and wordings.
 WANT: dict[str, tuple[str, str]] = {
     "lookup": ("noun", "the {words} of [{entity}|{entity}|{the_noun} {entity}]"),
     "check": ("whether", "{entity} {yes}"),
@@ -36,7 +36,7 @@ WANT: dict[str, tuple[str, str]] = {
 }
 CONVERTED = "{amount} [in|given in|converted to|told in] {other}"
 
-# Sentences that ask for it, by mood.
+# Sentences that request {want}, by mood.
 REQUEST = _by_mood(
     noun="""[What is|What would be|What exactly is] {want}? / [Please|Kindly] [tell me|look up|find|check] {want}. /
         [Can|Could|Would|Will] you [please |][look up|find|find out|check] {want} [for me|for us]? / I [need|am
@@ -69,7 +69,7 @@ REQUEST = _by_mood(
         [would like|want|wish|hope] to {want}. / [If you can|If possible|When you can], {want}.""")
 ASK = _parts("""tell me / find / look up / check / get me / give me / find out""")
 
-# Around a request; an empty one is no sentence.
+# Sentences around a request. An empty alternative adds no sentence.
 OPENERS = _parts("""/ / / Hello. / Hi there. / Good morning. / Good evening. / Excuse me. / One question. / A quick one.
     / Dear assistant! / Hey! / Hello again. / [Sorry|Pardon me], one more thing.""")
 REASONS = _parts("""/ / / [I am|We are] [writing|finishing|checking] a [report|list|letter|poster]. / My
@@ -83,19 +83,19 @@ CLOSERS = _parts("""/ / / / [Thanks|Thank you][!|.| very much.| in advance.] / [
     need|for now]. / [I will wait|I am waiting]. / It would help [me|us] [a lot|very much].""")
 
 # What the user wants, inside a thought, by mood.
-_ASKED = """[The user|This person] [wants|asks for|needs|is looking for|would like] {want} / [The question|The request]
+_WISHES = """[The user|This person] [wants|asks for|needs|is looking for|would like] {want} / [The question|The request]
     is about {want} / [I am asked|They ask me|Somebody asks] [for|about] {want} / """
-AIM = _by_mood(
-    noun=_ASKED + "[What is missing|What I need here|The thing to find] is {want}",
-    nouns=_ASKED + "[I have|My task is] to [find|list|name] {want}",
+WISH = _by_mood(
+    noun=_WISHES + "[What is missing|What I need here|The thing to find] is {want}",
+    nouns=_WISHES + "[I have|My task is] to [find|list|name] {want}",
     whether="""[The user|This person] [wants to know|asks|is not sure|would like to hear] whether {want} / [I am
         asked|They ask me|Somebody asks] [if|whether] {want} / The [question|doubt|point|request] is whether {want} /
         [What must be checked|The thing to check] is whether {want}""",
     do="""[The user|This person] [wants|asks|needs|would like] me to {want} / [I am asked|They ask me|The request is|The
         task is] to {want}""")
-AIM["who"] = AIM["noun"]
+WISH["who"] = WISH["noun"]
 
-# How one call will do, by mood.
+# How a thought goes on where one call is enough, by mood.
 PLAN = _by_mood(
     noun=""", so I [should|must|have to|will] look it up / , and [one look-up|a single request|one check] [gives|will
         give] [that|it] / , which I [do not know|cannot guess], so I [ask|check] first / , so [the next step|my next
@@ -110,7 +110,7 @@ PLAN = _by_mood(
         missing, so [it can be made|I go ahead] / , so [the next step|my next move] is to do it""")
 PLAN["who"] = PLAN["noun"]
 
-# Thoughts of a chain: {goal} is where it leads, {want} what comes now, {fact} what the last call gave; NEXT by mood.
+# Thoughts of a chain, NEXT by mood: {goal} is the final result, {want} this call's, {fact} the previous call's.
 FIRST = _parts("""To [get to|find|reach|work out] {goal} I first [need|have to know|must find] {want}. / [First|To
     begin|As a first step] I need {want}, since {goal} [depends|rests] on it. / I cannot [get|find|work out] {goal}
     [before|until] I [know|have] {want}. / [The user|This person] wants {goal}, [but|and] that [needs|calls for|asks
@@ -154,12 +154,12 @@ GO_ON = _parts("""{last} has {value}; [now|next] I [need|look up|want|check|ask 
     next|is still missing]. / [Since I have|Now that I know|Having noted] {value} for {last}, I [need|look up|ask
     for|check] the {words} of {entity} [too|as well|next]. / [Beside|Next to|After] {last} with {value} [there is|comes]
     {entity}, [whose {words} I need|and I ask for its {words}|so I look up its {words}].""")
-AIMS = _by_mood(
+PURPOSE = _by_mood(
     compare="""compare them / see which one it is / decide between them / rank them""",
     difference="""find the difference / see how far apart they are / compare them / find the gap""",
     total="""add them up / find the sum / get the total / sum them""")
 
-# The thought before the answer: what is known (by mood, one is drawn), then what follows from it.
+# The thought before the answer: what is known, by mood, then why the user can be answered.
 KNOWN = _by_mood(
     noun="""[Now I have|I now know|I have found|That gives me|The result shows|The tool says|The record gives|The reply
         holds] {said} / {said_up} is [what was asked for|what I needed|the missing piece|the answer I looked for|what
@@ -189,7 +189,7 @@ CLOSING = _parts(""", [so|and|and now] [I can|it is time to|I should|all I have 
     plain|is ready]. / , and [the question|the request] [is settled|is done|has its answer]. / . [That settles|This
     answers|That closes] the [question|request|matter], so I [answer|reply|stop here].""")
 
-# The answer, by mood or shape; COURTESY stands before it.
+# The answer, by mood or task shape. COURTESY comes before it.
 ANSWER = _by_mood(
     noun="""{want_up} is {said}. / [It is|The answer is|That is|That would be|What I found is] {said}. / {said_up}:
         [that is|this is] {want}. / [I found|I looked it up, and I have|The record gives|The tool gives] {said} [for|as]
@@ -224,7 +224,7 @@ COURTESY = _parts("""/ / / / [Sure|Of course|Gladly|Certainly]. / [Good|Thanks f
     look|I checked that for you|I looked into it]. / Here [you go|you are|it is]. / [No problem|With pleasure|Happy to
     help].""")
 
-# What a comparison, a difference and a total ask for: mood and words.
+# The phrase {want} for a comparison, a difference and a total: mood and wordings.
 SEVERAL = {
     "compare": ("which", _parts("""which {noun} [has|shows] the {more} {words}, {listed} / which of {together}
         [has|shows] the {more} {words} / which one has the {more} {words}, {listed} / which of the {size} {plural}
@@ -236,7 +236,7 @@ SEVERAL = {
         {words} of {together} / the [total|combined|summed] {words} that {together} have""")),
 }
 
-# A request that no offered tool serves: what is missing, by the tool's verb, the thought and the answer by mood.
+# A request that no offered tool serves: {missing} by the tool's verb; then parts of the thought and the answer.
 MISSING: dict[str, str] = {
     "lookup": "[finding|looking up|telling] the {words} of {a_noun}",
     "check": "[checking|telling|finding out] whether {a_noun} {yes}",
@@ -252,7 +252,7 @@ MISSING: dict[str, str] = {
     "convert": "[turning|changing] {unit} into {other}",
     "reserve": "[{doing} {a_thing}|{doing} {a_thing} {at} {a_noun}]",
 }
-# What is wanted, where a thought would be too long with all of it; after AIM comes LACK.
+# {want} by verb, for thoughts that would be too long with the whole phrase. LACK follows it in the thought.
 SHORT: dict[str, str] = {"above": "certain {plural} {where}", "total": "the {words} of several {plural}"}
 LACK = _parts(""", but [none of the tools|no tool on the list|no tool I was given|not one tool here] [can do that|does
     that|serves for it|is made for it] / , [but|and yet] the tools [here|on offer|on the list] are [all |]for other
@@ -260,7 +260,7 @@ LACK = _parts(""", but [none of the tools|no tool on the list|no tool I was give
     nothing|nothing is offered|the list has nothing] for {missing} / . [The list has|I see|I find|There is] no tool for
     {missing} / , [but|and] no [offered|listed|given] tool [can do that|covers it|is of use] / , [but|and] a tool for
     {missing} is [not among them|not there|missing]""")
-# The thought goes on, or ends.
+# How that thought ends.
 STOP = _parts(""". / , so I [say so|must say so|tell them that|decline]. / . I [will|should|must] not [guess|make it
     up|invent anything]. / , and [a guess|guessing] [is|would be] [wrong|no help]. / . [Calling|Trying] another
     [one|tool] would be [wrong|no use].""")
@@ -275,7 +275,7 @@ REFUSAL = _parts("""I [cannot|am not able to|have no way to] {cannot}[: |, since
     [and|but] [there is none|none is offered|it is not on the list]. / The tools [on offer|I have|I was given] cannot
     {cannot}. / [This|That] is [beyond|outside] [the tools on offer|what these tools can do]: [none|not one] is for
     {missing}. / I cannot {cannot} with [these|the offered] tools[.|; one for {missing} is missing.]""")
-# Where there are no tools at all.
+# The answer to a request without any tools.
 ALONE = _parts("""I [cannot|am not able to|have no way to] {cannot} [from here|on my own|by myself]. / I [do not
     know|have no record]: to {cannot}, I would have to look it up, [and|but] I have nothing to look it up in. / I [know
     of|have] no way to {cannot} from here. / I can only talk here, so I [cannot|am not able to] {cannot}. / Nobody [gave

@@ -1,6 +1,6 @@
-"""Tasks in the lab's world, solved: trajectories of one to three calls whose observations really happened.
+"""Solved tasks in the lab's world: trajectories of one to three calls whose observations come from running the tools.
 
-Beside them, on demand, requests that no offered tool serves: no call, and an answer that says so.
+On demand there are also requests that no offered tool serves. They have no call, and an answer that says so.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,20 +19,21 @@ from flanlib.lab.domains import DOMAINS
 from flanlib.lab.tools import VERBS, LabTool, number
 from flanlib.lab.words import Draw, join, upper_first
 from flanlib.lab.world import SPLITS, world
-from flanlib.records import FlanError, Trajectory
+from flanlib.records import FlanError, Step, Trajectory
 
-SHAPES = (*["single"] * 9, *["chain"] * 6, *["compare"] * 2, "difference", *["total"] * 2)  # drawn evenly
-# Drawn only where they are asked for: a request that no offered tool serves, and one without any tool.
+SHAPES = (*["single"] * 9, *["chain"] * 6, *["compare"] * 2, "difference", *["total"] * 2)
+# Made only on demand: a request that no offered tool serves, and one without any tool.
 UNSERVED, BARE = "unserved", "bare"
-OFFERED = (3, 6)  # tools in a task, fewest and most
-WORDS = (8, 25)  # of a thought, fewest and most
+OFFERED = (3, 6)  # least and most offered tools of a task
+WORDS = (8, 25)  # least and most words of a thought
+_Parts = tuple[str, list[Step], str, str, tuple[str, ...]]  # query, steps, closing thought, answer, expected texts
 
 
 @dataclass(frozen=True)
 class Task:
-    """A solved task: its ``shape``, its trajectory, and ``expected``, what a right answer holds, case aside.
+    """A solved task: its ``shape``, its trajectory, and ``expected``, the texts of a right answer, ignoring case.
 
-    ``missing`` names the tool that an unserved or bare request would need; nothing is expected of its answer.
+    ``missing`` names the tool that an unserved or bare request would need; its ``expected`` is empty.
     """
 
     shape: str
@@ -43,17 +44,17 @@ class Task:
 
 def trajectories(n: int, *, rng: np.random.Generator, split: str = "train",
                  shapes: Sequence[str] = SHAPES) -> list[Trajectory]:
-    """Make n solved tasks of one split: tools, arguments and names of that split only.
+    """Make n solved tasks, with tools, arguments and names of one split only.
 
-    ``shapes`` are drawn evenly, so one may stand in it several times; ``("unserved",)`` makes only requests that no
-    offered tool serves, ``("bare",)`` only requests without any tool. Ids count within the call: ``lab-train-000000``
-    is the first. Raises FlanError for an unknown split or shape.
+    Each shape is drawn from ``shapes`` with equal odds, where repeats count. ``("unserved",)`` makes only requests that
+    no offered tool serves, ``("bare",)`` only requests without any tool. Every call numbers its ids from
+    ``lab-train-000000``. Raises FlanError for an unknown split or shape.
     """
     return [task.trajectory for task in tasks(n, rng=rng, split=split, shapes=shapes)]
 
 
 def tasks(n: int, *, rng: np.random.Generator, split: str = "train", shapes: Sequence[str] = SHAPES) -> list[Task]:
-    """Make n tasks as :func:`trajectories` does, with their shapes and what right answers hold."""
+    """Make n tasks as :func:`trajectories` does, with their shapes and the texts of right answers."""
     if split not in SPLITS:
         raise FlanError("lab tasks", found=f"the split {split!r}", expected=" or ".join(SPLITS),
                         remedy="Pass one of them as split.")
@@ -66,62 +67,62 @@ def tasks(n: int, *, rng: np.random.Generator, split: str = "train", shapes: Seq
 
 
 def statistics(by: str = "domain") -> pd.DataFrame:
-    """Return what the world holds, one row per ``domain``, ``operation`` or ``shape`` of task.
+    """Return counts of the world, one row per ``domain``, ``operation`` or ``shape`` of task.
 
-    Domains: counts of tools, entities and groups, and of those held out. Operations: counts of tools, and the types
-    of their parameters. Shapes: how many calls, how many of twenty tasks by default, and from how many choices of
-    tools they are drawn. Raises FlanError for another ``by``.
+    Domains: counts of tools, entities and groups, in all and held out. Operations: counts of tools, and the types of
+    their parameters. Shapes: the calls of a task, its default share of twenty tasks, and the number of tool choices it
+    is drawn from. Raises FlanError for another ``by``.
     """
-    make = {"domain": _by_domain, "operation": _by_operation, "shape": _by_shape}
-    if by not in make:
-        raise FlanError("lab statistics", found=f"by {by!r}", expected=" or ".join(make), remedy="Pass one of them.")
-    return pd.DataFrame(list(make[by]()))
+    tables = {"domain": _by_domain, "operation": _by_operation, "shape": _by_shape}
+    if by not in tables:
+        raise FlanError("lab statistics", found=f"by {by!r}", expected=" or ".join(tables), remedy="Pass one of them.")
+    return pd.DataFrame(list(tables[by]()))
 
 
 def _by_domain() -> Iterator[dict[str, Any]]:
-    of = world()
+    lab = world()
     for domain in DOMAINS:
-        yield {"domain": domain.name, "noun": domain.noun} | _counted(
-            [tool for tool in of.tools.values() if tool.domain is domain]) | {
-            "entities": len(of.rows[domain.name]), "heldout_entities": len(of.entities[domain.name, "heldout"]),
-            "groups": len(of.members[domain.name]), "heldout_groups": len(of.groups[domain.name, "heldout"])}
+        yield {"domain": domain.name, "noun": domain.noun,
+               **_tool_counts([tool for tool in lab.tools.values() if tool.domain is domain]),
+               "entities": len(lab.rows[domain.name]), "heldout_entities": len(lab.entities[domain.name, "heldout"]),
+               "groups": len(lab.members[domain.name]), "heldout_groups": len(lab.groups[domain.name, "heldout"])}
 
 
 def _by_operation() -> Iterator[dict[str, Any]]:
     for verb in VERBS:
         tools = [tool for tool in world().tools.values() if tool.verb == verb]
-        types = dict.fromkeys(s["type"] for tool in tools for s in tool.tool.properties.values())
-        yield {"operation": verb} | _counted(tools) | {"parameters": ", ".join(types)}
+        types = dict.fromkeys(schema["type"] for tool in tools for schema in tool.tool.properties.values())
+        yield {"operation": verb, **_tool_counts(tools), "parameters": ", ".join(types)}
 
 
 def _by_shape() -> Iterator[dict[str, Any]]:
-    calls = {"single": "1", "chain": "2 to 3", "compare": "2 to 3", "difference": "2", "total": "2 to 3", UNSERVED: "0",
-             BARE: "0"}  # fmt: skip
-    kinds = {"chain": ("pair", "convert", "triple"), UNSERVED: ("single",), BARE: ("single",)}
-    for shape, called in calls.items():
-        train, heldout = (sum(len(_plans(split)[kind]) for kind in kinds.get(shape, (shape,))) for split in SPLITS)
-        yield {"shape": shape, "calls": called, "of_twenty": SHAPES.count(shape), "choices": train + heldout,
+    shapes = {"single": ("1", ["single"]), "chain": ("2 to 3", ["pair", "convert", "triple"]),
+              "compare": ("2 to 3", ["compare"]), "difference": ("2", ["difference"]), "total": ("2 to 3", ["total"]),
+              UNSERVED: ("0", ["single"]), BARE: ("0", ["single"])}  # fmt: skip
+    for shape, (calls, plans) in shapes.items():
+        train, heldout = (sum(len(_plans(split)[plan]) for plan in plans) for split in SPLITS)
+        yield {"shape": shape, "calls": calls, "of_twenty": SHAPES.count(shape), "choices": train + heldout,
                "heldout_choices": heldout}
 
 
-def _counted(tools: Sequence[LabTool]) -> dict[str, int]:
+def _tool_counts(tools: Sequence[LabTool]) -> dict[str, int]:
     return {"tools": len(tools), "heldout_tools": sum(world().split(tool.name) == "heldout" for tool in tools)}
 
 
 @cache
 def _plans(split: str) -> dict[str, list[tuple[LabTool, ...]]]:
-    """List the tools that each shape of task can be made of, all of one split."""
+    """List the tools, or sequences of tools, that tasks of one split can call, by kind of plan."""
     tools = [tool for name, tool in world().tools.items() if world().split(name) == split]
     lookups = [t for t in tools if t.verb == "lookup" and t.attribute in {n.key for n in t.domain.numbers}]
-    sources = [t for t in tools if t.verb in {"extreme", "rank", "find", "link"}]
-    uses = [t for t in tools if t.verb in {"lookup", "check", "link", "reserve"}]
+    return_entity = [t for t in tools if t.verb in {"extreme", "rank", "find", "link"}]
+    take_entity = [t for t in tools if t.verb in {"lookup", "check", "link", "reserve"}]
     converts = [(a, b) for a in lookups for b in tools
                 if b.verb == "convert" and (a.domain, a.attribute) == (b.domain, b.attribute)]
-    pairs = [(a, b) for a in sources for b in uses if a.domain is b.domain and a.attribute != b.attribute]
-    hops = [(a, b) for a, b in pairs if b.verb == "link" and a.verb != "link"]
-    return {"single": [(t,) for t in tools], "pair": pairs, "convert": converts,
-            "triple": [(a, b, c) for a, b in pairs for x, c in converts if b is x]
-            + [(a, b, d) for a, b in hops for c, d in pairs if b is c and d.attribute != a.attribute],
+    pairs = [(a, b) for a in return_entity for b in take_entity if a.domain is b.domain and a.attribute != b.attribute]
+    to_link = [(a, b) for a, b in pairs if b.verb == "link" and a.verb != "link"]
+    triples = [(a, b, d) for a, b in pairs for c, d in converts if b is c]
+    triples += [(a, b, d) for a, b in to_link for c, d in pairs if b is c and d.attribute != a.attribute]
+    return {"single": [(t,) for t in tools], "pair": pairs, "convert": converts, "triple": triples,
             "compare": [(t,) for t in lookups], "difference": [(t,) for t in lookups],
             "total": [(t,) for t in lookups if number(t.domain, t.attribute).additive]}
 
@@ -132,105 +133,105 @@ class _Maker:
     def __init__(self, split: str, draw: Draw) -> None:
         self.world, self.split, self.draw, self.fill, self.plans = world(), split, draw, draw.fill, _plans(split)
         self.tools = [tool for (tool,) in self.plans["single"]]
-        self.ask = Asker(self.world, split, draw).ask
+        self.asker = Asker(self.world, split, draw)
 
     def task(self, id: str, shape: str) -> Task:
-        """Make one task: run its calls, put it into words, add tools that are not needed."""
+        """Make one task: run its calls, word it, and add distractor tools."""
         if shape in (UNSERVED, BARE):
             return self._unserved(id, shape)
         make = {"single": self._single, "chain": self._chain}.get(shape, partial(self._several, shape))
         query, steps, closing, answer, expected = make()
         right = list(dict.fromkeys(self.world.tools[step.tool] for step in steps))
-        least = max(OFFERED[0], len(right) + 1)  # fewer beside a long story, to keep texts short
-        size = self.draw.number(least, max(least, OFFERED[1] + 1 - len(steps)))
+        least = max(OFFERED[0], len(right) + 1)
+        most = OFFERED[1] + 1 - len(steps)  # fewer tools for longer trajectories, to keep texts short
+        size = self.draw.number(least, max(least, most))
         tools = tuple(tool.tool for tool in offer(right, self.tools, size, self.draw))
         return Task(shape, Trajectory(id, "lab", query, tools, tuple(steps), answer, closing), expected)
 
     def _unserved(self, id: str, shape: str) -> Task:
-        """Make a request for one call, offer tools that cannot serve it (BARE: none at all), and say so."""
+        """Make a request for one call, offer only tools that cannot serve it (none if BARE), and decline."""
         bare, tool = shape == BARE, self.draw.one(self.tools)
-        ask = self.ask(tool)
+        ask = self.asker.ask(tool)
         offered = [] if bare else offer_without(tool, self.tools, self.draw.number(*OFFERED), self.draw)
-        slots = {**ask.slots, "want": ask.brief}
+        slots = {**ask.slots, "want": ask.brief}  # nothing here holds the call's result
         long = len(ask.brief.split()) > WORDS[1] // 2
-        aim = self.fill(phrases.SHORT.get(tool.verb, "{want}") if long else "{want}", **slots)
+        want = self.fill(phrases.SHORT.get(tool.verb, "{want}") if long else "{want}", **slots)
 
         def write(*parts: Sequence[str]) -> list[str]:
-            """Fill parts that may name what is missing; no part knows the result."""
             slots["missing"] = self.fill(phrases.MISSING[tool.verb], **slots)
             slots["cannot"] = self.fill(phrases.CANNOT[ask.mood], **slots)
             return [self.fill(part, **slots) for part in parts]
 
-        thought = "" if bare else self._thought(lambda: self.fill(phrases.AIM[ask.mood], want=aim)
+        thought = "" if bare else self._thought(lambda: self.fill(phrases.WISH[ask.mood], want=want)
                                                 + "".join(write(phrases.LACK, phrases.STOP)))
         parts = (phrases.ALONE,) if bare else (phrases.SORRY, phrases.REFUSAL, phrases.REST)
-        answer = " ".join(upper_first(p) for p in write(*parts) if p)
+        answer = " ".join(upper_first(sentence) for sentence in write(*parts) if sentence)
         query = self._query(ask.mood, ask.want)
-        told = Trajectory(id, "lab", query, tuple(near.tool for near in offered), (), answer, thought)
-        return Task(shape, told, (), tool.name)
+        trajectory = Trajectory(id, "lab", query, tuple(other.tool for other in offered), (), answer, thought)
+        return Task(shape, trajectory, (), tool.name)
 
-    def _single(self) -> tuple:
-        ask = self.ask(self.draw.one(self.tools))
-        thought = self._thought(lambda: self.fill(phrases.AIM[ask.mood], want=ask.brief)
+    def _single(self) -> _Parts:
+        ask = self.asker.ask(self.draw.one(self.tools))
+        thought = self._thought(lambda: self.fill(phrases.WISH[ask.mood], want=ask.brief)
                                 + self.fill(phrases.PLAN[ask.mood]) + ".")
         return self._query(ask.mood, ask.want), [ask.step(thought)], *self._reply(ask, ask)
 
-    def _chain(self) -> tuple:
-        """Make calls that each need the one before."""
-        kind = self.draw.one(("pair", "pair", "convert", "triple"))
-        tools = self.draw.one(self.plans[kind])
+    def _chain(self) -> _Parts:
+        """Make calls that each use the result before."""
+        tools = self.draw.one(self.plans[self.draw.one(("pair", "pair", "convert", "triple"))])
         asks: list[Ask] = []
         for tool in tools:
-            asks.append(self.ask(tool, asks[-1].value if asks else None))
+            asks.append(self.asker.ask(tool, asks[-1].value if asks else None))
         whole = asks[0]
-        for ask in asks[1:]:  # the same words with the thing described instead of named
-            whole = self.ask(ask.tool, described=whole.want, like=ask)
-        goal = {"whether": f"the answer about the {whole.slots['words']}", "do": "the booking"}.get(
-            whole.mood, f"the value in {whole.slots['other']}" if whole.tool.verb == "convert"
-            else f"the {whole.slots['words']}")
+        for ask in asks[1:]:  # the request describes each intermediate result, since only the calls reveal it
+            whole = self.asker.described(ask, whole.want)
+        words = whole.slots["words"]
+        goal = {"whether": f"the answer about the {words}", "do": "the booking"}.get(whole.mood, f"the {words}")
+        if whole.tool.verb == "convert":
+            goal = f"the value in {whole.slots['other']}"
         steps = [asks[0].step(self._thought(lambda: self.fill(phrases.FIRST, goal=goal, want=asks[0].want)))]
         for last, ask in pairwise(asks):
             slots = {"fact": last.said, "want": ask.brief, "want_up": upper_first(ask.brief)}
             steps.append(ask.step(self._thought(lambda a=ask, s=slots: self.fill(phrases.NEXT[a.mood], **s))))
         return self._query(whole.mood, whole.want), steps, *self._reply(asks[-1], whole)
 
-    def _several(self, shape: str) -> tuple:
-        """Make several calls of one tool."""
+    def _several(self, shape: str) -> _Parts:
+        """Make calls of one tool about two or three entities, and compare, subtract or add their values."""
         (tool,) = self.draw.one(self.plans[shape])
         measure, rows = number(tool.domain, tool.attribute), self.world.rows[tool.domain.name]
         size = 2 if shape == "difference" or self.draw.chance(0.5) else 3
-        named: dict[int, str] = {}  # by value: no two are equal
+        name_of: dict[int, str] = {}  # one entity per value, so that no two are equal
         for name in self.draw.shuffled(self.world.entities[tool.domain.name, self.split]):
-            named.setdefault(rows[name][measure.key], name)
-        values = {name: value for value, name in list(named.items())[:size]}
+            name_of.setdefault(rows[name][measure.key], name)
+        values = {name: value for value, name in list(name_of.items())[:size]}
         names = list(values)
-        asks = [self.ask(tool, name) for name in names]
+        asks = [self.asker.ask(tool, name) for name in names]
         high = self.draw.chance(0.5)
         order = sorted(names, key=values.__getitem__, reverse=high)
         more = ("highest" if high else "lowest") if size == 3 else ("higher" if high else "lower")
         result = {"difference": abs(values[names[0]] - values[names[1]]), "total": sum(values.values()),
                   "compare": order[0]}[shape]
         mood, wordings = phrases.SEVERAL[shape]
-        wordings = [w for w in wordings if size == 3 or "{best}" not in w]  # of two, none is the best
+        wordings = [w for w in wordings if size == 3 or "{best}" not in w]  # a superlative needs three
         slots = {"noun": tool.domain.noun, "plural": tool.domain.plural, "size": ("two", "three")[size - 2],
                  "more": more, "words": tool.words["words"], "listed": join(names, "or"), "together": join(names),
                  "best": measure.most if high else measure.least, "one": names[0], "two": names[1]}
         query = self._query(mood, self.fill(wordings, **slots))
-        aim = self.draw.one(phrases.AIMS[shape])
-        steps = [asks[0].step(self._thought(lambda: self.fill(phrases.START, aim=aim, entity=names[0], **slots)))]
+        purpose = self.draw.one(phrases.PURPOSE[shape])
+        steps = [asks[0].step(self._thought(lambda: self.fill(phrases.START, aim=purpose, entity=names[0], **slots)))]
         for last, ask in pairwise(asks):
-            seen = {"last": last.slots["entity"], "value": last.said, "value_up": last.said,
-                    "entity": ask.slots["entity"]}
-            steps.append(ask.step(self._thought(lambda s=seen: self.fill(phrases.GO_ON, aim=aim, **s, **slots))))
+            step_slots = {**slots, "aim": purpose, "last": last.slots["entity"], "value": last.said,
+                          "value_up": last.said, "entity": ask.slots["entity"]}
+            steps.append(ask.step(self._thought(lambda s=step_slots: self.fill(phrases.GO_ON, **s))))
         said = result if shape == "compare" else quantity(result, measure.unit)
-        told = join(f"{ask.slots['entity']} has {ask.said}" for ask in asks)
+        all_values = join(f"{ask.slots['entity']} has {ask.said}" for ask in asks)
         closing = self._closing("several", said)
-        slots |= {"winner": order[0], "said": said, "values": told, "values_up": told, "best": str(values[order[0]]),
-                  "rest": join(str(values[name]) for name in order[1:])}
+        slots |= {"winner": order[0], "said": said, "values": all_values, "values_up": all_values,
+                  "best": str(values[order[0]]), "rest": join(str(values[name]) for name in order[1:])}
         return query, steps, closing, self._answer("which" if shape == "compare" else shape, slots), (str(result),)
 
     def _query(self, mood: str, want: str) -> str:
-        """Put a request between a greeting, a reason and a closing line, in one of several orders."""
+        """Write a query: greeting, reason, request and closing line, or the reason after the request."""
         ask = self.draw.one(phrases.ASK)
         request = self.fill(phrases.REQUEST[mood], want=want, Want=upper_first(want), ask=ask, Ask=upper_first(ask))
         opener, reason, closer = (self.fill(part) for part in (phrases.OPENERS, phrases.REASONS, phrases.CLOSERS))
@@ -238,7 +239,7 @@ class _Maker:
         return " ".join(upper_first(part.strip()) for part in parts if part)
 
     def _thought(self, write: Callable[[], str]) -> str:
-        """Write a thought, again while it is too short or too long."""
+        """Write a thought, and try again up to 60 times while it is too short or too long."""
         for _ in range(60):
             text = upper_first(write())
             if WORDS[0] <= len(text.split()) <= WORDS[1]:
@@ -250,7 +251,7 @@ class _Maker:
         return self._thought(lambda: self.fill(phrases.KNOWN[mood], **slots) + self.fill(phrases.CLOSING))
 
     def _reply(self, last: Ask, whole: Ask) -> tuple[str, str, tuple[str, ...]]:
-        """Return closing thought, answer and expected texts for what the last call gave."""
+        """Return closing thought, answer and expected texts from the last call's result."""
         said, slots = last.said, dict(last.slots)
         if last.mood == "whether":
             yes, no = last.tool.domain.flag[1:]

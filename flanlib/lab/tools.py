@@ -1,4 +1,4 @@
-"""Make the lab's tools: eighteen per domain, each a name, a description, typed parameters and code that runs."""
+"""Make the lab's tools: eighteen per domain, each with a name, a description, typed parameters and code that runs."""
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -9,8 +9,8 @@ from flanlib.lab.domains import Domain, Number
 from flanlib.lab.words import Draw, an
 from flanlib.records import Tool, to_json
 
-# By verb: wordings of the name, wordings of the description, roles of the parameters, forms of the observation.
-# In a form, "=" stands for the result; other words are looked up among the tool's own words.
+# By verb: wordings of the name and of the description, parameter roles, forms of the observation. In a form, "=" is the
+# result and "@" the first argument.
 VERBS: dict[str, tuple[str, str, str, str]] = {
     "lookup": ("get_{noun}_{key} lookup_{noun}_{key} {noun}_{key} {key}_of_{noun} find_{key}_of_{noun} "
                "check_{noun}_{key}",
@@ -47,20 +47,20 @@ VERBS: dict[str, tuple[str, str, str, str]] = {
                 "entity guest date extra", "code:= reference:= status:ok,code:="),
 }
 
-# Wordings of the parameter names by role; a name that is already taken by another role is passed over.
+# By role: wordings of the parameter name. A name that another role of the tool already has is skipped.
 _SLOTS = {"entity": "{noun} {noun} {noun}_name name", "group": "{group} {group} {group}_name", "order": "order",
           "limit": "limit minimum", "choice": "{key}", "person": "{key} {key}_name", "entities": "{plural}",
           "amount": "amount value {unit}", "guest": "guest customer", "date": "date day", "extra": "{extra}"}
 ORDER = ("highest", "lowest")
 
 
-@dataclass(frozen=True, eq=False)  # a tool is itself: compared and hashed by identity
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class LabTool:
-    """A tool and what it does.
+    """A tool and its implementation.
 
-    ``verb`` is the operation, ``attribute`` what it is about, ``best`` the superlative that an ``extreme`` looks for,
-    ``slots`` the parameter names by role (entity, group, person, ...), ``words`` what phrases may say about it. ``run``
-    takes checked arguments by role and returns a JSON value; ``form`` is how an observation shows it.
+    ``verb`` is the operation, ``attribute`` what it works on, ``best`` the superlative that an ``extreme`` looks for,
+    ``slots`` the parameter names by role (entity, group, person, ...), ``words`` the words for phrases about it.
+    ``run`` takes checked arguments by role and returns a JSON value. ``form`` is the layout of the observation.
     """
 
     tool: Tool
@@ -78,34 +78,35 @@ class LabTool:
         """The tool's name."""
         return self.tool.name
 
-    def show(self, value: Any, asked: Mapping[str, Any]) -> str:
-        """Write a result as the tool's observation, compact JSON."""
+    def show(self, value: Any, arguments: Mapping[str, Any]) -> str:
+        """Write a result as the tool's observation: one line of JSON."""
         if self.form == "=":
             return to_json(value)
-        first = next(iter(asked.values()))
+        symbols = {"=": value, "@": next(iter(arguments.values()))}
         parts = (part.split(":") for part in self.form.split(","))
-        return to_json({key: {"=": value, "@": first}.get(what, what) for key, what in parts})
+        return to_json({key: symbols.get(text, text) for key, text in parts})
 
 
 def build(domain: Domain, rows: Mapping[str, Any], members: Mapping[str, Any], draw: Draw,
           taken: Iterable[str]) -> list[LabTool]:
-    """Make the tools of one domain over its tables (attributes by name, and names by group).
+    """Make the tools of one domain over its tables: ``rows`` of attributes by entity, ``members`` by group.
 
-    No name is part of another one, in ``taken`` neither, so that a name can be searched for in a text.
+    No tool name is part of another one, ``taken`` names included, so a text search finds exactly the name meant.
     """
     names, tools = list(taken), []
-    for verb, key, best in _wanted(domain):
-        called, told, roles, forms = VERBS[verb]
+    for verb, key, best in _operations(domain):
+        name_wordings, descriptions, roles, forms = VERBS[verb]
         words = _words(domain, key, best)
-        options = draw.shuffled(called.split())
-        name = next(n for n in (o.format(**words) for o in options) if not any(n in t or t in n for t in names))
+        options = [option.format(**words) for option in draw.shuffled(name_wordings.split())]
+        name = next(n for n in options if not any(n in other or other in n for other in names))
         slots: dict[str, str] = {}
         for role in roles.split():
-            options = [o.format(**words) for o in draw.shuffled(_SLOTS[role].split())]
-            slots[role] = next(o for o in options if o not in slots.values())
+            options = [option.format(**words) for option in draw.shuffled(_SLOTS[role].split())]
+            slots[role] = next(option for option in options if option not in slots.values())
         properties = {slots[role]: _schema(role, domain) for role in slots}
-        required = [slots[role] for role in slots if role != "extra" or "{" in domain.reserve[4]]
-        tool = Tool(name, draw.fill(told.split(" / "), **words), {"properties": properties, "required": required})
+        required = [slots[role] for role in slots if role != "extra" or domain.counts_extra]
+        parameters = {"properties": properties, "required": required}
+        tool = Tool(name, draw.fill(descriptions.split(" / "), **words), parameters)
         names.append(name)
         code = _code(domain, verb, key, best, rows, members, name)
         form = draw.one(forms.split()).format(**words)
@@ -113,7 +114,7 @@ def build(domain: Domain, rows: Mapping[str, Any], members: Mapping[str, Any], d
     return tools
 
 
-def _wanted(domain: Domain) -> list[tuple[str, str, str]]:
+def _operations(domain: Domain) -> list[tuple[str, str, str]]:
     """List verb, attribute and superlative of each tool of a domain."""
     first, second, third = domain.numbers
     text, total = domain.text[0], next(n.key for n in domain.numbers if n.additive)
@@ -125,18 +126,21 @@ def _wanted(domain: Domain) -> list[tuple[str, str, str]]:
 
 
 def _words(domain: Domain, key: str, best: str) -> dict[str, str]:
+    def spaced(name: str) -> str:
+        return name.replace("_", " ")
+
     unit, other, _, _ = domain.convert
     do, thing, _, extra, _ = domain.reserve
     return {"noun": domain.noun, "plural": domain.plural, "group": domain.group, "within": domain.within, "key": key,
-            "words": key.replace("_", " "), "a_noun": an(domain.noun), "a_group": an(domain.group),
-            "a_key": an(key.replace("_", " ") or "x"), "best": best, "yes": domain.flag[1], "unit": unit,
-            "other": other, "unit_words": unit.replace("_", " "), "other_words": other.replace("_", " "), "do": do,
-            "Do": do.capitalize(), "thing": thing, "a_thing": an(thing.replace("_", " ")), "extra": extra}
+            "words": spaced(key), "a_noun": an(domain.noun), "a_group": an(domain.group),
+            "a_key": an(spaced(key) or "x"), "best": best, "yes": domain.flag[1], "unit": unit, "other": other,
+            "unit_words": spaced(unit), "other_words": spaced(other), "do": do, "Do": do.capitalize(), "thing": thing,
+            "a_thing": an(spaced(thing)), "extra": extra}
 
 
 def _schema(role: str, domain: Domain) -> dict[str, Any]:
     if role == "extra":
-        return {"type": "integer" if "{" in domain.reserve[4] else "boolean"}
+        return {"type": "integer" if domain.counts_extra else "boolean"}
     if role == "entities":
         return {"type": "array", "items": {"type": "string"}}
     if role in {"order", "choice"}:
@@ -146,13 +150,13 @@ def _schema(role: str, domain: Domain) -> dict[str, Any]:
 
 def _code(domain: Domain, verb: str, key: str, best: str, rows: Mapping[str, Any], members: Mapping[str, Any],
           name: str) -> Callable[..., Any]:
-    """Return the implementation: checked arguments by role in, a JSON value out."""
+    """Return the implementation, which takes checked arguments by role and returns a JSON value."""
     def pick(group: str, most: bool) -> str:
         return (max if most else min)(members[group], key=lambda n: rows[n][key])
 
-    def reserve(**given: Any) -> str:
-        mark = zlib.crc32(to_json([name, given]).encode())  # the same booking has the same code, and nothing is stored
-        return f"{chr(65 + mark % 26)}{chr(65 + mark // 26 % 26)}-{mark // 676 % 9000 + 1000}"
+    def reserve(**arguments: Any) -> str:
+        checksum = zlib.crc32(to_json([name, arguments]).encode())  # no state: equal bookings get equal codes
+        return f"{chr(65 + checksum % 26)}{chr(65 + checksum // 26 % 26)}-{checksum // 676 % 9000 + 1000}"
 
     def convert(amount: float) -> float:
         result = round(amount * factor + offset, 2)
@@ -176,5 +180,5 @@ def _code(domain: Domain, verb: str, key: str, best: str, rows: Mapping[str, Any
 
 
 def number(domain: Domain, key: str) -> Number:
-    """Return the number of a domain with a given key. Raises StopIteration where there is none."""
+    """Return the number of a domain with a given key. Raises StopIteration if there is none."""
     return next(n for n in domain.numbers if n.key == key)

@@ -1,8 +1,8 @@
-"""The words of the lab, and the one object that draws them.
+"""The vocabulary of the lab, and the class that draws from it.
 
-Two closed lists of ordinary words, a syllable generator for names nobody has met, and a small phrase language:
-``[this|that]`` is one of several wordings, ``{name}`` is a slot. Every list and every first syllable is divided once:
-a fifth is reserved for ``split="heldout"``.
+It has two fixed lists of ordinary words, a syllable generator for invented names, and a small phrase language:
+``[this|that]`` is one of several wordings, ``{name}`` is a slot. A fifth of each list and of the first syllables is
+reserved for ``split="heldout"``.
 """
 
 import re
@@ -23,8 +23,8 @@ FIRST, ADJECTIVES = (tuple(text.split()) for text in (
         round proud lazy soft quick dusty warm hungry famous plain lonely sharp cheerful sleepy curious wooden muddy
         silent friendly broken empty fresh golden tiny"""))
 
-# A first syllable ends in its first vowel and every other syllable starts with a consonant, so a made-up
-# word has exactly one first syllable: the division holds for whole words.
+# A first syllable ends in its first vowel, and every other syllable starts with a consonant. So an invented word has
+# exactly one first syllable, and words of the two splits differ.
 _ONSETS, MIDDLES, ENDS, ODD_ENDS = (tuple(line.split()) for line in (
     "b br c d dr f fl g gr h j k kl kr l m n p pl pr qu r s sh sk sl st t th tr v w y z zh",
     "ra li no ve ma do se ti lo ba ru den mil ka ster bo ni lan ver go zi pe fa",
@@ -38,7 +38,7 @@ _SLOT = re.compile(r"\[([^\[\]]*)\]|\{(\w+)\}")
 
 
 def reserve(items: Sequence[Any], split: Split) -> tuple[Any, ...]:
-    """Return the entries of one split: every fifth for ``heldout``, the others for ``train``.
+    """Return the items of one split: every fifth for ``heldout``, the others for ``train``.
 
     >>> reserve("abcdefg", "heldout")
     ('e',)
@@ -56,7 +56,7 @@ def an(noun: str) -> str:
 
 
 def join(items: Iterable[str], last: str = "and") -> str:
-    """Join words as English does.
+    """Join words with commas, and with ``last`` before the last one.
 
     >>> join(["a", "b", "c"])
     'a, b and c'
@@ -66,7 +66,7 @@ def join(items: Iterable[str], last: str = "and") -> str:
 
 
 def upper_first(text: str) -> str:
-    """Start a sentence with a capital letter.
+    """Write the first letter as a capital.
 
     >>> upper_first("the end")
     'The end'
@@ -75,7 +75,7 @@ def upper_first(text: str) -> str:
 
 
 class Draw:
-    """Draws words, names, values and wordings for one split from one seed."""
+    """A seeded random source that draws words, names, values and wordings for one split."""
 
     def __init__(self, seed: int, split: Split) -> None:
         random = Random(seed)
@@ -84,7 +84,7 @@ class Draw:
         self._starts = reserve(STARTS, split)
 
     def one(self, items: Sequence[Any]) -> Any:
-        """Draw one entry."""
+        """Draw one item."""
         return items[int(self.random() * len(items))]
 
     def chance(self, p: float) -> bool:
@@ -96,12 +96,12 @@ class Draw:
         return low + int(self.random() * (high - low + 1))
 
     def shuffled(self, items: Iterable[Any]) -> list[Any]:
-        """Return the entries in a drawn order."""
+        """Return the items in random order."""
         items = list(items)
         return self.some(items, len(items))
 
     def fill(self, wordings: str | Sequence[str], /, **slots: Any) -> str:
-        """Write a phrase: draw one of the wordings, then its alternatives, then put in the slots.
+        """Write a phrase: draw one of the wordings, then its alternatives, and fill the slots.
 
         >>> Draw(0, "train").fill("[Take|Take] {what}.", what="tea")
         'Take tea.'
@@ -112,6 +112,6 @@ class Draw:
         return _SLOT.sub(put, wordings if isinstance(wordings, str) else self.one(wordings))
 
     def made_up(self) -> str:
-        """Draw a lower-case word that nobody has met; one in six has an unusual letter."""
+        """Draw an invented lower-case word; about one in six has an accented or rare letter."""
         middle = self.one(MIDDLES) if self.random() < 0.4 else ""
         return self.one(self._starts) + middle + self.one(ODD_ENDS if self.random() < 0.16 else ENDS)

@@ -1,41 +1,40 @@
-"""A closed world of several hundred small tools that really run, over tables made from a seed.
+"""A synthetic world of several hundred small tools that run on tables made from a seed.
 
-Each domain of :mod:`flanlib.lab.domains` becomes one table and eighteen tools. Tools and values are divided once into
-``train`` and ``heldout``: some whole domains, a sixth of the tools of the others, and a quarter of the groups of every
-table with everything in them.
+Each domain of :mod:`flanlib.lab.domains` becomes one table and eighteen tools. Held out are the tools of some whole
+domains, a sixth of the tools of every other domain, and a quarter of the groups of every table with their entities.
 """
 
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 from flanlib.lab.domains import DOMAINS, Domain
 from flanlib.lab.names import Names
 from flanlib.lab.tools import LabTool, build
-from flanlib.lab.words import MONTHS, Draw
+from flanlib.lab.words import MONTHS, Draw, Split
 from flanlib.records import FlanError, clip, to_json
 
-SPLITS = ("train", "heldout")
-GROUPS = {"train": 12, "heldout": 4}  # per table, of 3 to 5 things each
+SPLITS: tuple[Split, ...] = get_args(Split)
+GROUPS = {"train": 12, "heldout": 4}  # per table, of 3 to 5 entities each
 POOLED = {"person": {"train": 160, "heldout": 48}, "date": {"train": 120, "heldout": 40}}
 HELD_OUT_DOMAINS = ("trains", "hotels", "beekeeping", "lighthouses")
-HELD_OUT_TOOLS = 3  # of the eighteen of every other domain
+HELD_OUT_TOOLS = 3  # of the eighteen tools of every other domain
 
 _LONGEST, _MOST, _LARGEST = 60, 6, 1_000_000  # characters of a text, entries of a list, size of a number
 _DATES = frozenset(f"{month} {day}" for month in MONTHS for day in range(1, 32))
 
 
-class _Refused(Exception):  # noqa: N818 (an answer to the caller, not a failure of the kit)
-    """A call that is answered with an error text."""
+class _Refused(Exception):  # noqa: N818 (a normal result of a tool call, not an error of the kit)
+    """A call with bad arguments. Its observation is the error text."""
 
 
 class World:
     """Tables, tools and their split. Get one from :func:`world`.
 
-    ``rows[domain][name]`` maps attributes to values (``group`` among them), ``members[domain][group]`` lists the names
-    of a group; ``groups[domain, split]``, ``entities[domain, split]`` and ``pooled["person" or "date", split]`` list
-    the values that tasks of one split may use.
+    ``rows[domain][name]`` maps attributes to values (``group`` included), ``members[domain][group]`` lists the names of
+    a group. ``groups[domain, split]``, ``entities[domain, split]`` and ``pooled["person" or "date", split]`` list the
+    values that tasks of one split can use.
     """
 
     def __init__(self, seed: int) -> None:
@@ -51,10 +50,10 @@ class World:
         self._heldout: set[str] = set()
         for domain in DOMAINS:
             self._fill(domain, draw, names)
-            made = build(domain, self.rows[domain.name], self.members[domain.name], draw, self.tools)
-            self.tools |= {tool.name: tool for tool in made}
-            apart = made if domain.name in HELD_OUT_DOMAINS else draw.some(made, HELD_OUT_TOOLS)
-            self._heldout |= {tool.name for tool in apart}
+            tools = build(domain, self.rows[domain.name], self.members[domain.name], draw, self.tools)
+            self.tools |= {tool.name: tool for tool in tools}
+            heldout = tools if domain.name in HELD_OUT_DOMAINS else draw.some(tools, HELD_OUT_TOOLS)
+            self._heldout |= {tool.name for tool in heldout}
 
     def split(self, name: str) -> str:
         """Return ``train`` or ``heldout`` for a tool's name. Raises FlanError for a name not in the world."""
@@ -64,10 +63,10 @@ class World:
         return "heldout" if name in self._heldout else "train"
 
     def run(self, name: str, arguments: Mapping[str, Any]) -> tuple[Any, str]:
-        """Run a tool and return its result (None with an error) and its observation, compact JSON under 120 characters.
+        """Run a tool and return its result (None on error) and its observation, one line of JSON under 120 characters.
 
-        Whatever a model writes is answered at once: an unknown tool, an unknown, missing, wrong or oversized argument
-        gives an object with the key ``error``. Nothing raises, nothing is kept, and no error repeats what was given.
+        It accepts whatever a model writes. An unknown tool and an unknown, missing, wrong or oversized argument give an
+        object with the key ``error``. Nothing raises or changes state, and no error repeats the caller's text.
 
         >>> world().run("no_such_tool", {})
         (None, '{"error": "no such tool"}')
@@ -76,13 +75,13 @@ class World:
             return None, to_json({"error": "no such tool"})
         tool = self.tools[name]
         try:
-            asked = self._asked(tool, arguments)
+            by_role = self._checked(tool, arguments)
         except _Refused as refused:
             return None, to_json({"error": str(refused)})
-        value = tool.run(**asked)
-        return value, tool.show(value, asked)
+        value = tool.run(**by_role)
+        return value, tool.show(value, by_role)
 
-    def _asked(self, tool: LabTool, arguments: Any) -> dict[str, Any]:
+    def _checked(self, tool: LabTool, arguments: Any) -> dict[str, Any]:
         """Return the arguments by role, each of the right type, in bounds and known to the tables."""
         properties = tool.tool.properties
         if not isinstance(arguments, Mapping):
@@ -96,7 +95,7 @@ class World:
                 for role, key in tool.slots.items() if key in arguments}
 
     def _value(self, domain: Domain, role: str, key: str, schema: Mapping[str, Any], value: Any) -> Any:
-        # No error repeats what was given: a value may be huge, nested without end or not printable.
+        # No error repeats the value, which can be huge, deeply nested or not printable.
         if schema["type"] == "boolean":
             if not isinstance(value, bool):
                 raise _Refused(f"{key} must be true or false")
@@ -133,27 +132,28 @@ class World:
         return value
 
     def _fill(self, domain: Domain, draw: Draw, names: Names) -> None:
-        """Make one domain's table: groups of things with attributes; no two of a group share a number."""
+        """Make one domain's table: groups of entities with attributes. No two of a group share a number."""
         rows, members = self.rows.setdefault(domain.name, {}), self.members.setdefault(domain.name, {})
-        key, options = domain.text
+        text_key, options = domain.text
         for split in SPLITS:
             people = iter(draw.shuffled(self.pooled["person", split]))
             groups = self.groups[domain.name, split] = tuple(names.make("place", split) for _ in range(GROUPS[split]))
             for group in groups:
                 members[group] = tuple(names.make(domain.names, split) for _ in range(draw.number(3, 5)))
-                drawn = {n.key: draw.some(range(n.low, n.high + 1), len(members[group])) for n in domain.numbers}
+                columns = {n.key: draw.some(range(n.low, n.high + 1), len(members[group])) for n in domain.numbers}
                 for i, name in enumerate(members[group]):
-                    rows[name] = {"group": group, **{k: v[i] for k, v in drawn.items()}, key: draw.one(options),
+                    numbers = {key: column[i] for key, column in columns.items()}
+                    rows[name] = {"group": group, **numbers, text_key: draw.one(options),
                                   domain.flag[0]: draw.chance(0.5), domain.person: next(people)}
-            of = self.entities[domain.name, split] = tuple(n for g in groups for n in members[g])
-            for name, other in zip(of, draw.shuffled(of), strict=True):
-                rows[name][domain.link] = other if other != name else of[of.index(name) - 1]
+            entities = self.entities[domain.name, split] = tuple(name for group in groups for name in members[group])
+            for i, (name, other) in enumerate(zip(entities, draw.shuffled(entities), strict=True)):
+                rows[name][domain.link] = other if other != name else entities[i - 1]  # never a link to itself
         tables = {"entity": rows, "group": members, "person": [row[domain.person] for row in rows.values()]}
-        for role, known in tables.items():
-            self._known[domain.name, role] = {name.casefold(): name for name in known}
+        for role, names_of_role in tables.items():
+            self._known[domain.name, role] = {name.casefold(): name for name in names_of_role}
 
 
 @cache
 def world(seed: int = 0) -> World:
-    """Return the world of a seed; made once, since it never changes."""
+    """Return the world of a seed. It is made once, since it never changes."""
     return World(seed)

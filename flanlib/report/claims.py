@@ -1,4 +1,4 @@
-"""Claims and their verdicts: an interval against a bound, computed and never typed.
+"""Claims of the paper and their verdicts, computed by comparing an interval with bounds.
 
 ``figures/claims.csv`` gathers the claims of all notebooks, one row each.
 """
@@ -20,9 +20,9 @@ from flanlib.store import write_table
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim checked: what the paper says, what we measured, and whether that bears it out.
+    """One checked claim: what the paper says, what was measured, and the verdict.
 
-    ``material`` is what it was measured on: ``lab``, or the name of some data.
+    ``material`` names the data of the measurement: ``lab``, or the name of other data.
     """
 
     notebook: str
@@ -42,17 +42,17 @@ COLUMNS = tuple(Claim.__dataclass_fields__)
 
 def check(notebook: str, claim: str, *, material: str, paper: str | float, ours: Interval, seeds: int,
           above: float | None = None, below: float | None = None) -> Claim:  # fmt: skip
-    """Hold a measured interval against a claim: strictly above a bound, strictly below one, or between two.
+    """Check a claim: its value lies strictly above a bound, strictly below one, or between two.
 
-    ``holds`` if the whole interval satisfies it, ``differs`` if all of it fails, else ``unclear``;
-    ``unclear`` too where there is no interval. ``paper`` is what the paper says, in its own words or number.
+    The verdict is ``holds`` if the whole interval satisfies the claim, ``differs`` if no part does, and ``unclear``
+    else or without an interval. Raises FlanError without a bound, and for bounds or an interval in descending order.
 
     >>> check("01", "gap", material="lab", paper="0.5", ours=Interval(0.4, 0.3, 0.5, 90), seeds=3, above=0).verdict
     'holds'
     """
     if above is None and below is None:
         raise FlanError(f"claim {claim!r}", found="no bound", expected="above=, below= or both",
-                        remedy="Say what the claim means in numbers.")  # fmt: skip
+                        remedy="Pass the bounds that the claim implies.")  # fmt: skip
     floor = -math.inf if above is None else above
     ceiling = math.inf if below is None else below
     if floor >= ceiling or ours.low > ours.high:
@@ -64,18 +64,19 @@ def check(notebook: str, claim: str, *, material: str, paper: str | float, ours:
             verdict = "holds"
         elif ours.high <= floor or ours.low >= ceiling:
             verdict = "differs"
-    said = paper if isinstance(paper, str) else f"{paper:g}"
-    return Claim(notebook, material, claim, said, *astuple(ours), seeds, verdict)
+    paper = paper if isinstance(paper, str) else f"{paper:g}"
+    return Claim(notebook, material, claim, paper, *astuple(ours), seeds, verdict)
 
 
 def save(rows: Iterable[Claim], notebook: str) -> Path:
-    """Put a notebook's claims into ``claims.csv`` of the output folder, in place of its earlier ones on that material.
+    """Write a notebook's claims to ``claims.csv`` in the output folder, replacing its earlier ones on that material.
 
-    Other notebooks' rows stay as they are; rows are sorted by notebook. Returns the file's path.
+    The rows of other notebooks stay, and rows are sorted by notebook and material. Returns the file's path. Raises
+    FlanError for claims of another notebook, and for a file with other columns.
     """
     rows, path = list(rows), output() / "claims.csv"
-    if strangers := {row.notebook for row in rows} - {notebook}:
-        raise FlanError(path.name, found=f"claims of {', '.join(sorted(strangers))}",
+    if others := {row.notebook for row in rows} - {notebook}:
+        raise FlanError(path.name, found=f"claims of {', '.join(sorted(others))}",
                         expected=f"claims of {notebook}", remedy="Save each notebook's claims by itself.")  # fmt: skip
     replaced = {(row.notebook, row.material) for row in rows}
     lines = [line for line in _read(path) if (line[0], line[1]) not in replaced]
@@ -85,29 +86,29 @@ def save(rows: Iterable[Claim], notebook: str) -> Path:
 
 
 def beside(shipped: Path, made: Path, notebooks: Iterable[str]) -> str:
-    """Write the claims of some notebooks as they ship beside the same made anew; for a terminal.
+    """Compare, as text for a terminal, the shipped claims of some notebooks with those computed again.
 
-    Tells whether their intervals overlap, which verdicts changed, and what only one of the two tables has.
+    The text tells whether the intervals overlap, how many verdicts changed, and which claims only one table has.
     """
-    ran = tuple(notebooks)
+    names = tuple(notebooks)
     old, new = ({tuple(line[:3]): dict(zip(COLUMNS, line, strict=True)) for line in _read(path)
-                 if any(name.startswith(line[0]) for name in ran)} for path in (shipped, made))  # fmt: skip
+                 if any(name.startswith(line[0]) for name in names)} for path in (shipped, made))  # fmt: skip
     lines, apart, changed = [], 0, 0
     for key in {**new, **old}:
         was, now, name = old.get(key), new.get(key), "  {} {}, {}".format(*key)
         if was is None or now is None:
-            lines.append(f"{name}: {_told(was or now)}, " + ("not made anew" if was else "not among the shipped"))
+            lines.append(f"{name}: {_line(was or now)}, " + ("not made anew" if was else "not among the shipped"))
             continue
-        bounds = [[float(one[end] or "nan") for end in ("low", "high")] for one in (was, now)]
-        meet = not (bounds[0][1] < bounds[1][0] or bounds[1][1] < bounds[0][0])
-        apart += not meet
+        (was_low, was_high), (low, high) = ([float(row[end] or "nan") for end in ("low", "high")] for row in (was, now))
+        overlap = not (was_high < low or high < was_low)  # NaN bounds count as overlapping
+        apart += not overlap
         changed += was["verdict"] != now["verdict"]
-        lines.append(f"{name}: shipped {_told(was)}, fresh {_told(now)}" + ("" if meet else "  <- intervals apart"))
+        lines.append(f"{name}: shipped {_line(was)}, fresh {_line(now)}" + ("" if overlap else "  <- intervals apart"))
     return "\n".join([f"{len(lines)} claims, shipped beside fresh: intervals of {apart} lie apart, verdicts of "
                       f"{changed} changed", *lines])  # fmt: skip
 
 
-def _told(row: dict[str, str]) -> str:
+def _line(row: dict[str, str]) -> str:
     numbers = [f"{float(row[name]):.3g}" if row[name] else "–" for name in ("ours", "low", "high")]
     return f"{numbers[0]} [{numbers[1]}, {numbers[2]}] {row['verdict']}"
 

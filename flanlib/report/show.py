@@ -1,6 +1,6 @@
-"""What a notebook shows between its pictures: conversations with their kinds, tables, readings and claims.
+"""What a notebook shows beside its pictures: conversations with their kinds, tables, sentences and claims.
 
-Every function displays HTML or Markdown, with a plain text for readers that show no HTML. All text is escaped.
+Every function displays HTML or Markdown, with a plain text for viewers without HTML. All text is escaped.
 """
 
 import html
@@ -28,15 +28,15 @@ WORDS = {"holds": "✓ holds", "differs": "✗ differs", "unclear": "? unclear"}
 def conversation(conv: Conversation, title: str | None = None, *, limit: int = 800) -> None:
     """Show a conversation: a card per turn, its spans tinted and underlined by kind.
 
-    A turn of over ``limit`` characters is cut there, and says how many more it has.
+    A turn is cut after ``limit`` characters, with a note of how many more it has.
     """
     title = title or f"{conv.source}, {conv.id}"
     kinds = [kind for kind in KINDS if any(span.kind == kind for turn in conv.turns for span in turn.spans)]
     cards, lines = [], [title]
     for turn in conv.turns:
-        shown, more = _cut(turn, limit)
+        shown, hidden = _cut(turn, limit)
         head = turn.role + (", trained" if turn.trained else "")
-        rest = f"... ({more:,} characters more)" if more else ""
+        rest = f"... ({hidden:,} characters more)" if hidden else ""
         text = "".join(_mark(span.text, span.kind) for span in shown)
         cards.append(f'<div style="{BOX}"><div style="{SMALL}">{head}</div>'
                      f'<div style="white-space:pre-wrap;overflow-wrap:anywhere">{text}</div>'
@@ -48,34 +48,35 @@ def conversation(conv: Conversation, title: str | None = None, *, limit: int = 8
 
 
 def origin() -> None:
-    """Say where the results that follow come from: which shipped with the kit, made where and with what, or none."""
-    made = [store.manifest(path.parent) for path in sorted(store.RESULTS.glob(f"*/{store.MANIFEST}"))]
-    if fresh() or not made:
-        why = "No shipped result is used (FRESH=1)" if made else "No results ship for this"
+    """Show how many results shipped with the kit, and on which machines and library versions they were computed."""
+    shipped = [store.manifest(path.parent) for path in sorted(store.RESULTS.glob(f"*/{store.MANIFEST}"))]
+    if fresh() or not shipped:
+        why = "No shipped result is used (FRESH=1)" if shipped else "No results ship for this"
         reading(f"{why}: everything is made here, or was made here before.")
         return
-    machines, dates, precisions = (sorted({one[key] for one in made if key in one})
+    machines, dates, precisions = (sorted({manifest[key] for manifest in shipped if key in manifest})
                                    for key in ("machine", "date", "computed_in"))  # fmt: skip
-    versions = sorted({f"{name} {one['versions'][name]}" for one in made for name in ("torch", "transformers", "peft")})
+    versions = sorted({f"{name} {manifest['versions'][name]}" for manifest in shipped
+                       for name in ("torch", "transformers", "peft")})  # fmt: skip
     reading("{n} results ship with the kit, made {when} on {machines}{precision}, with {versions}. They are used where "
-            "they belong to just these inputs; everything else is made here.", n=len(made),
+            "they belong to just these inputs; everything else is made here.", n=len(shipped),
             when=f"from {dates[0]} to {dates[-1]}" if len(dates) > 1 else f"on {dates[0]}",
             machines=" and ".join(machines), precision=f" in {' and '.join(precisions)}" if precisions else "",
             versions=", ".join(versions))  # fmt: skip
 
 
 def tally(counts: Tally) -> None:
-    """Show what a step kept and dropped, by reason, with the first record of each."""
+    """Show how many rows a step kept, and dropped for which reason, with the first record of each reason."""
     _table(counts.frame(), str(counts), caption=counts.name)
 
 
 def table(frame: pd.DataFrame) -> None:
-    """Show a table, its numbers with three significant digits and missing values as a dash."""
+    """Show a table, with three significant digits and a dash for a missing value."""
     _table(frame, frame.to_string(index=False, float_format=number))
 
 
 def reading(text: str, **values: Any) -> None:
-    """Show a sentence whose numbers are filled in from values: ``reading("It fell by {gap}.", gap=0.52)``.
+    """Show a sentence with values filled in: ``reading("It fell by {gap}.", gap=0.52)``.
 
     Numbers without a format of their own get three significant digits. Raises FlanError for a name without a value.
     """
@@ -88,7 +89,7 @@ def reading(text: str, **values: Any) -> None:
 
 
 def claims(rows: Iterable[Claim]) -> None:
-    """Show claims with what the paper says, what was measured, and the verdict in words."""
+    """Show claims: the paper's statement, the measured interval, and the verdict."""
     frame = pd.DataFrame(
         [(row.claim, row.paper, f"{number(row.ours)} [{number(row.low)}, {number(row.high)}]", row.n, row.seeds,
           WORDS[row.verdict]) for row in rows],
@@ -99,9 +100,9 @@ def claims(rows: Iterable[Claim]) -> None:
 
 @contextmanager
 def live(draw: Callable[[pd.DataFrame], Any]) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """Give a function that draws a table anew in place of its last picture; the picture goes when the block ends.
+    """Return a function that draws a table in place of the last picture. When the block ends, the picture is cleared.
 
-    What is drawn is for whoever sits in front of it: a run from the cache draws nothing, and leaves the same notebook.
+    A live picture leaves no trace, so the notebook is the same whether a run trains or comes from the cache.
     """
 
     def watch(frame: pd.DataFrame) -> None:
@@ -115,7 +116,7 @@ def live(draw: Callable[[pd.DataFrame], Any]) -> Iterator[Callable[[pd.DataFrame
 
 
 def number(value: Any) -> str:
-    """Write a number for reading: three significant digits, thousands apart, a dash for a missing one.
+    """Write a number with three significant digits, commas between thousands, and a dash for a missing one.
 
     >>> [number(x) for x in (0.04213, 12345.6, 24703, float("nan"), 1e-7)]
     ['0.0421', '12,346', '24,703', '–', '1e-07']
@@ -129,7 +130,7 @@ def number(value: Any) -> str:
 
 class _Reading(string.Formatter):
     def format_field(self, value: Any, spec: str) -> str:
-        """Fill in one value, a dash for a missing one; text is escaped so that it cannot become markup."""
+        """Fill in one value, or a dash if it is missing. Text is escaped so that it cannot become markup."""
         if isinstance(value, str):
             return html.escape(format(value, spec))
         return format(value, spec) if spec and value == value else number(value)  # NaN is not itself
@@ -146,7 +147,7 @@ def _cut(turn: Turn, limit: int) -> tuple[list[Span], int]:
 
 
 def _mark(text: str, kind: Kind) -> str:
-    """Tint and underline text by kind; the kind is told on hover. Tints are thin, so both themes stay readable."""
+    """Tint and underline text by kind, which shows on hover. Thin tints are readable in light and dark themes."""
     look = STYLE[kind]
     if look.underline == "none":
         return f'<span title="{kind}">{html.escape(text)}</span>'
@@ -164,6 +165,6 @@ def _table(frame: pd.DataFrame, plain: str, caption: str = "") -> None:
                                 for side, value in zip(sides, values, strict=True)) + "</tr>"  # fmt: skip
 
     body = "".join(line("td", map(number, row)) for row in frame.itertuples(index=False, name=None))
-    told = f"<caption><b>{html.escape(caption)}</b></caption>" if caption else ""
-    page = f"<table>{told}<thead>{line('th', map(str, frame))}</thead><tbody>{body}</tbody></table>"
+    head = f"<caption><b>{html.escape(caption)}</b></caption>" if caption else ""
+    page = f"<table>{head}<thead>{line('th', map(str, frame))}</thead><tbody>{body}</tbody></table>"
     display({"text/html": page, "text/plain": plain}, raw=True)

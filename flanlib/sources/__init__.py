@@ -1,6 +1,6 @@
-"""Readers: the rows of public data sets become trajectories and conversations, and every loss is counted.
+"""Readers that convert rows of public data sets to trajectories and conversations, and count every dropped row.
 
-Read ``loading`` first (which reader takes a row), then ``fireact``, the shortest of the readers.
+Read ``loading`` first (it picks the reader of a row), then ``fireact``, the shortest reader.
 """
 
 from flanlib.sources.loading import FORMATS, load, read

@@ -1,8 +1,8 @@
-"""AgentInstruct (THUDM/AgentInstruct): six environments, each with its own way to write thought and action.
+"""AgentInstruct (THUDM/AgentInstruct): six environments, each with its own syntax for thoughts and actions.
 
-Rows are ``{id, conversations: [{from, loss, value}]}`` without a system role: the first human turn explains the
-format, gpt turns with ``loss`` false acknowledge it and play an example. Both are left out, as in the paper's
-appendix A; what stays is the request, the steps and the answer.
+Rows are ``{id, conversations: [{from, loss, value}]}`` without a system role. The first human turn explains the format,
+and gpt turns with ``loss`` false acknowledge it and play an example. These turns are left out, as in appendix A of the
+paper. The request, the steps and the answer stay.
 """
 
 import re
@@ -13,12 +13,12 @@ from flanlib.sources.common import Drop, Note, Steps, messages, row_id, tool
 
 
 class Task(NamedTuple):
-    """One environment: its tools, how its actions are told, and what the harness put before a request or a result."""
+    """One environment. ``action`` and ``prefix`` are patterns: of an action, and of text before a request or result."""
 
     instructions: str
     tools: tuple[Tool, ...]
-    sign: str  # the harness's own pattern of an action, tightened to whole lines
-    lead: str
+    action: str  # the pattern of the AgentInstruct harness, tightened to whole lines
+    prefix: str
 
 
 _AGENT = ("gpt", "assistant")
@@ -65,34 +65,34 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)
 
 
 def matches(row: Any) -> bool:
-    """Tell whether a row has AgentInstruct's shape: from/value turns with loss flags, in a known syntax."""
+    """Tell whether a row has AgentInstruct's format: from/value turns with loss flags, in a known action syntax."""
     turns = row.get("conversations") if isinstance(row, dict) else None
     return (isinstance(turns, list) and any(isinstance(t, dict) and "from" in t and "loss" in t for t in turns)
             and task_of(row) is not None)
 
 
 def task_of(row: dict[str, Any]) -> str | None:
-    """Name a row's environment by its id (``os_0``), else by how its agent writes; None if neither tells."""
+    """Return the name of a row's environment, from its id (``os_0``) or the syntax of its actions, or None."""
     named = re.match(r"(\w+?)_\d+$", str(row.get("id", "")))
     if named and named[1] in TASKS:
         return named[1]
-    said = "\n".join(t["value"] for t in row["conversations"]
+    text = "\n".join(t["value"] for t in row["conversations"]
                      if isinstance(t, dict) and t.get("from") in _AGENT and isinstance(t.get("value"), str))
-    return next((name for name, task in TASKS.items() if re.search(task.sign, said, re.M)), None)
+    return next((name for name, task in TASKS.items() if re.search(task.action, text, re.M)), None)
 
 
 def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
     """Read one row. Raises Drop, with the reason, for rows that cannot be used."""
-    said = messages(row["conversations"], ("human", "user", *_AGENT))
-    # Instructions, acknowledgement and example go: the task starts before the first trained turn.
-    first = next((i for i, m in enumerate(said) if m.role in _AGENT and m.raw.get("loss") is not False), None)
+    parsed = messages(row["conversations"], ("human", "user", *_AGENT))
+    # The request is the turn before the first trained one. All before it is scripted: instructions and an example.
+    first = next((i for i, m in enumerate(parsed) if m.role in _AGENT and m.raw.get("loss") is not False), None)
     if not first:
         raise Drop("nothing to train" if first is None else "no request before the first turn")
     if first > 1:
         note("scripted turns left out")
-    name, request, steps = task_of(row), said[first - 1].text, Steps(note)
+    name, request, steps = task_of(row), parsed[first - 1].text, Steps(note)
     task = TASKS[name]
-    for i, message in enumerate(said[first:]):
+    for i, message in enumerate(parsed[first:]):
         agent = message.role in _AGENT
         if agent != (i % 2 == 0):
             raise Drop("turns do not alternate")
@@ -106,107 +106,107 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
             raise Drop("an empty agent turn")
         if message.raw.get("loss") is False:
             note("untrained turn inside the task")
-        parsed = _PARSERS[name](message.text, request, note)
-        if parsed is None:
+        action = _PARSERS[name](message.text, request, note)
+        if action is None:
             raise Drop("a turn without an action")
-        kind, told, given = parsed
-        steps.think(told)
-        if kind == "answer":
-            steps.finish(given)
+        tool_name, thought, content = action
+        steps.think(thought)
+        if tool_name == "answer":
+            steps.finish(content)
         else:
-            steps.call(kind, given)
+            steps.call(tool_name, content)
     return steps.trajectory(row_id(row, where), f"agentinstruct/{name}", _clean(request, task, note).strip(),
                             task.tools, task.instructions)
 
 
 def _clean(text: str, task: Task, note: Note) -> str:
-    bare = _ANSI.sub("", text)
-    if bare != text:
+    plain = _ANSI.sub("", text)
+    if plain != text:
         note("terminal colour codes removed")
-    return re.sub(rf"\A\s*(?:{task.lead})", "", bare) if task.lead else bare
+    return re.sub(rf"\A\s*(?:{task.prefix})", "", plain) if task.prefix else plain
 
 
-# A tool's name or "answer", the thought, the arguments or the answer; None for a turn without an action.
-_Parsed = tuple[str, str, Any] | None
+# A tool's name with the thought and the arguments, or "answer" with the thought and the answer. None without an action.
+_Action = tuple[str, str, Any] | None
 
 
-def _os(text: str, page: str, note: Note) -> _Parsed:
+def _os(text: str, page: str, note: Note) -> _Action:
     acts = [m for m in re.finditer(r"Act:\s*(.+)", text) if re.match(r"bash|finish|answer\(", m[1])]
     if not acts:
         return None
-    act, thought = acts[-1], re.search(r"Think:\s*(.*?)\s*(?=\n\s*Act:|\Z)", text, re.S)
-    told = thought[1] if thought else text[:acts[0].start()]
+    act, think = acts[-1], re.search(r"Think:\s*(.*?)\s*(?=\n\s*Act:|\Z)", text, re.S)
+    thought = think[1] if think else text[:acts[0].start()]
     if act[1].startswith("answer("):
-        return "answer", told, text[act.start(1) + len("answer("):].rstrip().removesuffix(")").strip()
+        return "answer", thought, text[act.start(1) + len("answer("):].rstrip().removesuffix(")").strip()
     if act[1].startswith("finish"):
-        return "finish", told, {}
+        return "finish", thought, {}
     blocks = re.findall(r"```bash\n?(.*?)\n?```", text, re.S)
-    return ("bash", told, {"code": "\n".join(blocks)}) if blocks else None
+    return ("bash", thought, {"code": "\n".join(blocks)}) if blocks else None
 
 
-def _db(text: str, page: str, note: Note) -> _Parsed:
+def _db(text: str, page: str, note: Note) -> _Action:
     act = re.search(r"^Action: *(Operation|Answer)[^\S\n]*(?:\n|\Z)", text, re.M)
     if not act:
         return None
-    told, answer = text[:act.start()], re.search(r"^Final Answer:(.*)", text, re.M | re.S)
+    thought, answer = text[:act.start()], re.search(r"^Final Answer:(.*)", text, re.M | re.S)
     if act[1] == "Answer":
-        return ("answer", told, answer[1].strip()) if answer else None
+        return ("answer", thought, answer[1].strip()) if answer else None
     sql = re.search(r"```(?:sql)?\n?(.*?)\n?```", text[act.end():], re.S)
-    return ("execute_sql", told, {"query": sql[1].strip()}) if sql else None
+    return ("execute_sql", thought, {"query": sql[1].strip()}) if sql else None
 
 
-def _kg(text: str, page: str, note: Note) -> _Parsed:
+def _kg(text: str, page: str, note: Note) -> _Action:
     text = re.split(r"^\s*Observation:", text, maxsplit=1, flags=re.M)[0].replace("\\_", "_")
     call = re.search(r"^\s*Action:? *([a-z_]+)\((.*)\)[^\n]*$", text, re.M)
     answer = re.search(r"(?:Find|Final) Answer: *(#\d+)", text)
-    found = min((m for m in (call, answer) if m), key=lambda m: m.start(), default=None)
-    if not found:
+    first = min((m for m in (call, answer) if m), key=lambda m: m.start(), default=None)
+    if not first:
         return None
-    told = re.sub(r"\A\s*Thought:\s*", "", text[:found.start()]).strip()
-    if found is answer:
-        return "answer", re.sub(r"\n?\s*Action:?\Z", "", told), answer[1]
-    names = next((known.required for known in TASKS["kg"].tools if known.name == call[1]), ())
-    # Names of entities may hold commas, relations and variables never do: cut at the last one.
+    thought = re.sub(r"\A\s*Thought:\s*", "", text[:first.start()]).strip()
+    if first is answer:
+        return "answer", re.sub(r"\n?\s*Action:?\Z", "", thought), answer[1]
+    names = next((t.required for t in TASKS["kg"].tools if t.name == call[1]), ())
+    # Split at the last comma: names of entities can hold commas, relations and variables cannot.
     values = [v.strip() for v in (call[2].rsplit(",", 1) if len(names) == 2 else [call[2]])]
     if len(values) != len(names) or not all(values):
         raise Drop("a call of no known function")
-    return call[1], told, dict(zip(names, values, strict=True))
+    return call[1], thought, dict(zip(names, values, strict=True))
 
 
-def _alfworld(text: str, page: str, note: Note) -> _Parsed:
+def _alfworld(text: str, page: str, note: Note) -> _Action:
     act = re.search(r"ACTION:\s*(\S.*)", text)
     return act and ("act", re.sub(r"\A\s*THOUGHT:\s*", "", text[:act.start()]), {"command": act[1].strip()})
 
 
-def _webshop(text: str, page: str, note: Note) -> _Parsed:
+def _webshop(text: str, page: str, note: Note) -> _Action:
     act = (re.search(r"[Aa]ction: *\n* *(search|click)\[(.*)\]\s*\Z", text)
            or re.search(r"[Aa]ction: *\n* *(search|click)\[(.+?)\]", text))
     if not act or not act[2].strip():
         return None
-    told = re.sub(r"\A\s*Thought:\s*", "", text[:act.start()])
-    return act[1], told, {"query" if act[1] == "search" else "item": act[2].strip()}
+    thought = re.sub(r"\A\s*Thought:\s*", "", text[:act.start()])
+    return act[1], thought, {"query" if act[1] == "search" else "item": act[2].strip()}
 
 
-def _mind2web(text: str, page: str, note: Note) -> _Parsed:
+def _mind2web(text: str, page: str, note: Note) -> _Action:
     letter = re.search(r"^Answer: *([A-Z])\b", text, re.M)
     if not letter:
         return None
-    told = re.sub(r"\A\s*Thought:\s*", "", text[:letter.start()])
-    offered = dict(re.findall(r"^([A-Z])\. +(.*)", page, re.M))
-    if not offered:
+    thought = re.sub(r"\A\s*Thought:\s*", "", text[:letter.start()])
+    choices = dict(re.findall(r"^([A-Z])\. +(.*)", page, re.M))
+    if not choices:
         note("no lettered choices on the page")
-    elif letter[1] not in offered:
+    elif letter[1] not in choices:
         raise Drop("the chosen letter is not on the page")
     act = re.search(r"^Action: *(CLICK|SELECT|TYPE)\b", text, re.M)
     if not act:
-        none = offered.get("A", "").strip() or "None of the above"
-        return ("answer", told, none) if letter[1] == "A" else None
+        none = choices.get("A", "").strip() or "None of the above"
+        return ("answer", thought, none) if letter[1] == "A" else None
     value = re.search(r"^Value: *(.*)", text[act.end():], re.M)
     if act[1] == "CLICK":
-        return "click", told, {"choice": letter[1]}
+        return "click", thought, {"choice": letter[1]}
     if not value:
         raise Drop("a choice without its value")
-    return act[1].lower(), told, {"choice": letter[1], "value": value[1].strip()}
+    return act[1].lower(), thought, {"choice": letter[1], "value": value[1].strip()}
 
 
 _PARSERS = {"os": _os, "db": _db, "kg": _kg, "alfworld": _alfworld, "webshop": _webshop, "mind2web": _mind2web}

@@ -1,12 +1,11 @@
 """Plain chat and tool-calling messages: ShareGPT, OpenAI, Agent-FLAN's published rows, Alpaca, OASST text.
 
-A row without calls becomes a Conversation, cleaned in FastChat's order. A row with calls becomes a Trajectory of
-its first request that needed one: what was said before goes to ``instructions``, later requests are left out,
-and both are noted.
+A row without calls becomes a Conversation, cleaned in the order of FastChat. A row with calls becomes the Trajectory of
+the first request that needs a call. Earlier turns go to ``instructions``, later requests are dropped, both noted.
 """
 
 import re
-from itertools import groupby, takewhile
+from itertools import groupby, takewhile, zip_longest
 from typing import Any
 
 from flanlib.records import Conversation, Tool, Trajectory, Turn, from_json, spans, to_json
@@ -23,69 +22,71 @@ def matches(row: Any) -> bool:
     """Tell whether a row holds turns, an instruction with its output, or OASST text."""
     if turns_of(row) is not None:
         return True
-    asked, given, output, chosen = (row.get(key) if isinstance(row, dict) else None
-                                    for key in ("instruction", "input", "output", "chosen"))
-    return isinstance(chosen, list) or (isinstance(output, str) and (
-        isinstance(asked, str) or (isinstance(given, str) and bool(_OASST.search(given)))))
+    if not isinstance(row, dict):
+        return False
+    instruction, inputs, output = (row.get(key) for key in ("instruction", "input", "output"))
+    has_request = isinstance(instruction, str) or (isinstance(inputs, str) and bool(_OASST.search(inputs)))
+    return isinstance(row.get("chosen"), list) or (isinstance(output, str) and has_request)
 
 
 def convert(row: Any, where: str, note: Note) -> Conversation | Trajectory:
     """Read one row. Raises Drop, with the reason, for rows that cannot be used."""
-    about = row if isinstance(row, dict) else {}
-    if about.get("label") is False:
+    fields = row if isinstance(row, dict) else {}
+    if fields.get("label") is False:
         raise Drop("a rejected answer (label false)")
-    if "traj" in about and not about.get("reward", True):
+    if "traj" in fields and not fields.get("reward", True):
         raise Drop("failed episode")
-    said = _messages(row, about, note)
-    listed = tools_of(about.get("tools") or about.get("functions"), note)
-    if any(_HTML.search(m.text) for m in said):
+    parsed = _messages(row, fields, note)
+    tools = tools_of(fields.get("tools") or fields.get("functions"), note)
+    if any(_HTML.search(m.text) for m in parsed):
         note("HTML in the text")
-    if isinstance(about.get("system"), str) and about["system"].strip():
-        said.insert(0, Message("system", about["system"], {}))
-    if any(_has_calls(m) for m in said):
-        return _trajectory(row_id(row, where), said, listed, note)
-    if any(ROLES[m.role] == "tool" for m in said):
+    if isinstance(fields.get("system"), str) and fields["system"].strip():
+        parsed.insert(0, Message("system", fields["system"], {}))
+    if any(_has_calls(m) for m in parsed):
+        return _trajectory(row_id(row, where), parsed, tools, note)
+    if any(ROLES[m.role] == "tool" for m in parsed):
         raise Drop("a result without a call")
-    return Conversation(row_id(row, where), "chat", _clean(said, note), listed)
+    return Conversation(row_id(row, where), "chat", _clean(parsed, note), tools)
 
 
-def _messages(row: Any, about: dict[str, Any], note: Note) -> list[Message]:
-    turns, chosen = turns_of(row), about.get("chosen")
+def _messages(row: Any, fields: dict[str, Any], note: Note) -> list[Message]:
+    turns, chosen = turns_of(row), fields.get("chosen")
     if turns is None and not isinstance(chosen, list):
-        return _text_rows(about)
+        return _text_rows(fields)
     if chosen is not None:
         note("the chosen answer kept, the rejected left out")
-        whole = isinstance(chosen, list) and len(chosen) > 1
-        one = {"role": "assistant", "content": chosen} if isinstance(chosen, str) else chosen
-        turns = chosen if whole else [*(turns or ()), *(one if isinstance(one, list) else [one])]
+        if isinstance(chosen, list) and len(chosen) > 1:  # the whole conversation, not only its last turn
+            turns = chosen
+        else:
+            answer = {"role": "assistant", "content": chosen} if isinstance(chosen, str) else chosen
+            turns = [*(turns or ()), *(answer if isinstance(answer, list) else [answer])]
     return messages(turns, ROLES)
 
 
-def _text_rows(about: dict[str, Any]) -> list[Message]:
-    """Read rows that hold their turns as text: Alpaca's instruction and input, or OASST's marked lines."""
-    asked, given, output = (about.get(key) for key in ("instruction", "input", "output"))
-    if not isinstance(output, str) or not (isinstance(asked, str) or isinstance(given, str)):
+def _text_rows(fields: dict[str, Any]) -> list[Message]:
+    """Read rows that hold their turns as text: Alpaca's instruction and input, or OASST's ``### Human:`` text."""
+    instruction, inputs, output = (fields.get(key) for key in ("instruction", "input", "output"))
+    if not isinstance(output, str) or not (isinstance(instruction, str) or isinstance(inputs, str)):
         raise Drop("no turns")
-    if isinstance(asked, str):
-        request = f"{asked}\n\n{given}" if isinstance(given, str) and given.strip() else asked
+    if isinstance(instruction, str):
+        request = f"{instruction}\n\n{inputs}" if isinstance(inputs, str) and inputs.strip() else instruction
         return [Message("user", request, {}), Message("assistant", output, {})]
-    # Headings of Markdown start with ### too: only the two speaker marks count.
-    before, *pieces = _OASST.split(given)
-    said = [Message("user" if who == "Human" else "assistant", text.strip(), {})
-            for who, text in zip(pieces[::2], pieces[1::2], strict=True)]
-    if not said or said[-1].role != "assistant" or said[-1].text:
+    before, *pieces = _OASST.split(inputs)
+    parsed = [Message("user" if speaker == "Human" else "assistant", text.strip(), {})
+              for speaker, text in zip(pieces[::2], pieces[1::2], strict=True)]
+    if not parsed or parsed[-1].role != "assistant" or parsed[-1].text:
         raise Drop("no turns")
-    lead = [Message("system", before.strip(), {})] if before.strip() else []
-    return [*lead, *said[:-1], Message("assistant", output, {})]
+    system = [Message("system", before.strip(), {})] if before.strip() else []
+    return [*system, *parsed[:-1], Message("assistant", output, {})]
 
 
-def _clean(said: list[Message], note: Note) -> tuple[Turn, ...]:
-    """Drop what leads and trails, merge neighbours of one role, cut at the first empty turn."""
-    head = said[:1] if said[0].role == "system" else []
-    body = said[len(head):]
+def _clean(parsed: list[Message], note: Note) -> tuple[Turn, ...]:
+    """Start at the first user turn, merge neighbours of one role, cut at an empty turn, and end with the assistant."""
+    head = parsed[:1] if parsed[0].role == "system" else []
+    body = parsed[len(head):]
     if any(m.role == "system" for m in body):
         raise Drop("a system turn after the start")
-    for message in said:
+    for message in parsed:
         for _ in parts_of(message.raw.get("content"), "reasoning"):
             note("reasoning part left out")
     start = next((i for i, m in enumerate(body) if ROLES[m.role] == "user"), len(body))
@@ -94,29 +95,29 @@ def _clean(said: list[Message], note: Note) -> tuple[Turn, ...]:
     groups = [list(group) for _, group in groupby(body[start:], key=lambda m: ROLES[m.role])]
     for _ in range(len(body) - start - len(groups)):
         note("neighbours of one role merged")
-    full = list(takewhile(lambda group: any(m.text.strip() for m in group), groups))
-    if len(full) < len(groups):
+    nonempty = list(takewhile(lambda group: any(m.text.strip() for m in group), groups))
+    if len(nonempty) < len(groups):
         note("cut at an empty turn")
-    elif len(full) % 2:
+    elif len(nonempty) % 2:
         note("trailing user turn left out")
-    turns = [_turn(group) for group in full[:len(full) // 2 * 2]]
+    turns = [_turn(group) for group in nonempty[:len(nonempty) // 2 * 2]]
     if not any(turn.trained for turn in turns):
         raise Drop("nothing to train")
     return tuple(([_turn(head)] if head and head[0].text.strip() else []) + turns)
 
 
 def _turn(group: list[Message]) -> Turn:
-    """Make one turn of neighbours; a merged part whose loss flag is false stays context.
+    """Merge messages of one role into a turn. If some of them are trained, those without loss become context.
 
-    A missing or null loss flag means trained, as the author of Agent-FLAN told (issue 4).
+    A missing or null loss flag means trained, according to the author of Agent-FLAN (issue 4 of its repository).
     """
     role = ROLES[group[0].role]
     group = [m for m in group if m.text.strip()]
-    flags = [role == "assistant" and all(m.raw.get(key) is None or bool(m.raw[key]) for key in ("loss", "loss_weight"))
-             for m in group]
-    kinds = ["context" if role != "assistant" or (any(flags) and not flag) else "general" for flag in flags]
+    trained = [role == "assistant" and all(m.raw.get(key) is None or bool(m.raw[key])
+                                           for key in ("loss", "loss_weight")) for m in group]
+    kinds = ["context" if role != "assistant" or (any(trained) and not one) else "general" for one in trained]
     parts = [("\n\n" * bool(i) + m.text, kind) for i, (m, kind) in enumerate(zip(group, kinds, strict=True))]
-    return Turn(role, spans(*parts), any(flags))
+    return Turn(role, spans(*parts), any(trained))
 
 
 def _has_calls(message: Message) -> bool:
@@ -126,54 +127,67 @@ def _has_calls(message: Message) -> bool:
         or parts_of(raw.get("content"), "tool_call"))
 
 
-def _trajectory(name: str, said: list[Message], listed: tuple[Tool, ...], note: Note) -> Trajectory:
-    system = [m.text.strip() for m in said if m.role == "system"]
-    said = [m for m in said if m.role != "system"]
-    first = next(i for i, m in enumerate(said) if _has_calls(m))
-    asked = next((i for i in range(first, -1, -1) if ROLES[said[i].role] == "user"), None)
-    if asked is None:
-        raise Drop("a call without a request")
-    while asked and ROLES[said[asked - 1].role] == "user":
-        note("neighbours of one role merged")
-        asked -= 1
-    before, rest = said[:asked], said[asked:]
+def _trajectory(name: str, parsed: list[Message], tools: tuple[Tool, ...], note: Note) -> Trajectory:
+    instructions = [m.text.strip() for m in parsed if m.role == "system"]
+    dialogue = [m for m in parsed if m.role != "system"]
+    start = _request_start(dialogue, note)
+    before, rest = dialogue[:start], dialogue[start:]
     if any(ROLES[m.role] == "tool" for m in before):
         raise Drop("a result without a call")
     if before:
         note("earlier turns moved to the instructions")
-        told = (f"{'User' if ROLES[m.role] == 'user' else 'Assistant'}: {m.text.strip()}" for m in before)
-        system.append("Earlier in this conversation:\n" + "\n".join(told))
-    after = next(i for i, m in enumerate(rest) if ROLES[m.role] != "user")
-    query = "\n\n".join(m.text.strip() for m in rest[:after])
-    steps, end = Steps(note), after
-    for end, message in enumerate(rest[after:], after):
-        role, later = ROLES[message.role], ROLES[rest[end + 1].role] if end + 1 < len(rest) else None
+        lines = (f"{'User' if ROLES[m.role] == 'user' else 'Assistant'}: {m.text.strip()}" for m in before)
+        instructions.append("Earlier in this conversation:\n" + "\n".join(lines))
+    request = list(takewhile(lambda m: ROLES[m.role] == "user", rest))
+    episode = rest[len(request):]
+    steps = _read_steps(episode, note)
+    if any(ROLES[m.role] == "user" for m in episode):
+        note("later requests left out")
+    query = "\n\n".join(m.text.strip() for m in request)
+    return steps.trajectory(name, "chat", query, tools, "\n\n".join(text for text in instructions if text))
+
+
+def _request_start(dialogue: list[Message], note: Note) -> int:
+    """Return where the user's request before the first call starts."""
+    first_call = next(i for i, m in enumerate(dialogue) if _has_calls(m))
+    start = next((i for i in range(first_call, -1, -1) if ROLES[dialogue[i].role] == "user"), None)
+    if start is None:
+        raise Drop("a call without a request")
+    while start and ROLES[dialogue[start - 1].role] == "user":
+        note("neighbours of one role merged")
+        start -= 1
+    return start
+
+
+def _read_steps(episode: list[Message], note: Note) -> Steps:
+    """Collect calls, results and the answer, up to the next request."""
+    steps = Steps(note)
+    for message, following in zip_longest(episode, episode[1:]):
+        role, next_role = ROLES[message.role], ROLES[following.role] if following else None
         if role == "user":
             break
         if role == "tool":
-            waiting = sum(call["seen"] is None for call in steps.calls)
-            for text in _results(message.text, 1 if later == "tool" else waiting, note):
+            waiting = sum(call["result"] is None for call in steps.calls)
+            for text in _results(message.text, 1 if next_role == "tool" else waiting, note):
                 steps.observe(text, message.raw.get("tool_call_id"))
             continue
         if message.raw.get("loss") is False:
             note("loss flag of a trajectory's turn ignored")
-        for reason in parts_of(message.raw.get("content"), "reasoning"):
-            steps.think(reason)
-        if not _has_calls(message) and later != "assistant":
+        for reasoning in parts_of(message.raw.get("content"), "reasoning"):
+            steps.think(reasoning)
+        if not _has_calls(message) and next_role != "assistant":
             if not message.text.isspace():
-                steps.finish(message.text or None)  # no text at all after a thought: the record refuses it
+                steps.finish(message.text or None)  # Trajectory refuses a thought without an answer
             break
         if message.role != "function_call":
             steps.think(message.text)
         for call in _calls(message):
             steps.call(**call)
-    if any(ROLES[m.role] == "user" for m in rest[end:]):
-        note("later requests left out")
-    return steps.trajectory(name, "chat", query, listed, "\n\n".join(t for t in system if t))
+    return steps
 
 
 def _results(text: str, waiting: int, note: Note) -> list[str]:
-    """Split a message that holds the results of all waiting calls as one JSON list; else it is one result."""
+    """Return the results in a message: one for each waiting call if it is a JSON list of that length, else its text."""
     try:
         value = from_json(text, strict=False) if waiting > 1 else None
     except ValueError:
@@ -186,21 +200,21 @@ def _results(text: str, waiting: int, note: Note) -> list[str]:
 
 
 def _calls(message: Message) -> list[dict[str, Any]]:
-    """Return a message's calls as ``{name, given, id}``, in whichever of the four ways they are written."""
+    """Return a message's calls as keyword arguments of :meth:`Steps.call`, for all four ways to write them."""
     raw = message.raw
-    found: list[Any] = []
+    written: list[Any] = []
     for text in parts_of(raw.get("content"), "tool_call") + [message.text] * (message.role == "function_call"):
         try:
             value = from_json(text, strict=False)
         except ValueError:
             raise Drop("a call that is not JSON") from None
-        found += value if isinstance(value, list) else [value]
-    found += raw["tool_calls"] if isinstance(raw.get("tool_calls"), list) else []
-    found += [raw["function_call"]] if raw.get("function_call") else []
+        written += value if isinstance(value, list) else [value]
+    written += raw["tool_calls"] if isinstance(raw.get("tool_calls"), list) else []
+    written += [raw["function_call"]] if raw.get("function_call") else []
     calls = []
-    for call in found:
-        inner = call.get("function", call) if isinstance(call, dict) else None
-        if not isinstance(inner, dict):
+    for call in written:
+        function = call.get("function", call) if isinstance(call, dict) else None
+        if not isinstance(function, dict):
             raise Drop("a call that is not an object")
-        calls.append({"name": inner.get("name"), "given": inner.get("arguments"), "id": call.get("id")})
+        calls.append({"name": function.get("name"), "raw_arguments": function.get("arguments"), "id": call.get("id")})
     return calls

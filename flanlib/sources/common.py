@@ -1,6 +1,6 @@
-"""Pieces every reader uses: messages, arguments, tool lists, and steps put together in order.
+"""Helpers of all readers: parse messages, arguments and tool lists, and assemble steps.
 
-A reader raises :class:`Drop` for a row it cannot use and calls ``note`` for what it repaired.
+A reader raises :class:`Drop` for a row that it cannot use and calls ``note`` with a short text for every repair.
 """
 
 import json
@@ -14,12 +14,12 @@ Note = Callable[[str], None]
 Record = TypeVar("Record")
 
 
-class Drop(Exception):  # noqa: N818 - a row's fate, not an error of the program
-    """A row that cannot be used; the text is a short reason to count it by."""
+class Drop(Exception):  # noqa: N818 - an expected outcome for a row, not an error of the program
+    """Raised for a row that cannot be used. The text is a short reason, under which the row is counted."""
 
 
 class Message(NamedTuple):
-    """One message of a row: the role as written, its text, and the whole turn it came from."""
+    """One message of a row: its role in lower case, its text, and the raw turn."""
 
     role: str
     text: str
@@ -27,7 +27,7 @@ class Message(NamedTuple):
 
 
 def turns_of(row: Any) -> list[Any] | None:
-    """Return a row's list of turns, whatever its key is called; None if it has none."""
+    """Return a row's list of turns under any of the usual keys, or None."""
     if isinstance(row, list):
         return row
     keys = ("conversations", "conversation", "messages", "traj") if isinstance(row, dict) else ()
@@ -35,16 +35,16 @@ def turns_of(row: Any) -> list[Any] | None:
 
 
 def messages(turns: Any, roles: Collection[str] = ()) -> list[Message]:
-    """Read turns of ``{from, value}`` or ``{role, content}``.
+    """Parse turns of ``{from, value}`` or ``{role, content}``.
 
-    Raises Drop for anything else, and for a role that is none of ``roles``, where any are given.
+    Raises Drop for anything else, and for a role that is not in ``roles``, unless ``roles`` is empty.
 
     >>> messages([{"from": "human", "value": "Hi"}])[0][:2]
     ('human', 'Hi')
     """
     if not isinstance(turns, list) or not turns:
         raise Drop("no turns")
-    read = []
+    parsed = []
     for turn in turns:
         if not isinstance(turn, dict):
             raise Drop("a turn is not an object")
@@ -52,32 +52,33 @@ def messages(turns: Any, roles: Collection[str] = ()) -> list[Message]:
         if not isinstance(role, str) or not role.strip():
             raise Drop("a turn without a role")
         content = turn.get("content") if turn.get("value") is None else turn["value"]
-        read.append(Message(role.strip().lower(), text_of(content), turn))
-    unknown = [message.role for message in read if roles and message.role not in roles]
+        parsed.append(Message(role.strip().lower(), text_of(content), turn))
+    unknown = [message.role for message in parsed if roles and message.role not in roles]
     if unknown:
         raise Drop(f"unknown role {unknown[0][:20]}")
-    return read
+    return parsed
 
 
 def parts_of(content: Any, kind: str) -> list[str]:
-    """Return the texts of one kind of part (text, reasoning, tool_call) in a list of content parts."""
+    """Return the texts of all content parts of one type: text, reasoning or tool_call."""
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     texts = [part.get("text", part.get("value", part.get("content"))) for part in parts if part.get("type") == kind]
-    return [text if isinstance(text, str) else "" if text is None else json.dumps(text) for text in texts]
+    texts = ["" if text is None else text for text in texts]
+    return [text if isinstance(text, str) else json.dumps(text) for text in texts]
 
 
 def text_of(content: Any) -> str:
-    """Return the text of a message: a string, nothing, or a list of parts whose texts are joined."""
+    """Return the text of a message's content: a string, None, or a list of parts, which are joined by newlines."""
     if content is None or isinstance(content, str):
         return content or ""
     if isinstance(content, list):
-        return "\n".join(text for part in content
-                         for text in ([part] if isinstance(part, str) else parts_of([part], "text")))
+        parts = [{"type": "text", "text": part} if isinstance(part, str) else part for part in content]
+        return "\n".join(parts_of(parts, "text"))
     raise Drop("content is not text")
 
 
 def arguments(value: Any, note: Note) -> dict[str, Any]:
-    """Read the arguments of a call: an object, a JSON string of one, or one inside other text (noted).
+    """Parse the arguments of a call: an object, its JSON text, or JSON inside other text, which is noted.
 
     >>> arguments('```{"q": 1}```', print)
     arguments cut out of other text
@@ -104,7 +105,7 @@ def arguments(value: Any, note: Note) -> dict[str, Any]:
 
 
 def tools_of(value: Any, note: Note, *, leave_out: Collection[str] = ()) -> tuple[Tool, ...]:
-    """Read a tool list: OpenAI wrappers or plain functions, as objects or as a JSON string; names once each."""
+    """Parse a list of OpenAI wrappers or plain functions, or its JSON text. Keeps the first tool of each name."""
     if isinstance(value, str):
         try:
             value = from_json(value, strict=False) if value.strip() else []
@@ -114,105 +115,108 @@ def tools_of(value: Any, note: Note, *, leave_out: Collection[str] = ()) -> tupl
         return ()
     if not isinstance(value, list):
         raise Drop("tool list is not a list")
-    found: dict[str, Tool] = {}
+    tools: dict[str, Tool] = {}
     for item in value:
         spec = item.get("function", item) if isinstance(item, dict) else None
         name = spec.get("name") if isinstance(spec, dict) else None
         if not isinstance(name, str) or not name.strip():
             raise Drop("a tool without a name")
-        name, about = name.strip(), spec.get("description")
-        if name in found:
+        name, description = name.strip(), spec.get("description")
+        if name in tools:
             note("a tool listed twice, the first kept")
         elif name not in leave_out:
-            found[name] = Tool(name, about if isinstance(about, str) else "", _schema(spec.get("parameters")))
-    return tuple(found.values())
+            description = description if isinstance(description, str) else ""
+            tools[name] = Tool(name, description, _schema(spec.get("parameters")))
+    return tuple(tools.values())
 
 
 def tool(name: str, description: str, **parameters: str) -> Tool:
-    """Declare a tool whose parameters are all text and all required.
+    """Declare a tool whose parameters are all strings and all required.
 
     >>> tool("search", "Search the web.", query="What to look for").required
     ('query',)
     """
-    properties = {key: {"type": "string", "description": told} for key, told in parameters.items()}
+    properties = {key: {"type": "string", "description": text} for key, text in parameters.items()}
     return Tool(name, description, {"type": "object", "properties": properties, "required": list(parameters)})
 
 
 class Steps:
-    """Put calls, their results and the answer together, in order; results name their call where ids are distinct."""
+    """Assemble a trajectory from thoughts, calls, results and the answer, which are added in the order of the row."""
 
     def __init__(self, note: Note) -> None:
         self.note = note
-        self.calls: list[dict[str, Any]] = []  # each with its name, given (the arguments), id, thought, and seen
+        self.calls: list[dict[str, Any]] = []  # with name, arguments, id, thought, and result (None while it waits)
         self.answer: str | None = None
-        self._thought, self._why = "", ""
+        self._thought, self._answer_thought = "", ""
 
     def think(self, text: str) -> None:
-        """Remember a thought for the next call or the answer."""
+        """Add to the thought of the next call or the answer."""
         self._thought = f"{self._thought}\n{text.strip()}".strip()
 
-    def call(self, name: Any, given: Any, id: Any = None) -> None:
-        """Add a call. Raises Drop for arguments that cannot be read, and without a name."""
-        given = arguments(given, self.note)
+    def call(self, name: Any, raw_arguments: Any, id: Any = None) -> None:
+        """Add a call. Raises Drop for arguments that cannot be parsed and for a missing name."""
+        args = arguments(raw_arguments, self.note)
         if not isinstance(name, str) or not name.strip():
             raise Drop("a call without a name")
-        self.calls.append({"name": name.strip(), "given": given, "id": id, "thought": self._thought, "seen": None})
+        self.calls.append({"name": name.strip(), "arguments": args, "id": id, "thought": self._thought, "result": None})
         self._thought = ""
 
     def observe(self, text: str, id: Any = None) -> None:
-        """Add a result: to the one waiting call of that id, else to the first call that waits."""
-        waiting = [call for call in self.calls if call["seen"] is None]
+        """Add a result to the waiting call with that id, or to the first waiting call if not exactly one has it."""
+        waiting = [call for call in self.calls if call["result"] is None]
         if not waiting:
             raise Drop("a result without a call")
-        same = [call for call in waiting if id is not None and call["id"] == id]
-        (same if len(same) == 1 else waiting)[0]["seen"] = text
+        same_id = [call for call in waiting if id is not None and call["id"] == id]
+        (same_id if len(same_id) == 1 else waiting)[0]["result"] = text
 
     def finish(self, answer: str | None) -> None:
-        """Take the answer, and the thoughts since the last call with it."""
-        self.answer, self._why = answer, self._thought
+        """Set the answer. The thoughts since the last call belong to it."""
+        self.answer, self._answer_thought = answer, self._thought
 
     def trajectory(self, name: str, source: str, query: str, tools: tuple[Tool, ...], instructions: str) -> Trajectory:
-        """Make the record; calls of tools that were not offered are noted, and so is a row that lists none at all.
+        """Build the trajectory. Notes a missing answer or tool list, and calls of tools that are not in the list.
 
-        Raises Drop for an empty answer, and if a call other than the row's very end has no result.
+        Raises Drop for an empty answer, and for a call without a result unless the row ends with it.
         """
         if self.answer is None:
             self.note("no answer")
         elif not self.answer.strip():
             raise Drop("an empty answer")
-        if any(call["seen"] is None for call in (self.calls[:-1] if self.answer is None else self.calls)):
+        must_have_result = self.calls[:-1] if self.answer is None else self.calls
+        if any(call["result"] is None for call in must_have_result):
             raise Drop("a call without a result")
         if self.calls and not tools:
             self.note("no tool list")
         known = {tool.name for tool in tools}
-        for _ in (call for call in self.calls if tools and call["name"] not in known):
-            self.note("call of a tool not offered")
-        steps = tuple(Step(c["thought"], c["name"], c["given"], c["seen"]) for c in self.calls)
-        return Trajectory(name, source, query, tools, steps, self.answer, self._why, instructions)
+        for call in self.calls:
+            if tools and call["name"] not in known:
+                self.note("call of a tool not offered")
+        steps = tuple(Step(c["thought"], c["name"], c["arguments"], c["result"]) for c in self.calls)
+        return Trajectory(name, source, query, tools, steps, self.answer, self._answer_thought, instructions)
 
 
 def row_id(row: Any, where: str) -> str:
-    """Return a row's own id, or where it was read."""
-    own = row.get("id") if isinstance(row, dict) else None
-    return str(own) if isinstance(own, (str, int)) and not isinstance(own, bool) and str(own).strip() else where
+    """Return a row's id, or ``where`` if it has none."""
+    id = row.get("id") if isinstance(row, dict) else None
+    return str(id) if isinstance(id, (str, int)) and not isinstance(id, bool) and str(id).strip() else where
 
 
 def counted(read: Callable[[Note], Record], where: str, tally: Tally) -> Record | None:
-    """Read one row and count it: a dropped one by its reason, a kept one with its notes. Returns None if dropped."""
-    told: list[str] = []
+    """Read one row and count it: as kept, with its notes, or as dropped, with the reason. Returns None if dropped."""
+    notes: list[str] = []
     try:
-        record = read(told.append)
+        record = read(notes.append)
     except (Drop, FlanError, RecursionError) as error:
         tally.drop(_reason(error), where)
         return None
     tally.keep()
-    for what in told:
-        tally.note(what)
+    for text in notes:
+        tally.note(text)
     return record
 
 
 def _reason(error: Drop | FlanError | RecursionError) -> str:
-    """Shorten what a record refused to a reason that is the same for every row."""
+    """Return a reason for the tally, with no details of the row in it."""
     if not isinstance(error, FlanError):
         return str(error) if isinstance(error, Drop) else "nested too deeply"
     reasons = {"surrogate": "broken Unicode", "empty query": "empty query", "no step": "no step",
@@ -221,9 +225,9 @@ def _reason(error: Drop | FlanError | RecursionError) -> str:
 
 
 def _schema(value: Any) -> Mapping[str, Any]:
-    """Keep a parameter schema, made safe to look into: properties an object, required a list of names."""
+    """Return a parameter schema with valid types: properties is an object of objects, required a list of names."""
     schema = {"type": "object"} | (value if isinstance(value, dict) else {})
-    listed = schema["properties"] if isinstance(schema.get("properties"), dict) else {}
+    properties = schema["properties"] if isinstance(schema.get("properties"), dict) else {}
     required = schema["required"] if isinstance(schema.get("required"), list) else []
-    return schema | {"properties": {key: told if isinstance(told, dict) else {} for key, told in listed.items()},
+    return schema | {"properties": {key: s if isinstance(s, dict) else {} for key, s in properties.items()},
                      "required": [key for key in required if isinstance(key, str)]}

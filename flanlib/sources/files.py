@@ -1,6 +1,6 @@
-"""Rows of local files and hub data sets, each with the place it came from.
+"""Read rows of local files and hub data sets, each with its location.
 
-JSON lists are read value by value: some public sets are a single list of gigabytes.
+JSON lists are parsed incrementally, because some public data sets are a single list of gigabytes.
 """
 
 import codecs
@@ -20,7 +20,7 @@ from flanlib.records import FlanError, clip
 from flanlib.tally import Tally
 
 SUFFIXES = (".json", ".jsonl", ".parquet")
-# Keys of a single row; an object without them whose values are all containers maps ids to rows.
+# Keys of a row. A JSON object without any of them, whose values are all objects or lists, maps ids to rows.
 ROW_KEYS = {"conversations", "conversation", "messages", "traj", "instruction", "answer_generation", "chosen", "turns"}
 CHUNK = 1 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -30,21 +30,21 @@ HUB = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::(?P<config
 def rows(data: str | os.PathLike, *, tally: Tally) -> Iterator[tuple[str, Any]]:
     """Yield (where, row) from a file, glob, folder, or hub name ``owner/name[:config/split]``.
 
-    Reads .json (a list, an object of id -> row, one row, or JSON Lines), .jsonl and .parquet, each also .gz.
-    A bad line of JSON Lines is counted in the tally and reading goes on. Folders are read recursively, in order. Lists
-    and lines are read row by row, so that memory does not grow with the file; an object of rows is held whole.
+    Reads .json (a list, an object of id -> row, one row, or JSON Lines), .jsonl and .parquet, each also as .gz.
+    A bad line of JSON Lines is counted in the tally as dropped. Folders are read recursively, in sorted order. Lists
+    and lines are read row by row, so that memory does not grow with the file. An object of rows is loaded whole.
 
-    Raises FlanError for a file that is missing, empty, cut, not UTF-8, or of an unknown type.
+    Raises FlanError for a file that is missing, empty, truncated, not UTF-8, or of an unknown type.
     """
-    found = files(data)
-    for path, label in found:
+    labelled = files(data)
+    for path, label in labelled:
         yield from _read(path, label, tally)
-    if not found:
+    if not labelled:
         yield from _hub(os.fspath(data))
 
 
 def files(data: str | os.PathLike) -> list[tuple[Path, str]]:
-    """List the data files of a path, folder or glob with their labels; none for a hub name."""
+    """List the data files of a path, folder or glob as (path, label). The list is empty for a hub name."""
     path, text = Path(data), os.fspath(data)
     if path.is_file():
         if not _suffix(path):
@@ -69,10 +69,10 @@ def files(data: str | os.PathLike) -> list[tuple[Path, str]]:
 
 
 def values(read: Callable[[int], bytes], begun: bytes = b"", *, chunk: int = CHUNK) -> Iterator[Any]:
-    """Yield the values of the JSON list that ``begun`` and what ``read(n)`` returns make together.
+    """Yield the values of a JSON list one by one. Its text is ``begun`` followed by the bytes that ``read(n)`` returns.
 
-    No more is held than ``chunk`` bytes or a few times the largest value. Raises ValueError, after the values before
-    it, for whatever ``json.loads`` would refuse: a list that breaks off, text behind it, bytes that are not UTF-8.
+    Memory is bounded by ``chunk`` bytes or a few times the largest value. Raises ValueError for whatever ``json.loads``
+    refuses (a truncated list, text after it, bytes that are not UTF-8), after the values before the error.
 
     >>> import io
     >>> list(values(io.BytesIO(b'[1, "two", [3]]').read, chunk=4))
@@ -80,7 +80,7 @@ def values(read: Callable[[int], bytes], begun: bytes = b"", *, chunk: int = CHU
     """
     text = _Text(read, begun, chunk)
     if text.next() != "[":
-        raise ValueError("no list")
+        raise ValueError("not a list")
     text.at += 1
     if text.next() != "]":
         yield text.value()
@@ -89,52 +89,52 @@ def values(read: Callable[[int], bytes], begun: bytes = b"", *, chunk: int = CHU
             yield text.value()
     mark = text.next()
     if mark != "]":
-        raise ValueError(f"{mark!r} behind a value" if mark else "the list does not end")
+        raise ValueError(f"{mark!r} after a value" if mark else "the list does not end")
     text.at += 1
     if text.next():
-        raise ValueError("more text behind the list")
+        raise ValueError("more text after the list")
 
 
 class _Text:
-    """Text that is read as it is needed; ``at`` is the place up to which it has been used."""
+    """A buffer over text that is read on demand. Everything before the position ``at`` has been consumed."""
 
     def __init__(self, read: Callable[[int], bytes], begun: bytes, chunk: int) -> None:
         self.read, self.chunk, self.at = read, chunk, 0
         self.decode, self.decoder = codecs.getincrementaldecoder("utf-8")().decode, json.JSONDecoder()
-        self.held, self.ended = self.decode(begun), False
+        self.buffer, self.ended = self.decode(begun), False
 
     def more(self) -> bool:
-        """Read on, at least as much as is held: a large value is not tried again too often. False at the end."""
+        """Read more text, as much as is buffered or more, so that a large value is retried rarely. False at the end."""
         if self.ended:
             return False
-        data = self.read(max(self.chunk, len(self.held) - self.at))
+        data = self.read(max(self.chunk, len(self.buffer) - self.at))
         self.ended = not data
-        self.held, self.at = self.held[self.at :] + self.decode(data, final=self.ended), 0
+        self.buffer, self.at = self.buffer[self.at :] + self.decode(data, final=self.ended), 0
         return True
 
     def next(self) -> str:
-        """Return the next character that is not space, without using it; nothing at the end."""
+        """Return the next character that is not whitespace, without consuming it, or "" at the end."""
         while True:
-            self.at = _SPACE.match(self.held, self.at).end()
-            if self.at < len(self.held):
-                return self.held[self.at]
+            self.at = _SPACE.match(self.buffer, self.at).end()
+            if self.at < len(self.buffer):
+                return self.buffer[self.at]
             if not self.more():
                 return ""
 
     def value(self) -> Any:
-        """Use the next value and return it."""
+        """Consume the next JSON value and return it."""
         while True:
             self.next()
             try:
-                value, end = self.decoder.raw_decode(self.held, self.at)
+                value, end = self.decoder.raw_decode(self.buffer, self.at)
             except RecursionError as error:
                 raise ValueError("nested too deeply") from error
             except ValueError:
                 if not self.more():
                     raise
                 continue
-            # The number 12 may go on at the end of what is held: 123, or 12.5 after the point.
-            if end < len(self.held) and (self.held[end] not in ".eE" or type(value) not in (int, float)):
+            # A number at the end of the buffer can go on in the next chunk: 12 can be 123, or 12.5 after the point.
+            if end < len(self.buffer) and (self.buffer[end] not in ".eE" or type(value) not in (int, float)):
                 self.at = end
                 return value
             if not self.more():
@@ -147,22 +147,22 @@ def _suffix(path: Path) -> str | None:
 
 
 def _read(path: Path, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
-    read = {".jsonl": _lines, ".json": _json, ".parquet": _parquet}[_suffix(path)]
-    seen, empty = tally.seen, True
+    parse = {".jsonl": _lines, ".json": _json, ".parquet": _parquet}[_suffix(path)]
+    seen_before, empty = tally.seen, True
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for found in read(file, label, tally):
+            for row in parse(file, label, tally):
                 empty = False
-                yield found
+                yield row
     except (OSError, EOFError, zlib.error) as error:
-        raise FlanError(label, found=f"an unreadable file ({error})", expected="a whole, readable file",
+        raise FlanError(label, found=f"an unreadable file ({error})", expected="a complete, readable file",
                         remedy="Fetch or compress it again.") from error
-    if empty and tally.seen == seen:  # lines that are not JSON are rows too
+    if empty and tally.seen == seen_before:  # lines that are not JSON are rows too
         raise FlanError(label, found="an empty file", expected="at least one row", remedy="Fetch it again.")
 
 
 def _lines(lines: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
-    """Yield the rows of JSON Lines. Lines end at \\n only: other line ends are legal inside JSON strings."""
+    """Yield the rows of JSON Lines. Lines end at \\n only, because JSON strings can hold other line separators."""
     for number, line in enumerate(lines, 1):
         line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if not line.strip():
@@ -179,10 +179,11 @@ def _json(file: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
     head = file.read(CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
     if not head.startswith(b"[") and b"\n" not in head:
         head += file.readline()
-    first, _, more = head.partition(b"\n")
-    if more.strip() and _whole(first):
-        *lines, cut = head.split(b"\n")
-        yield from _lines(chain(lines, [cut + file.readline()], file), label, tally)
+    # JSON Lines in spite of the suffix: the first line alone is a JSON value, and more lines follow.
+    first_line, _, rest = head.partition(b"\n")
+    if rest.strip() and _is_container(first_line):
+        *lines, last = head.split(b"\n")
+        yield from _lines(chain(lines, [last + file.readline()], file), label, tally)
         return
     try:
         if head.startswith(b"["):
@@ -190,9 +191,9 @@ def _json(file: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
             return
         value = _parse(data) if (data := (head + file.read()).strip()) else {}
     except ValueError as error:
-        raise FlanError(label, found=f"JSON that breaks off or is wrong ({error})",
+        raise FlanError(label, found=f"truncated or invalid JSON ({error})",
                         expected="one JSON list or object, or JSON Lines",
-                        remedy="Fetch the file again; its end may be missing.") from error
+                        remedy="Fetch the file again, in case its end is missing.") from error
     if not isinstance(value, dict):
         raise FlanError(label, found=clip(value), expected="a JSON list or object", remedy="Give rows, not one value.")
     if value and not ROW_KEYS & value.keys() and all(isinstance(v, (dict, list)) for v in value.values()):
@@ -209,7 +210,7 @@ def _parquet(file: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
         numbered = enumerate(row for batch in table.iter_batches(1024) for row in batch.to_pylist())
         yield from ((f"{label}[{i}]", row) for i, row in numbered)
     except pyarrow.ArrowException as error:
-        raise FlanError(label, found=f"no whole parquet file ({error})", expected="parquet",
+        raise FlanError(label, found=f"an invalid parquet file ({error})", expected="parquet",
                         remedy="Fetch the file again.") from error
 
 
@@ -221,8 +222,8 @@ def _hub(text: str) -> Iterator[tuple[str, Any]]:
         loaded = datasets.load_dataset(name, config, split=split)
     except Exception as error:  # the library raises whatever its back ends raise
         raise FlanError(text, found=f"no such local path, and no data set from the hub ({type(error).__name__}: "
-                        f"{clip(str(error), 120)})", expected="a local path, or a hub name with the network at hand",
-                        remedy="Offline, give the local path of the data files; for a schema error, download the "
+                        f"{clip(str(error), 120)})", expected="a local path, or a hub name and a network connection",
+                        remedy="Offline, give the local path of the data files. For a schema error, download the "
                                "files and give their folder.") from error
     for part, table in ({split: loaded} if split else loaded).items():
         yield from ((f"{name}:{part}[{i}]", row) for i, row in enumerate(table))
@@ -235,7 +236,7 @@ def _parse(data: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def _whole(line: bytes) -> bool:
+def _is_container(line: bytes) -> bool:
     try:
         return isinstance(_parse(line), (dict, list))
     except ValueError:

@@ -1,8 +1,7 @@
 """FireAct (anchen1011/FireAct): ReAct episodes with one tool, as chat messages or as one text.
 
-``gpt_format`` rows are ``{messages: [...]}`` with results in user turns; ``alpaca_format`` rows hold the whole
-episode in ``output``. Both become the same records. The grade that ends every episode is read and cut: failed
-episodes are dropped.
+``gpt_format`` rows are ``{messages: [...]}`` with results in user turns. ``alpaca_format`` rows hold the whole episode
+in ``output``. Both become the same records. The grade at the end of an episode is cut, and failed episodes are dropped.
 """
 
 import re
@@ -20,43 +19,44 @@ def matches(row: Any) -> bool:
     """Tell whether a row is a FireAct episode, in either format."""
     if not isinstance(row, dict):
         return False
-    texts, turns = [row.get("output")], row.get("messages")
-    if not (isinstance(row.get("instruction"), str) and isinstance(texts[0], str)):
+    texts = [row.get("output")]
+    if not all(isinstance(row.get(key), str) for key in ("instruction", "output")):
+        turns = row["messages"] if isinstance(row.get("messages"), list) else []
         texts = [t.get("content") if isinstance(t, dict) and t.get("role") in ("user", "assistant") else None
-                 for t in (turns if isinstance(turns, list) else ())]
+                 for t in turns]
     if not all(isinstance(text, str) for text in texts):
         return False
-    whole = "\n".join(texts)
-    return bool(re.search(r"^Observation:", whole, re.M)) and any(
-        m[1] in ("search", "finish") for m in _ACT.finditer(whole))
+    episode = "\n".join(texts)
+    has_result = re.search(r"^Observation:", episode, re.M)
+    return bool(has_result) and any(m[1] in ("search", "finish") for m in _ACT.finditer(episode))
 
 
 def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
-    """Read one row. Raises Drop for failed episodes and for turns that hold no action."""
+    """Read one row. Raises Drop for failed episodes and for turns without an action."""
     query, turns = _gpt(row) if "messages" in row else _alpaca(row)
     steps, grade = Steps(note), None
     query = re.sub(r"\A\s*Question:\s*", "", query).strip()
     for i, (role, text) in enumerate(turns):
-        result = re.match(r"\s*Observation:[^\S\n]?", text)
-        if result:
+        label = re.match(r"\s*Observation:[^\S\n]?", text)
+        if label:
             if role != "user":
                 note("result in an assistant turn")
-            seen = text[result.end():]
-            found = re.match(r"Episode finished, reward = (\w+)", seen)
-            if found:  # the last one is the environment's, an earlier one was made up by the agent
-                grade = found[1]
+            result = text[label.end():]
+            reward = re.match(r"Episode finished, reward = (\w+)", result)
+            if reward:  # the last one comes from the environment, earlier ones are made up by the agent
+                grade = reward[1]
             elif steps.answer is None:
-                steps.observe(seen)
+                steps.observe(result)
             continue
         if role == "user":
             raise Drop("a user turn that is no result")
         if steps.answer is not None:
             raise Drop("turns after the answer")
-        preface, told, name, argument = _turn(text, first=i == 0, note=note)
+        preface, thought, name, argument = _turn(text, first=i == 0, note=note)
         if preface and preface not in query:
             note("start of the episode moved to the query")
             query = preface if query in preface else f"{query}\n{preface}"
-        steps.think(told)
+        steps.think(thought)
         if name == "finish":
             steps.finish(argument)
         elif name == "search":
@@ -75,41 +75,44 @@ def _gpt(row: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _alpaca(row: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
-    given, turns = row.get("input") or "", []
-    if not isinstance(given, str):
+    input_text, turns = row.get("input") or "", []
+    if not isinstance(input_text, str):
         raise Drop("content is not text")
     for piece in re.split(r"\n(?=Observation:)", row["output"].rstrip("\n")):
-        # What follows a result is the agent's again.
-        result, *said = (re.split(r"\n(?=Thought:|Action:)", piece, maxsplit=1) if piece.startswith("Observation:")
-                         else ("", piece))
-        turns += [("user", result)] * bool(result) + [("assistant", text) for text in said]
-    return f"{row['instruction']}\n{given}".strip(), turns
+        if not piece.startswith("Observation:"):
+            turns.append(("assistant", piece))
+            continue
+        result, *agent = re.split(r"\n(?=Thought:|Action:)", piece, maxsplit=1)
+        turns += [("user", result)] + [("assistant", text) for text in agent]
+    return f"{row['instruction']}\n{input_text}".strip(), turns
 
 
 def _turn(text: str, *, first: bool, note: Note) -> tuple[str, str, str, str]:
-    """Split an agent turn into what precedes its labels, the thought, the action's name and its argument."""
-    acts = list(_ACT.finditer(text))
-    if not acts:
+    """Split an agent turn into the text before its labels, the thought, the action's name and its argument."""
+    actions = list(_ACT.finditer(text))
+    if not actions:
         raise Drop("a turn without an action")
-    if len(acts) > 1:
+    if len(actions) > 1:
         note("two actions in a turn, the first kept")
-    act, end = acts[0], acts[1].start() if len(acts) > 1 else len(text)
-    argument = text[act.end():end].rstrip()
+    action, end = actions[0], actions[1].start() if len(actions) > 1 else len(text)
+    argument = text[action.end():end].rstrip()
     if not argument.endswith("]"):
         note("an action without its closing bracket")
     argument = argument.removesuffix("]").strip()
-    before = text[:act.start()].strip()
+    before = text[:action.start()].strip()
     label = re.search(r"^\s*Thought:", before, re.M)
-    preface = before[:label.start()] if label else before if first else ""
-    told = before[label.end():] if label else "" if first else before
-    if re.search(r"\bAction: *\w+\[", told):
+    if label:
+        preface, thought = before[:label.start()], before[label.end():]
+    else:  # a first turn without a label starts with the rest of the question
+        preface, thought = (before, "") if first else ("", before)
+    if re.search(r"\bAction: *\w+\[", thought):
         note("action repeated in the thought, cut there")
-        told = re.split(r"\s*\bAction: *\w+\[", told)[0]
+        thought = re.split(r"\s*\bAction: *\w+\[", thought)[0]
     inside = re.fullmatch(r"Thought:\s*(.*?)\s*Answer:\s*(.*)", argument, re.S)
-    if act[1] == "finish" and inside:
+    if action[1] == "finish" and inside:
         note("thought inside the answer moved out")
-        told, argument = f"{told}\n{inside[1]}", inside[2]
-    bare = re.sub(r"\bThought:\s*", "", told)
-    if bare != told:
+        thought, argument = f"{thought}\n{inside[1]}", inside[2]
+    clean = re.sub(r"\bThought:\s*", "", thought)
+    if clean != thought:
         note("label inside a thought removed")
-    return preface.strip(), bare.strip(), act[1], argument
+    return preface.strip(), clean.strip(), action[1], argument

@@ -1,4 +1,4 @@
-"""Rows of any known shape become records: the shape of a row says which reader takes it."""
+"""Read rows of any known format. The shape of a row decides which reader converts it."""
 
 import os
 from collections.abc import Iterator
@@ -15,31 +15,31 @@ from flanlib.sources.common import Drop, Note, counted
 from flanlib.sources.files import rows
 from flanlib.tally import Tally
 
-# In the order they are tried on a row: the narrow shapes first. Each module has ``matches`` and ``convert``.
+# Readers in the order in which they are tried: the most specific formats first. Each has ``matches`` and ``convert``.
 FORMATS = {"agentinstruct": agentinstruct, "toolbench": toolbench, "fireact": fireact, "glaive": glaive, "chat": chat}
 
 
 def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) -> Iterator[Trajectory | Conversation]:
-    """Yield the records of a file, glob, folder or hub name; each row is counted once in the tally.
+    """Yield the records of a file, glob, folder or hub name, and count each row once in the tally.
 
-    ``format`` is a name of FORMATS; by default each row's shape tells. ToolBench training rows come last, once
-    every prefix of a trajectory has been seen. Notes are counted for rows that are kept.
+    ``format`` is a name in FORMATS. By default the shape of each row decides. ToolBench training rows come last, after
+    all rows have been read, because only the longest row of a trajectory is kept. Notes are counted for kept rows only.
 
     Raises FlanError for an unknown format and for files that cannot be read (see
-    :func:`flanlib.sources.files.rows`), never for a row.
+    :func:`flanlib.sources.files.rows`), but never for a single row.
     """
     if format is not None and format not in FORMATS:
         raise FlanError(str(data), found=f"format {format!r}", expected="one of " + ", ".join(FORMATS),
-                        remedy="Leave the format out to let each row's shape tell.")
+                        remedy="Leave the format out to detect it from each row.")
     return (record for record in _read(data, tally, format) if record is not None)
 
 
 def load(data: str | os.PathLike, format: str | None = None) -> tuple[list[Trajectory], list[Conversation], Tally]:
-    """Read everything at once, with a progress bar: trajectories, conversations, and the tally, named by the file."""
+    """Read everything with a progress bar. Return the trajectories, the conversations, and the tally."""
     tally = Tally(source_name(str(data)))
-    found = list(tqdm(read(data, tally=tally, format=format), desc=tally.name, unit=" rows", leave=False))
-    return ([record for record in found if isinstance(record, Trajectory)],
-            [record for record in found if isinstance(record, Conversation)], tally)
+    records = list(tqdm(read(data, tally=tally, format=format), desc=tally.name, unit=" rows", leave=False))
+    return ([record for record in records if isinstance(record, Trajectory)],
+            [record for record in records if isinstance(record, Conversation)], tally)
 
 
 def _read(data: str | os.PathLike, tally: Tally, format: str | None) -> Iterator[Trajectory | Conversation | None]:
@@ -56,8 +56,8 @@ def _read(data: str | os.PathLike, tally: Tally, format: str | None) -> Iterator
 def _convert(where: str, row: Any, format: str | None, note: Note) -> Trajectory | Conversation:
     if not isinstance(row, (dict, list)):
         raise Drop("not an object")
-    tried = FORMATS.values() if format is None else [FORMATS[format]]
-    module = next((module for module in tried if module.matches(row)), None)
+    candidates = FORMATS.values() if format is None else [FORMATS[format]]
+    module = next((module for module in candidates if module.matches(row)), None)
     if module is None:
         raise Drop("no known format" if format is None else f"not in format {format}")
     return module.convert(row, where, note)

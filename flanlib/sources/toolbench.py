@@ -1,8 +1,8 @@
 """ToolBench (OpenBMB/ToolBench, THUNLP-MT/StableToolBench): training rows and answer files of real web APIs.
 
-A training row (``toolllama_*.json``) writes each turn as Thought / Action / Action Input text; one trajectory
-was cut into a row for every prefix, of which :func:`hold` keeps the longest. An answer file holds one
-DFS tree or CoT chain and, under ``answer_generation``, the messages that lead to the answer.
+A training row (``toolllama_*.json``) writes each turn as Thought / Action / Action Input text. Upstream made a row of
+every prefix of a trajectory, and :func:`hold` keeps the longest. An answer file holds one DFS tree or CoT chain and,
+under ``answer_generation``, the messages on the path to the answer.
 """
 
 import ast
@@ -14,7 +14,7 @@ from flanlib.sources.common import Drop, Message, Note, Steps, arguments, messag
 from flanlib.tally import Tally
 
 INSTRUCTIONS = "You help with a request by calling web APIs, then answer with what they returned."
-LONGEST_LIST = 400_000  # characters of a tool list that is parsed as Python
+LONGEST_LIST = 400_000  # most characters of a tool list that is parsed
 _ACT = re.compile(r"^[^\S\n]*Action:(.*)\n\s*Action Input:", re.M)
 
 
@@ -24,39 +24,39 @@ def matches(row: Any) -> bool:
 
 
 def is_training(row: Any) -> bool:
-    """Tell whether a row is a training row, which may be a prefix of another."""
+    """Tell whether a row is a training row, which can be a prefix of another row."""
     if not isinstance(row, dict) or isinstance(row.get("answer_generation"), dict):
         return False
     turns = row.get("conversations")
-    said = [(t.get("from"), t["value"]) for t in (turns if isinstance(turns, list) else ())
-            if isinstance(t, dict) and isinstance(t.get("value"), str)]
-    return (any(role == "system" and text.lstrip().startswith("You are AutoGPT") for role, text in said)
-            or (any(role == "function" for role, _ in said)
-                and any(role == "assistant" and "\nAction Input:" in text for role, text in said)))
+    texts = [(t.get("from"), t["value"]) for t in (turns if isinstance(turns, list) else ())
+             if isinstance(t, dict) and isinstance(t.get("value"), str)]
+    return (any(role == "system" and text.lstrip().startswith("You are AutoGPT") for role, text in texts)
+            or (any(role == "function" for role, _ in texts)
+                and any(role == "assistant" and "\nAction Input:" in text for role, text in texts)))
 
 
 def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
-    """Read one answer file or (longest) training row.
+    """Read one answer file or one training row, the longest of its trajectory.
 
-    Raises Drop for runs that gave up or never answered, as the paper's appendix A leaves them out.
+    Raises Drop for runs that gave up or have no answer, which appendix A of the paper leaves out too.
     """
     answer_file = row.get("answer_generation")
     if isinstance(answer_file, dict):
-        said, tools = _answer_file(answer_file, note)
+        parsed, tools = _answer_file(answer_file, note)
         name = row_id(row, where)
     else:
-        said = messages(turns_of(row))
-        tools = _listed_tools("".join(m.text for m in said if m.role == "system"), note)
+        parsed = messages(turns_of(row))
+        tools = _listed_tools("".join(m.text for m in parsed if m.role == "system"), note)
         name = re.sub(r"\AStep \d+: *", "", row_id(row, where))
-    asked, steps = "", Steps(note)
-    for message in said:
+    query, steps = "", Steps(note)
+    for message in parsed:
         if message.role in ("user", "human"):
             if message.raw.get("valid") is False:
-                note("search prompt left out")  # DFS asks for a different action, telling the failed ones
-            elif asked:
+                note("search prompt left out")  # the search lists failed actions here and asks for another one
+            elif query:
                 raise Drop("several requests")
             else:
-                asked = re.sub(r"\s*Begin!\s*\Z", "", message.text).strip()
+                query = re.sub(r"\s*Begin!\s*\Z", "", message.text).strip()
         elif message.role in ("function", "tool"):
             steps.observe(message.text)
         elif message.role in ("assistant", "gpt"):
@@ -67,60 +67,61 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
             raise Drop(f"unknown role {message.role[:20]}")
     if steps.answer is None:
         raise Drop("no final answer")
-    for _ in (call for call in steps.calls if not call["thought"]):
-        note("step without a thought")
-    return steps.trajectory(name, "toolbench", asked, tools, INSTRUCTIONS)
+    for call in steps.calls:
+        if not call["thought"]:
+            note("step without a thought")
+    return steps.trajectory(name, "toolbench", query, tools, INSTRUCTIONS)
 
 
 def hold(held: dict[tuple, list[tuple[str, Any, list]]], where: str, row: Any, tally: Tally) -> None:
-    """Hold a training row back until the longest of each trajectory is known.
+    """Add a training row to ``held``, which keeps only the longest row of each trajectory.
 
-    ``held`` has a list per request: where a row was read, the row, its turns. A prefix of another row, or the equal of
-    one, is counted as dropped.
+    ``held`` maps each request to its rows, as (where, row, turns). A row that is equal to another or a prefix of it is
+    counted as dropped.
 
-    >>> held, said = {}, [{"from": "user", "value": "a"}, {"from": "assistant", "value": "b"}]
+    >>> held, turns = {}, [{"from": "user", "value": "a"}, {"from": "assistant", "value": "b"}]
     >>> for n in (1, 2):
-    ...     hold(held, f"rows:{n}", {"conversations": said[:n]}, Tally("rows"))
+    ...     hold(held, f"rows:{n}", {"conversations": turns[:n]}, Tally("rows"))
     >>> [where for group in held.values() for where, *_ in group]
     ['rows:2']
     """
     turns = [tuple(v if isinstance(v, str) else None for v in (t.get("from"), t.get("value")))
              for t in turns_of(row) or () if isinstance(t, dict) and t.get("valid") is not False]
     group = held.setdefault(tuple(value for role, value in turns if role == "user")[:1], [])
-    for i, (other, _, longer) in enumerate(group):
-        if longer[:len(turns)] == turns:
+    for i, (other_where, _, other_turns) in enumerate(group):
+        if other_turns[:len(turns)] == turns:
             tally.drop("a prefix of another row", where)
             return
-        if turns[:len(longer)] == longer:
-            tally.drop("a prefix of another row", other)
+        if turns[:len(other_turns)] == other_turns:
+            tally.drop("a prefix of another row", other_where)
             group[i] = (where, row, turns)
             return
     group.append((where, row, turns))
 
 
-def _answer_file(made: dict[str, Any], note: Note) -> tuple[list[Message], tuple[Tool, ...]]:
-    if made.get("finish_type") == "give_up":
+def _answer_file(generation: dict[str, Any], note: Note) -> tuple[list[Message], tuple[Tool, ...]]:
+    if generation.get("finish_type") == "give_up":
         raise Drop("gave up")
-    if not made.get("valid_data"):
+    if not generation.get("valid_data"):
         raise Drop("no final answer (valid_data is false)")
-    lists = made.get("train_messages")
-    if not isinstance(lists, list) or not lists:
+    branches = generation.get("train_messages")
+    if not isinstance(branches, list) or not branches:
         raise Drop("no turns")
-    # Each list trains one branch of the search; the last is the one that ends in the answer.
-    return messages(lists[-1]), tools_of(made.get("function"), note, leave_out=("Finish",))
+    # The last branch of the search is the one that ends in the answer.
+    return messages(branches[-1]), tools_of(generation.get("function"), note, leave_out=("Finish",))
 
 
 def _agent_turn(message: Message, steps: Steps) -> None:
-    """Add a turn to the steps: a thought, with the call or, as arguments of Finish, the answer that it leads to."""
-    call, found = message.raw.get("function_call"), _ACT.search(message.text)
+    """Add a turn to the steps: its thought, and its call or answer. An answer is a call of Finish."""
+    call, action = message.raw.get("function_call"), _ACT.search(message.text)
     if isinstance(call, dict):
         if message.text.strip():
-            steps.note("thought kept beside its call")  # upstream's own preparation loses it
+            steps.note("thought kept beside its call")  # upstream's preprocessing loses it
         steps.think(message.text)
-        name, given = call.get("name"), call.get("arguments")
-    elif found:
-        steps.think(re.sub(r"\A\s*Thought:", "", message.text[:found.start()]))
-        name, given = found[1].strip(), message.text[found.end():]
+        name, raw_arguments = call.get("name"), call.get("arguments")
+    elif action:
+        steps.think(re.sub(r"\A\s*Thought:", "", message.text[:action.start()]))
+        name, raw_arguments = action[1].strip(), message.text[action.end():]
     elif "Action:" in message.text:
         raise Drop("a turn without Thought, Action and Action Input")
     else:
@@ -129,8 +130,8 @@ def _agent_turn(message: Message, steps: Steps) -> None:
         steps.think(re.sub(r"\A\s*Thought:", "", message.text))
         return
     if name != "Finish":
-        steps.call(name, given)
-    elif finish := arguments(given, steps.note):
+        steps.call(name, raw_arguments)
+    elif finish := arguments(raw_arguments, steps.note):
         if finish.get("return_type") == "give_up_and_restart":
             raise Drop("gave up")
         answer = finish.get("final_answer")
@@ -141,14 +142,14 @@ def _agent_turn(message: Message, steps: Steps) -> None:
 
 
 def _listed_tools(system: str, note: Note) -> tuple[Tool, ...]:
-    """Read the API list of a system text, the Python literal that upstream wrote with ``str()``."""
-    found = re.search(r"access to the following APIs:\s*(\[.*\])", system, re.S)
-    if not found:
+    """Parse the API list in a system text, a Python literal that upstream wrote with ``str()``."""
+    match = re.search(r"access to the following APIs:\s*(\[.*\])", system, re.S)
+    if not match:
         return ()
-    if len(found[1]) > LONGEST_LIST:
+    if len(match[1]) > LONGEST_LIST:
         raise Drop("the tool list is too long")
     try:
-        listed = ast.literal_eval(found[1])
+        listed = ast.literal_eval(match[1])
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         raise Drop("the tool list does not parse") from None
     return tools_of(listed, note, leave_out=("Finish",))

@@ -1,4 +1,4 @@
-"""Labelled text becomes labelled token ids: templates around turns, tokens with a kind, rows side by side.
+"""From labelled text to packed rows of token ids: chat templates, a kind for every token, packing.
 
-No torch here. Read ``tokens`` first: how every token gets the kind of the text that it begins in.
+No torch here. Read ``tokens`` first: it gives every token the kind that decides whether it is trained.
 """

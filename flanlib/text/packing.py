@@ -1,8 +1,8 @@
-"""Pack examples of different lengths into rows of one length, each of them read as if it stood alone.
+"""Pack examples of different lengths into rows of one length, each example read as if it stood alone.
 
-Positions restart at 0 with every conversation. Without an attention mask, transformers takes every break in
+Positions restart at 0 with every conversation. Without an attention mask, transformers takes every restart in
 ``position_ids`` for a new document (``masking_utils.find_packed_sequence_indices``) and keeps documents apart, here
-through flanlib.training.attention; any 2-D attention mask, even one of ones, switches that off.
+through flanlib.training.attention. Any 2-D attention mask, even one of ones, switches that off.
 """
 
 from bisect import bisect_left, insort
@@ -17,10 +17,10 @@ from flanlib.text.tokens import CONTEXT, Example
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """Some conversations side by side, then padding: arrays with one entry per token.
+    """A packed row: conversations side by side, then padding. Its arrays have one entry per token.
 
-    ``lengths`` are the tokens of each conversation, in order; padding is one more document, of kind context.
-    The first token of a conversation is never a target: its kind is context too.
+    ``lengths`` are the token counts of the conversations, in order. Padding is one more document, of kind context.
+    The first token of a conversation is never a target, so its kind is context too.
     """
 
     ids: np.ndarray
@@ -31,9 +31,9 @@ class Row:
 
 
 def pack(examples: Sequence[Example], *, row_tokens: int, pad_id: int) -> list[Row]:
-    """Put examples into rows of ``row_tokens``, longest first, each where it leaves the least room (best fit).
+    """Pack examples into rows of ``row_tokens``, longest first, each where it leaves the least room (best fit).
 
-    Every example is in exactly one row, whole. Same examples, same rows. Raises FlanError for one that is too long.
+    Every example is whole in exactly one row. Same examples, same rows. Raises FlanError for one longer than a row.
     """
     rows: list[list[Example]] = []
     room: list[tuple[int, int]] = []  # (free tokens, row), sorted

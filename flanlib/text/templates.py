@@ -1,7 +1,7 @@
-"""Chat templates: how turns become the one text that a model reads, and which characters of it are trained.
+"""Chat templates: how turns become the text that a model reads, and which of its characters are trained.
 
-Trained are the assistant's content, what the model itself must write before it (``lead``) and its end-of-turn
-mark (``end``); everything else is context. :func:`prompt` gives the text that :func:`render` gives up to a reply.
+A trained reply is the assistant's content, any text that the model must write before it (``lead``), and the
+end-of-turn mark (``end``). All other text is context. :func:`prompt` gives what :func:`render` writes before a reply.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Rendered(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a reply stands: its lead from character ``start``, then ``content``, then its mark up to ``stop``.
+    """Character positions of a reply: its lead begins at ``start``, its content at ``content``, its mark at ``end``.
 
-    ``skipped`` counts the content's first characters (white space) that the template leaves out.
+    ``stop`` is one past the mark. ``skipped`` counts the leading white space of the content that the template strips.
     """
 
     start: int
@@ -44,12 +44,12 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Template:
-    """A template as data.
+    """A chat template as data.
 
-    ``begin`` stands before the first turn; ``system`` and ``user`` are the texts around such a turn (with
-    ``fold_system`` the first user turn continues the system turn, without its own opening). A reply is ``open``
+    ``begin`` stands before the first turn. ``system`` and ``user`` are the texts before and after such a turn; with
+    ``fold_system`` the first user turn continues the system turn, without its own opening. A reply is ``open``
     (context, a prompt ends with it), ``lead`` (trained), content, ``end`` (trained), ``close`` (context).
-    ``specials`` are the special tokens that these texts hold; ``marks`` are texts that no turn may hold.
+    ``specials`` are the special tokens in these texts. ``marks`` are texts that no turn may contain.
     """
 
     name: str
@@ -66,11 +66,11 @@ class Template:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that name the texts."""
+        """Twelve hexadecimal digits: a digest of the template's texts."""
         return _digest(replace(self, name="", specials=(), marks=()))
 
     def layout(self, turns: Sequence[Turn], where: str) -> tuple[str, list[Place | None]]:
-        """Return the text of some turns and, for each of them, the reply's place (None for a turn not trained)."""
+        """Return the text of the turns and, for each turn, the place of its reply (None if it is not trained)."""
         text, places = self.begin, []
         for i, turn in enumerate(turns):
             before, after = self.system if turn.role == "system" else self.user
@@ -85,13 +85,13 @@ class Template:
         return text, places
 
     def text(self, turns: Sequence[Turn], where: str, *, reply: bool = False) -> str:
-        """Return the text of some turns; ``reply`` adds the opening of the reply to them."""
+        """Return the text of the turns; ``reply`` adds the opening of the next reply."""
         return self.layout(turns, where)[0] + (self.open if reply else "")
 
 
 @dataclass(frozen=True, eq=False)
 class OwnTemplate:
-    """The chat template that a tokenizer brings. Made by :func:`own_template`."""
+    """The chat template that comes with a tokenizer. Made by :func:`own_template`."""
 
     tokenizer: PreTrainedTokenizerBase
     lead: str = ""
@@ -100,36 +100,42 @@ class OwnTemplate:
 
     @cached_property
     def marks(self) -> tuple[str, ...]:
-        """Texts that no turn may hold: the tokenizer's special tokens."""
+        """Texts that no turn may contain: the tokenizer's special tokens."""
         return special_tokens(self.tokenizer)
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that name the template's source and the tokenizer's special tokens."""
+        """Twelve hexadecimal digits: a digest of the template's source and the tokenizer's special tokens."""
         return _digest((self.tokenizer.chat_template, self.marks))
 
     def layout(self, turns: Sequence[Turn], where: str) -> tuple[str, list[Place | None]]:
-        """Return the text of some turns and the trained replies' places.
+        """Return the text of the turns and, for each turn, the place of its reply (None if it is not trained).
 
-        Raises FlanError where the template refuses, drops or alters a turn, and where the text before a reply
-        is not the prompt that the model would be given for it.
+        Raises FlanError if the template refuses, drops or alters a turn, or if a reply does not continue its prompt.
         """
-        text, places, at = self.text(turns, where), [], 0
+        text, places = self.text(turns, where), []
+        written = 0  # characters of the text up to the end of the last turn
         for i, turn in enumerate(turns):
-            here, content = f"{where}, turn {i + 1}", turn.text.strip()
-            place = self._place(text, self.text(turns[:i], here, reply=True), turn.text, here) if turn.trained else None
-            if not place and (found := text.find(content, at)) < 0:
+            here = f"{where}, turn {i + 1}"
+            if turn.trained:
+                before = self.text(turns[:i], here, reply=True)
+                places.append(self._place(text, before, turn.text, here))
+                written = places[-1].stop
+                continue
+            content = turn.text.strip()
+            start = text.find(content, written)
+            if start < 0:
                 raise _unfit(here, ALTERED, clip(content))
-            at = place.stop if place else found + len(content)
-            places.append(place)
+            places.append(None)
+            written = start + len(content)
         return text, places
 
     def text(self, turns: Sequence[Turn], where: str, *, reply: bool = False) -> str:
-        """Return the text of some turns; ``reply`` adds the opening of the reply to them."""
+        """Return the text of the turns; ``reply`` adds the opening of the next reply."""
         from jinja2 import TemplateError
 
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-        try:  # a template that writes the date takes a fixed one instead: same rows, same text
+        try:  # the fixed date is for templates that write today's: the same rows must give the same text
             return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=reply,
                                                       date_string="26 Jul 2024")  # fmt: skip
         except TemplateError as error:
@@ -140,7 +146,7 @@ class OwnTemplate:
             raise _unfit(where, "a reply that does not continue its prompt", "a text that begins with every prompt")
         start, at = len(before), len(before) + len(self.lead)
         strips = (str, str.strip, str.lstrip, str.rstrip, lambda s: s.lstrip("\n"), lambda s: s.strip("\n"))
-        for kept in (strip(content) for strip in strips):  # many templates strip content; none may do more
+        for kept in (strip(content) for strip in strips):  # many templates strip content; none may change it further
             if text.startswith(self.lead + kept + self.end, start):
                 end = at + len(kept)
                 return Place(start, at, end, end + len(self.end), content.find(kept))
@@ -148,32 +154,32 @@ class OwnTemplate:
 
 
 def jinja(template: Template) -> str:
-    """Write a template in the language of tokenizers' chat templates, with replies marked as generated.
+    """Write a template as the Jinja source of a tokenizer's chat template, replies inside ``{% generation %}``.
 
     >>> jinja(LLAMA2_CHAT).split("{% if add_generation_prompt %}")[1]
     '{% endif %}'
     """
 
-    def text(words: str) -> str:
-        return f"{{{{ {json.dumps(words)} }}}}" if words else ""
+    def literal(text: str) -> str:
+        return f"{{{{ {json.dumps(text)} }}}}" if text else ""
 
-    def said(before: str, after: str) -> str:
-        return text(before) + "{{ m.content }}" + text(after)
+    def content(before: str, after: str) -> str:
+        return literal(before) + "{{ m.content }}" + literal(after)
 
     folded = "{% elif m.role == 'user' and loop.index0 == 1 and messages[0].role == 'system' %}"
-    return (text(template.begin) + "{% for m in messages %}{% if m.role == 'system' %}" + said(*template.system)
-            + (folded + said("", template.user[1]) if template.fold_system else "")
-            + "{% elif m.role == 'user' %}" + said(*template.user) + "{% else %}" + text(template.open)
-            + "{% generation %}" + said(template.lead, template.end) + "{% endgeneration %}" + text(template.close)
-            + "{% endif %}{% endfor %}"
-            + "{% if add_generation_prompt %}" + text(template.open) + "{% endif %}")  # fmt: skip
+    return (literal(template.begin) + "{% for m in messages %}{% if m.role == 'system' %}" + content(*template.system)
+            + (folded + content("", template.user[1]) if template.fold_system else "")
+            + "{% elif m.role == 'user' %}" + content(*template.user) + "{% else %}" + literal(template.open)
+            + "{% generation %}" + content(template.lead, template.end) + "{% endgeneration %}"
+            + literal(template.close) + "{% endif %}{% endfor %}"
+            + "{% if add_generation_prompt %}" + literal(template.open) + "{% endif %}")  # fmt: skip
 
 
 AnyTemplate: TypeAlias = Template | OwnTemplate
 
 ALTERED = "a turn that the chat template drops or alters"
 
-# Model card of internlm/Agent-FLAN: the Malayalam signs are characters of the template.
+# From the model card of internlm/Agent-FLAN. The Malayalam signs belong to the template.
 _HUMAN, _ASSISTANT = "<|Human|>\u0d46", "<|Assistant|>\u0d46"
 AGENT_FLAN = Template("agent_flan", system=(_HUMAN, "\n "), user=(_HUMAN, "\n "), open=_ASSISTANT, lead="",
                       end="\u0d3f", close="\n ", marks=(_HUMAN, _ASSISTANT))  # fmt: skip
@@ -185,10 +191,10 @@ TEMPLATES = {template.name: template for template in (AGENT_FLAN, LLAMA2_CHAT)}
 
 
 def get_template(name: str, tokenizer: PreTrainedTokenizerBase) -> AnyTemplate:
-    """Return a template of ``TEMPLATES``, or ``own`` for the tokenizer's chat template, ready for a tokenizer.
+    """Return a template of ``TEMPLATES`` by name, or the tokenizer's chat template for ``own``, bound to the tokenizer.
 
-    ``auto`` is the tokenizer's own where it has one, else ``agent_flan``.
-    A template without special tokens in its texts begins with the tokenizer's BOS, if there is one.
+    ``auto`` is the tokenizer's chat template if it has one, else ``agent_flan``. A template without special tokens in
+    its texts begins with the tokenizer's BOS token, if there is one.
     Raises FlanError for an unknown name and for a tokenizer that does not fit.
     """
     if name == "own" or (name == AUTO and tokenizer.chat_template):
@@ -200,7 +206,7 @@ def get_template(name: str, tokenizer: PreTrainedTokenizerBase) -> AnyTemplate:
 
 
 def bind(template: AnyTemplate, tokenizer: PreTrainedTokenizerBase) -> AnyTemplate:
-    """Add the tokenizer's special tokens to the texts that no turn may hold.
+    """Add the tokenizer's special tokens to the texts that no turn may contain.
 
     Raises FlanError if the tokenizer lacks a special token that the template writes.
     """
@@ -214,17 +220,18 @@ def bind(template: AnyTemplate, tokenizer: PreTrainedTokenizerBase) -> AnyTempla
 
 
 def own_template(tokenizer: PreTrainedTokenizerBase) -> OwnTemplate:
-    """Take the tokenizer's chat template; a probe shows what it writes around a reply.
+    """Return the tokenizer's chat template, with its ``lead`` and ``end`` read off a sample reply.
 
-    Raises FlanError if there is none, or if a reply does not continue its prompt or ends without a special token.
+    Raises FlanError if there is none, if a reply does not continue its prompt, or if it ends without a special token.
     """
     where, probe = "own chat template", "flanlib-probe"
     if not tokenizer.chat_template:
         raise _unfit(where, "a tokenizer without one", "a chat model's tokenizer")
-    template, ask = OwnTemplate(tokenizer), say("user", "question")
-    before, text = template.text([ask], where, reply=True), template.text([ask, say("assistant", probe)], where)
-    lead, found, tail = text.removeprefix(before).partition(probe)
-    if not text.startswith(before) or not found:
+    template, question = OwnTemplate(tokenizer), say("user", "question")
+    before = template.text([question], where, reply=True)
+    text = template.text([question, say("assistant", probe)], where)
+    lead, reply, tail = text.removeprefix(before).partition(probe)
+    if not text.startswith(before) or not reply:
         raise _unfit(where, "a reply that does not continue its prompt", "a text that begins with the prompt")
     stops = [tail.index(token) + len(token) for token in special_tokens(tokenizer) if token in tail]
     if not stops:
@@ -233,11 +240,11 @@ def own_template(tokenizer: PreTrainedTokenizerBase) -> OwnTemplate:
 
 
 def render(conversation: Conversation, template: AnyTemplate) -> Rendered:
-    """Write a conversation as text, and tell which characters are trained and of which kind.
+    """Write a conversation as text, with the ranges of trained characters and their kinds.
 
-    The mark and the lead of a turn with a capability are ``instruction``, else ``general``. Spans of kind
-    ``context`` in a trained turn stay untrained, and so does a lead before one. Raises FlanError if the template
-    cannot carry a turn as it is, or if a turn holds text that would be read as the template's own.
+    The lead and the end mark of a turn are ``instruction`` if the turn has a capability, else ``general``. Spans of
+    kind ``context`` in a trained turn stay untrained, and so does a lead before one. Raises FlanError if the template
+    alters a turn, or if a turn contains text that would be read as the template's own.
 
     >>> chat = Conversation("1", "doc", (say("user", "Hi"), say("assistant", "Yes?", "general", trained=True)))
     >>> text, spans, ends = render(chat, LLAMA2_CHAT)
@@ -249,31 +256,31 @@ def render(conversation: Conversation, template: AnyTemplate) -> Rendered:
     where = f"conversation {conversation.id}"
     _check(conversation.turns, template, where)
     text, places = template.layout(conversation.turns, where)
-    found: list[tuple[int, int, Kind]] = []
+    ranges: list[tuple[int, int, Kind]] = []
     for turn, place in zip(conversation.turns, places, strict=True):
         if place is None:
             continue
         frame: Kind = "instruction" if any(span.kind in CAPABILITIES for span in turn.spans) else "general"
-        lead = frame if turn.spans[0].kind != "context" else "context"  # one token with the first word
-        found.append((place.start, place.content, lead))
+        # The lead is often part of the first word's token, so both are trained or neither is.
+        ranges.append((place.start, place.content, "context" if turn.spans[0].kind == "context" else frame))
         at = place.content - place.skipped
         for span in turn.spans:
-            found.append((max(at, place.content), min(at + len(span.text), place.end), span.kind))
+            ranges.append((max(at, place.content), min(at + len(span.text), place.end), span.kind))
             at += len(span.text)
-        found.append((place.end, place.stop, frame))
-    spans = tuple(span for span in found if span[0] < span[1] and span[2] != "context")
+        ranges.append((place.end, place.stop, frame))
+    spans = tuple((start, stop, kind) for start, stop, kind in ranges if start < stop and kind != "context")
     return Rendered(text, spans, tuple(place.stop for place in places if place))
 
 
 def prompt(turns: Sequence[Turn], template: AnyTemplate, where: str = "prompt") -> str:
-    """Write turns that end with the user's, and the opening of the reply. Raises FlanError as :func:`render` does.
+    """Write turns up to a user turn, and the opening of the reply. Raises FlanError as :func:`render` does.
 
     >>> prompt([say("user", "Hi")], LLAMA2_CHAT)
     '<s>[INST] Hi [/INST]'
     """
     if not turns or turns[-1].role != "user":
         raise FlanError(where, found="turns that do not end with the user's", expected="a user turn to reply to",
-                        remedy="Cut the conversation after one.")
+                        remedy="Cut the conversation after a user turn.")
     _check(turns, template, where)
     return template.text(turns, where, reply=True)
 
@@ -284,8 +291,9 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
 
 
 def _check(turns: Sequence[Turn], template: AnyTemplate, where: str) -> None:
+    """Raise FlanError for a turn that contains a mark of the template."""
     always = "|".join(map(re.escape, template.marks))
-    # An end mark that is no special token (U+0D3F) does harm only where the model learns to write it.
+    # An end mark that is no special token (U+0D3F) is common in plain text; it does harm only in a trained reply.
     trained = "|".join(filter(None, (always, re.escape(template.end.strip()))))
     for i, turn in enumerate(turns):
         pattern = trained if turn.trained else always

@@ -1,7 +1,7 @@
 """From conversations to token ids with a kind each: render once, tokenise once, map characters to kinds.
 
-Spans are never tokenised one by one: a merge across their border would differ from what the model sees when it
-generates. Trained ids decode to exactly the trained text, or the conversation is rejected and counted.
+Spans are not tokenised one by one: a token can cross their border, and the ids would then differ from those that the
+model generates. Trained ids decode to exactly the trained text, or the conversation is dropped and counted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from flanlib.records import KINDS, Conversation, FlanError, clip
+from flanlib.records import KINDS, Conversation, FlanError, Kind, clip
 from flanlib.tally import Tally
 from flanlib.text.offsets import Placed, place
 from flanlib.text.templates import AnyTemplate, Rendered, bind, render
@@ -35,8 +35,8 @@ SAMPLE = 'Plain text, {"n": [1, 23]}:\n  "naïve" 日本 🙂'
 class Example:
     """A tokenised conversation: three arrays of equal length, one entry per token.
 
-    ``kinds`` index ``records.KINDS``; ``bytes`` are the UTF-8 bytes of trained text that a token stands for
-    (0 for context), each counted for exactly one token.
+    ``kinds`` are indices into ``records.KINDS``. ``bytes`` are the UTF-8 bytes of trained text that each token stands
+    for (0 for context); every byte is counted for exactly one token.
     """
 
     id: str
@@ -59,17 +59,17 @@ class Example:
 
     @property
     def trained(self) -> int:
-        """How many of its tokens are trained."""
+        """The number of trained tokens."""
         return int(np.sum(self.kinds != CONTEXT))
 
 
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer from a folder, or from the hub by name; it adds no special tokens by itself.
+    """Load a tokenizer from a folder, or from the hub by name, so that it adds no special tokens by itself.
 
-    ``tokenizer.json`` is taken as it is published. A folder with only ``tokenizer.model`` (Llama's sentencepiece)
-    or ``vocab.json`` and ``merges.txt`` (GPT-2) gives the same ids as the original programs. Padding falls back to
-    the end token: padding is never trained. Raises FlanError for files that are missing, for a tokenizer that
-    cannot give plain text back, and for one without an end token.
+    ``tokenizer.json`` is used as published. A folder with only ``tokenizer.model`` (Llama's sentencepiece), or with
+    ``vocab.json`` and ``merges.txt`` (GPT-2), gives the same ids as the original programs. Without a padding token the
+    end token pads, which is safe because padding is never trained. Raises FlanError for missing files, for a tokenizer
+    that does not decode plain text back to itself, and for one without an end token.
     """
     from huggingface_hub import snapshot_download
     from tokenizers.processors import TemplateProcessing
@@ -84,24 +84,24 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
                             expected="a folder, or a name on the hub",
                             remedy="Check the name, the network, and that you accepted the model's licence.") from None
     if (folder / "tokenizer.json").is_file():
-        # Not AutoTokenizer: its LlamaTokenizer replaces the published normaliser ("<s>[INST]" and " Hello" change).
+        # AutoTokenizer's LlamaTokenizer would replace the published normaliser: "<s>[INST]" and " Hello" would change.
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     elif (folder / "tokenizer.model").is_file():
         backend, names = _from_sentencepiece(folder / "tokenizer.model", where)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, tokenizer_object=backend, **names)
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        named = (folder / "tokenizer_config.json").is_file()
-        tokenizer = (AutoTokenizer if named else GPT2Tokenizer).from_pretrained(folder)
+        has_config = (folder / "tokenizer_config.json").is_file()
+        tokenizer = (AutoTokenizer if has_config else GPT2Tokenizer).from_pretrained(folder)
     else:
         raise FlanError(where, found=f"no tokenizer files in {folder}",
                         expected="tokenizer.json, tokenizer.model, or vocab.json and merges.txt",
                         remedy="Give the model's own folder or hub name.")
-    # The template writes the special tokens as text: none are added here.
+    # The chat template already writes the special tokens as text.
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
-    spelled = tokenizer.decode(tokenizer(SAMPLE, add_special_tokens=False).input_ids)
-    if spelled != SAMPLE:
-        raise FlanError(where, found=f"{len(tokenizer)} tokens that turn {clip(SAMPLE)} into {clip(spelled)}",
-                        expected="a tokenizer that gives text back", remedy="Check its files: some may be missing.")
+    decoded = tokenizer.decode(tokenizer(SAMPLE, add_special_tokens=False).input_ids)
+    if decoded != SAMPLE:
+        raise FlanError(where, found=f"{len(tokenizer)} tokens that turn {clip(SAMPLE)} into {clip(decoded)}",
+                        expected="a tokenizer that decodes text to itself", remedy="Look for missing files.")
     if tokenizer.eos_token is None:
         raise FlanError(where, found="no end token", expected="eos_token in tokenizer_config.json",
                         remedy="Set it there to the token that ends a reply.")
@@ -114,10 +114,10 @@ def encode_all(conversations: Iterable[Conversation], tokenizer: PreTrainedToken
                max_tokens: int, tally: Tally) -> list[Example]:  # fmt: skip
     """Tokenise conversations, in order; those that cannot be labelled exactly are dropped and counted.
 
-    A conversation over ``max_tokens`` loses whole exchanges from its end, and is noted.
-    A token of two kinds takes the one with most of its characters, the later one if they are equal.
-    Dropped are conversations with nothing to train, with no room for a first trained reply, with a template mark
-    in the content, with a token across the border of trained text, and with trained text that decodes to another.
+    A conversation over ``max_tokens`` loses whole exchanges from its end, and is noted in the tally. A token of two
+    trained kinds takes the kind of most of its characters, the later kind in a tie. A conversation is dropped if it has
+    nothing to train, no room for a first trained reply, a template mark in its content, a token across the border of
+    trained text, or trained text that decodes to a different text.
     Raises FlanError if the tokenizer does not fit the template.
     """
     conversations, template = list(conversations), bind(template, tokenizer)
@@ -141,22 +141,22 @@ class Labelled(NamedTuple):
 
     example: Example
     cut: bool
-    texts: list[str]  # stretches of trained text, and
-    runs: list[list[int]]  # stretches of trained ids, which must decode to them
+    texts: list[str]  # stretches of trained text
+    runs: list[list[int]]  # stretches of trained ids, which must decode to the texts
 
 
 def label(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
           max_tokens: int) -> list[Labelled | FlanError]:  # fmt: skip
-    """Tokenise some conversations at once with a bound template; for one that is to be dropped, the error tells why."""
+    """Tokenise a batch of conversations with a bound template; one to be dropped gives the error that says why."""
     results = [_try(render, one, template) if one.trained
                else _rejected(one.id, "nothing to train", "a trained assistant turn") for one in conversations]
-    whole = [i for i, result in enumerate(results) if isinstance(result, Rendered)]
-    *placed, letter = place([*(results[i].text for i in whole), "a"], tokenizer)
-    for i, tokens in zip(whole, placed, strict=True):
+    rendered = [i for i, result in enumerate(results) if isinstance(result, Rendered)]
+    *placed, letter = place([*(results[i].text for i in rendered), "a"], tokenizer)
+    for i, tokens in zip(rendered, placed, strict=True):
         results[i] = _try(_label, conversations[i].id, results[i], tokens, max_tokens)
-    # A decoder may drop a leading space: a letter before the run puts it in the middle of a text, where it stands.
-    before = letter.ids.tolist()
-    runs = [before + run for result in results if isinstance(result, Labelled) for run in result.runs]
+    # Some decoders drop a leading space, so each run is decoded behind a letter, as if in the middle of a text.
+    prefix = letter.ids.tolist()
+    runs = [prefix + run for result in results if isinstance(result, Labelled) for run in result.runs]
     decoded = iter(tokenizer.backend_tokenizer.decode_batch(runs, skip_special_tokens=False))
     for i, result in enumerate(results):
         if isinstance(result, Labelled) and [next(decoded) for _ in result.runs] != [f"a{t}" for t in result.texts]:
@@ -173,49 +173,60 @@ def _try(step: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _label(id: str, rendered: Rendered, placed: Placed, max_tokens: int) -> Labelled:
-    """Give every token its kind and bytes, and keep what fits."""
-    (text, spans, ends), (ids, starts, stops, sizes) = rendered, placed
-
-    n, end = len(ids), len(text)
+    """Give every token its kind and bytes, and cut off exchanges that do not fit. Raises FlanError for one to drop."""
+    n, end = len(placed.ids), len(rendered.text)
     if n > max_tokens:
-        reached = np.searchsorted(stops, ends, side="right")
-        fitting = int((reached <= max_tokens).sum())
+        counts = np.searchsorted(placed.stops, rendered.ends, side="right")  # tokens up to each trained turn's end
+        fitting = int((counts <= max_tokens).sum())
         if not fitting:
             raise _rejected(id, "a context too long for one turn", f"a first trained reply within {max_tokens} tokens")
-        n, end = int(reached[fitting - 1]), ends[fitting - 1]
+        n, end = int(counts[fitting - 1]), rendered.ends[fitting - 1]
+    spans = [span for span in rendered.spans if span[1] <= end]
 
-    # The text falls into sections of one kind: where each begins, its kind, and the stretches that are trained.
-    edges, named, stretches = [0], [CONTEXT], []
-    for first, last, kind in spans:
-        if last <= end:
-            edges += (first, last)
-            named += (KINDS.index(kind), CONTEXT)
-            first = stretches.pop()[0] if stretches and stretches[-1][1] == first else first
-            stretches.append((first, last))
-    begins, lasts = np.asarray(edges), np.maximum(stops[:n], starts[:n] + 1)
-    section, section_of_last = (np.searchsorted(begins, at, side="right") - 1 for at in (starts[:n], lasts - 1))
-    kinds = np.asarray(named, np.int8)[section]
-    for token in np.flatnonzero(section != section_of_last):
-        parts = slice(int(section[token]), int(section_of_last[token]) + 1)
-        cuts = [int(starts[token]), *edges[parts][1:], int(lasts[token])]
-        kinds[token] = _most(id, named[parts], np.diff(cuts))
+    ids, kinds = placed.ids[:n], _token_kinds(id, spans, placed.starts[:n], placed.stops[:n])
     trained = kinds != CONTEXT
+    example = Example(id, ids, kinds, np.where(trained, placed.bytes[:n], 0))
+    borders = np.flatnonzero(np.diff(np.concatenate([[False], trained, [False]]))).reshape(-1, 2)
+    runs = [ids[start:stop].tolist() for start, stop in borders]
+    return Labelled(example, n < len(placed.ids), _trained_texts(rendered.text, spans), runs)
 
-    texts = [text[first:last] for first, last in stretches]
-    changes = np.flatnonzero(np.diff(np.concatenate([[False], trained, [False]]))).reshape(-1, 2)
-    runs = [ids[first:last].tolist() for first, last in changes]
-    return Labelled(Example(id, ids[:n], kinds, np.where(trained, sizes[:n], 0)), n < len(ids), texts, runs)
+
+def _token_kinds(id: str, spans: Sequence[tuple[int, int, Kind]], starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """Return the kind index of each token; ``starts`` and ``stops`` are the tokens' character positions."""
+    # The text as sections of one kind: section i begins at begins[i]. One between adjacent spans is empty.
+    begins, section_kinds = [0], [CONTEXT]
+    for start, stop, kind in spans:
+        begins += (start, stop)
+        section_kinds += (KINDS.index(kind), CONTEXT)
+    stops = np.maximum(stops, starts + 1)  # a token without characters takes the kind of the next character
+    first, last = (np.searchsorted(begins, at, side="right") - 1 for at in (starts, stops - 1))
+    kinds = np.asarray(section_kinds, np.int8)[first]
+    for token in np.flatnonzero(first != last):
+        sections = slice(int(first[token]), int(last[token]) + 1)
+        cuts = [int(starts[token]), *begins[sections][1:], int(stops[token])]
+        kinds[token] = _majority(id, section_kinds[sections], np.diff(cuts))
+    return kinds
 
 
-def _most(id: str, kinds: list[int], sizes: np.ndarray) -> int:
-    """Return the kind that most characters of a token have, the later one if they are equal."""
+def _majority(id: str, kinds: list[int], sizes: np.ndarray) -> int:
+    """Return the kind that most characters of a token have, the later one in a tie."""
     counts: dict[int, int] = {}
     for kind, size in zip(kinds, sizes.tolist(), strict=True):
         if size:
-            counts[kind] = counts.pop(kind, 0) + size  # put last again
+            counts[kind] = counts.pop(kind, 0) + size  # pop, so that the kind moves to the end
     if CONTEXT in counts and len(counts) > 1:
         raise _rejected(id, "a token across the border of trained text", "a template that keeps them apart")
     return max(reversed(counts), key=counts.get)
+
+
+def _trained_texts(text: str, spans: Sequence[tuple[int, int, Kind]]) -> list[str]:
+    """Return the stretches of trained text, adjacent spans joined."""
+    stretches: list[tuple[int, int]] = []
+    for start, stop, _ in spans:
+        if stretches and stretches[-1][1] == start:
+            start = stretches.pop()[0]
+        stretches.append((start, stop))
+    return [text[start:stop] for start, stop in stretches]
 
 
 def _rejected(id: str, found: str, expected: str) -> FlanError:
@@ -223,7 +234,7 @@ def _rejected(id: str, found: str, expected: str) -> FlanError:
 
 
 def _from_sentencepiece(path: Path, where: str) -> tuple[Tokenizer, dict[str, str]]:
-    """Rebuild a sentencepiece BPE model (Llama, Llama-2) in ``tokenizers``, ids equal, offsets added."""
+    """Rebuild a sentencepiece BPE model (Llama, Llama-2) in ``tokenizers``, with equal ids and with offsets."""
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
@@ -232,8 +243,8 @@ def _from_sentencepiece(path: Path, where: str) -> tuple[Tokenizer, dict[str, st
     try:
         proto.ParseFromString(path.read_bytes())
     except DecodeError:
-        raise FlanError(where, found=f"{path.name} that is no sentencepiece model", expected="one",
-                        remedy="Download it again: it may be a pointer to a large file.") from None
+        raise FlanError(where, found=f"{path.name}, which is no sentencepiece model", expected="a sentencepiece model",
+                        remedy="Download it again: it could be a pointer to a large file.") from None
     trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
     plain = normalizer.name == "identity" and normalizer.add_dummy_prefix and not normalizer.remove_extra_whitespaces
     own_symbols = any(piece.type == piece.USER_DEFINED for piece in proto.pieces)
@@ -241,6 +252,7 @@ def _from_sentencepiece(path: Path, where: str) -> tuple[Tokenizer, dict[str, st
         raise FlanError(where, found="a sentencepiece model of another family", expected="one like Llama's",
                         remedy="Use a folder that has tokenizer.json.")
     vocabulary = {piece.piece: i for i, piece in enumerate(proto.pieces)}
+    # A merge for each way to split a piece into two pieces; merges with a better score come first.
     merges = sorted((-piece.score, vocabulary[left], vocabulary[right], left, right)
                     for piece in proto.pieces for cut in range(1, len(piece.piece))
                     if (left := piece.piece[:cut]) in vocabulary and (right := piece.piece[cut:]) in vocabulary)

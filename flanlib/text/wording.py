@@ -1,4 +1,4 @@
-"""Words of a text, evened out, and what two texts share of them."""
+"""Compare texts by their words, with case and plural endings removed."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,12 +8,12 @@ import numpy as np
 
 from flanlib.records import Tool
 
-SMALL = frozenset(re.findall(r"\w+", """
+STOP_WORDS = frozenset(re.findall(r"\w+", """
     a an and as at be by for from i in is it its of on one or so that the this to what which with"""))
 
 
 def words(text: str) -> list[str]:
-    """List the words of a text or of a name, lower case, singular and plural alike.
+    """List the words of a text or of a name, in lower case and in the singular.
 
     >>> words("find_towns: Find the cities!")
     ['find', 'town', 'find', 'the', 'city']
@@ -22,24 +22,24 @@ def words(text: str) -> list[str]:
 
 
 def shared(text: str, tools: Iterable[Tool]) -> list[int]:
-    """Count the words that a text shares with the name and description of each tool, small words aside."""
-    said = frozenset(words(text)) - SMALL
-    return [len(said & _about(tool.name, tool.description)) for tool in tools]
+    """Count for each tool the distinct words that its name and description share with a text, without stop words."""
+    text_words = frozenset(words(text)) - STOP_WORDS
+    return [len(text_words & _tool_words(tool.name, tool.description)) for tool in tools]
 
 
 def near(text: str, tools: Sequence[Tool], n: int, *, rng: np.random.Generator) -> list[Tool]:
-    """Choose the n tools that share most words with a text, by chance among equals, and shuffle them.
+    """Choose the n tools that share most words with a text, ties broken at random, in random order.
 
     >>> tools = [Tool("get_fare", "The fare of a town."), Tool("add"), Tool("find_mayor", "The mayor of a town.")]
     >>> [tool.name for tool in near("Which town is it?", tools, 2, rng=np.random.default_rng(0))]
     ['get_fare', 'find_mayor']
     """
-    counts = np.array(shared(text, tools)) + rng.random(len(tools))
-    return [tools[i] for i in rng.permutation(np.argsort(-counts)[:n])]
+    scores = np.array(shared(text, tools)) + rng.random(len(tools))
+    return [tools[i] for i in rng.permutation(np.argsort(-scores)[:n])]
 
 
 @lru_cache(maxsize=8192)
-def _about(name: str, description: str) -> frozenset[str]:
+def _tool_words(name: str, description: str) -> frozenset[str]:
     return frozenset(words(f"{name} {description}"))
 
 

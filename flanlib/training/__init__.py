@@ -1,4 +1,4 @@
-"""QLoRA on packed rows: four-bit weights, LoRA in every linear layer, and the loss of every kind by itself.
+"""QLoRA on packed rows: frozen weights in four bits, LoRA on every linear layer, and the loss summed by kind of token.
 
-Read ``train`` first: one call takes packed rows and returns the adapter's folder.
+Read ``train`` first: one call trains on packed rows and saves the weights into a folder.
 """

@@ -1,7 +1,7 @@
-"""LoRA over a frozen layer as one operation, in one precision, with nothing copied in between.
+"""LoRA over a frozen layer as one operation, in one precision, with no copies in between.
 
-peft keeps the configuration, the weights, and saving; only its forward pass is replaced. The frozen weight is dense, or
-NF4 and then dequantised anew in the forward and in the backward pass.
+Only peft's forward pass is replaced: configuration, weights and saving stay peft's. The frozen weight is dense or NF4.
+An NF4 weight is dequantised in the forward pass and again in the backward pass.
 """
 
 from typing import Any
@@ -13,34 +13,34 @@ from peft.tuners.lora.layer import Linear
 
 
 class _Fusable:
-    """Forward pass of a LoRA layer; with one plain adapter (no dropout, DoRA, bias) it is one operation."""
+    """Forward pass of a LoRA layer: fused for one plain adapter (no dropout, DoRA or bias), else peft's."""
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Return x W' + scale (x A') B' + bias, in autocast's precision or that of x, rounded once."""
-        name = self.active_adapters[0] if len(self.active_adapters) == 1 else None
-        plain = (name in self.lora_A and not args and not kwargs
+        """Return x W' + scale (x A') B' + bias, rounded once, in the precision of autocast or else of x."""
+        adapter = self.active_adapters[0] if len(self.active_adapters) == 1 else None
+        plain = (adapter in self.lora_A and not args and not kwargs
                  and not self.disable_adapters and not self.merged and not self.lora_variant
-                 and not self.lora_bias[name] and isinstance(self.lora_dropout[name], torch.nn.Identity)
+                 and not self.lora_bias[adapter] and isinstance(self.lora_dropout[adapter], torch.nn.Identity)
                  and type(self.base_layer).__name__ in ("Linear", "Linear4bit"))  # fmt: skip
         if not plain:
             return super().forward(x, *args, **kwargs)
         mixed, base = torch.is_autocast_enabled(x.device.type), self.base_layer
         dtype = torch.get_autocast_dtype(x.device.type) if mixed else x.dtype
         with torch.autocast(x.device.type, enabled=False):
-            return _Fused.apply(x, base.weight, base.bias, self.lora_A[name].weight, self.lora_B[name].weight,
-                                self.scaling[name], dtype)  # fmt: skip
+            return _Fused.apply(x, base.weight, base.bias, self.lora_A[adapter].weight, self.lora_B[adapter].weight,
+                                self.scaling[adapter], dtype)  # fmt: skip
 
 
 class FusedLinear4bit(_Fusable, Linear4bit):
-    """peft's 4-bit layer, as one operation."""
+    """peft's 4-bit layer with the fused forward pass."""
 
 
 class FusedLinear(_Fusable, Linear):
-    """peft's dense layer, as one operation."""
+    """peft's dense layer with the fused forward pass."""
 
 
 FUSED = {Linear4bit: FusedLinear4bit, Linear: FusedLinear}
-"""What takes a layer's place, weights and names as before."""
+"""For each of peft's classes the one that replaces it, with the same weights and names."""
 
 
 def _dense(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -51,7 +51,7 @@ def _dense(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, a, b, scale, dtype):
-        # The small product first and the large one added to it: added to a rounded sum it would be rounded away.
+        # LoRA's product is small: added to the rounded large one it would be lost. So the large one is added to it.
         a, b = a.to(dtype), (b * scale).to(dtype)
         flat = x.reshape(-1, x.shape[-1]).to(dtype)
         inner = flat @ a.T

@@ -1,4 +1,4 @@
-"""What packed conversations cost a model: nats for every trained token, summed by kind."""
+"""The loss of a model on packed conversations: nats per trained token, summed by kind."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,16 +18,17 @@ from flanlib.text.tokens import CONTEXT, Example
 from flanlib.training.model import autocast, evaluating, sharded
 
 SLICE = 1024
-"""Trained tokens that are projected to the vocabulary at once, where the model allows it."""
+"""Tokens that are projected to the vocabulary at once, if the model allows it (:func:`body_and_head`)."""
 _PLAIN: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
+"""By model, whether its logits are head(body) and nothing more."""
 
 
 def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """Put the conversations of packed rows side by side, without the padding.
+    """Join packed rows into one row without padding.
 
-    There is no attention mask on purpose: an all-ones one would join the neighbours.
-    Returns input_ids, position_ids, labels (-100 where untrained), kinds and bytes, each (1, tokens), and ``trained``:
-    (1, trained tokens), the place of each one among the next tokens.
+    There is no attention mask on purpose: even an all-ones mask would join neighbouring conversations.
+    Returns input_ids, position_ids, labels (-100 where untrained), kinds and bytes, each (1, tokens), and
+    ``trained``, (1, trained tokens): the positions whose next token is trained.
     """
 
     def joined(name: str) -> torch.Tensor:
@@ -45,37 +46,38 @@ def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
     }
 
 
-def judged(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], judge: Callable, where: torch.Tensor,
-           *targets: torch.Tensor) -> torch.Tensor:  # fmt: skip
-    """Run a forward pass over one row; return what ``judge`` makes of the logits, and any targets, at some tokens.
+def map_logits(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], function: Callable, positions: torch.Tensor,
+               *targets: torch.Tensor) -> torch.Tensor:  # fmt: skip
+    """Run a forward pass over one row and return ``function(logits, *targets)``, with logits at ``positions`` only.
 
-    Only these are projected to the vocabulary: many of them slice by slice, where the model's head is a matrix and
-    nothing else. A backward pass then projects again instead of keeping the logits.
+    Many positions are projected to the vocabulary in slices if the model allows it (:func:`body_and_head`). A backward
+    pass then computes the logits of each slice again instead of keeping them.
     """
-    read = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
-    parts = body_and_head(model) if len(where) > SLICE else None
+    inputs = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
+    parts = body_and_head(model) if len(positions) > SLICE else None
     if parts is None:
-        return judge(model(**read, logits_to_keep=where[None]).logits[0], *targets)
+        return function(model(**inputs, logits_to_keep=positions[None]).logits[0], *targets)
     body, head = parts
-    slices = zip(*(of.split(SLICE) for of in (body(**read).last_hidden_state[0][where], *targets)), strict=True)
-    return torch.cat([checkpoint(lambda hidden, *of: judge(head(hidden), *of), *one, use_reentrant=False)
+    hidden = body(**inputs).last_hidden_state[0][positions]
+    slices = zip(*(tensor.split(SLICE) for tensor in (hidden, *targets)), strict=True)
+    return torch.cat([checkpoint(lambda hidden, *targets: function(head(hidden), *targets), *one, use_reentrant=False)
                       for one in slices])  # fmt: skip
 
 
 def token_losses(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Run a forward pass and return the nats of every trained token, in the order of ``batch["trained"]``."""
-    return judged(model, batch, _nats, *_trained(batch))
+    return map_logits(model, batch, _nats, *_trained(batch))
 
 
 def token_judgements(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what :func:`token_losses` does, and whether each of these tokens is the model's first choice."""
-    nats, right = judged(model, batch, _nats_and_right, *_trained(batch)).unbind(-1)
+    """Return the nats of :func:`token_losses`, and whether each of these tokens is the model's first choice."""
+    nats, right = map_logits(model, batch, _nats_and_right, *_trained(batch)).unbind(-1)
     return nats, right.bool()
 
 
 def _trained(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    where = batch["trained"][0]
-    return where, batch["labels"][0, 1:][where]
+    positions = batch["trained"][0]
+    return positions, batch["labels"][0, 1:][positions]
 
 
 def _nats(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -87,9 +89,9 @@ def _nats_and_right(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def body_and_head(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module] | None:
-    """Return a model's body and head if the logits are head(body), without a cap or a scale; looked at once a model.
+    """Return a model's body and head if its logits are head(body), without a cap or a scale, else None.
 
-    A model that something wraps (several processes) is left whole.
+    The check runs once per model. None too for a model that is sharded or wrapped for several processes.
     """
     causal = model.get_base_model() if isinstance(model, PeftModel) else model
     if not isinstance(causal, PreTrainedModel) or sharded():
@@ -103,39 +105,40 @@ def body_and_head(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Mod
     return (body, head) if _PLAIN[causal] else None
 
 
-def by_kind(nats: torch.Tensor, batch: Mapping[str, torch.Tensor], mine: Any = slice(None)) -> torch.Tensor:
+def by_kind(nats: torch.Tensor, batch: Mapping[str, torch.Tensor], subset: Any = slice(None)) -> torch.Tensor:
     """Sum nats, tokens and bytes of the trained tokens by kind: (kinds, 3) in float64, on the device of the nats.
 
-    ``mine`` leaves only some of them, (trained tokens,) of True and False.
+    Only the trained tokens of ``subset``, a boolean mask over them, are counted.
     """
     kinds, size = (batch[name][0, 1:][batch["trained"][0]] for name in ("kinds", "bytes"))
-    each = torch.stack([nats, torch.ones_like(nats), size], 1).double()
-    return torch.zeros(len(KINDS), 3, dtype=torch.float64, device=nats.device).index_add_(0, kinds[mine], each[mine])
+    values = torch.stack([nats, torch.ones_like(nats), size], 1).double()
+    return values.new_zeros(len(KINDS), 3).index_add_(0, kinds[subset], values[subset])
 
 
 @torch.no_grad()
 def measure(model: torch.nn.Module, examples: Sequence[Example], *, tokens_per_pass: int = 16_384,
             label: str | None = "measure") -> pd.DataFrame:  # fmt: skip
-    """Measure the loss of every example by itself, without training; a label of None draws no progress bar.
+    """Measure the loss of every example by itself, without training. A label of None hides the progress bar.
 
     Returns a tidy frame, a row per example and kind: id, kind, nats, tokens, bytes (sums over the example).
     """
-    where, found = next(model.parameters()).device, {}
+    device, sums = next(model.parameters()).device, {}
     order = sorted(range(len(examples)), key=lambda i: (len(examples[i]), i))
     with evaluating(model, len(order), label, "row") as bar:
         while order:
-            chosen = [order.pop() for _ in range(min(len(order), max(1, tokens_per_pass // len(examples[order[-1]]))))]
+            fitting = max(1, tokens_per_pass // len(examples[order[-1]]))
+            chosen = [order.pop() for _ in range(min(len(order), fitting))]
             rows = [pack([examples[i]], row_tokens=len(examples[i]), pad_id=0)[0] for i in chosen]
-            batch = {k: v.to(where) for k, v in collate(rows).items()}
-            with autocast(where):
+            batch = {name: tensor.to(device) for name, tensor in collate(rows).items()}
+            with autocast(device):
                 nats = token_losses(model, batch)
-            ends = torch.tensor([len(examples[i]) for i in chosen], device=where).cumsum(0)
-            whose = torch.searchsorted(ends, batch["trained"][0] + 1, right=True)
+            ends = torch.tensor([len(examples[i]) for i in chosen], device=device).cumsum(0)
+            owners = torch.searchsorted(ends, batch["trained"][0] + 1, right=True)
             for j, i in enumerate(chosen):
-                found[i] = by_kind(nats, batch, whose == j).cpu()
+                sums[i] = by_kind(nats, batch, owners == j).cpu()
             bar.update(len(chosen))
     return pd.DataFrame(
-        [(example.id, kind, *found[i][k].tolist())
-         for i, example in enumerate(examples) for k, kind in enumerate(KINDS) if found[i][k, 1]],
+        [(example.id, kind, *sums[i][k].tolist())
+         for i, example in enumerate(examples) for k, kind in enumerate(KINDS) if sums[i][k, 1]],
         columns=["id", "kind", "nats", "tokens", "bytes"],
     ).astype({"tokens": int, "bytes": int})  # fmt: skip

@@ -1,7 +1,7 @@
-"""What a training run will take: memory by part, told before it starts.
+"""Estimate the memory of a training run, part by part, before it starts.
 
-The parts are those of QLoRA (2305.14314): weights that stay, in four bits or not, LoRA weights with their gradients and
-moments, and what the backward pass needs. They are counted from the model's configuration, without loading a weight.
+The parts are those of QLoRA (2305.14314): frozen weights, in four bits or not, LoRA weights with their gradients and
+optimizer state, and activations. All follow from the model's configuration: no weights are loaded.
 """
 
 from dataclasses import replace
@@ -17,59 +17,60 @@ from flanlib.training.model import compute_dtype, linear_layers, outline, weight
 WORKSPACE = 600_000_000
 """Bytes of a CUDA context with its libraries' workspaces."""
 MOMENTS = {"adamw_8bit": 2.04, "paged_adamw_8bit": 2.04}
-"""Bytes of an optimizer's state for each trained weight; AdamW in fp32 has 8."""
+"""Bytes of optimizer state per trained weight. Optimizers not listed are AdamW in fp32, with 8."""
 HEADROOM = 0.95
-"""Share of the free memory that a plan may take: an allocator loses some to its blocks."""
+"""Share of the free memory that a plan can take. The allocator loses the rest to fragmentation."""
 
 
 def plan(preset: Preset, *, cuda: bool = True) -> pd.Series:
-    """Return the bytes that tuning a preset's model takes at the busiest moment of a step, by part.
+    """Return the peak memory of tuning a preset's model, in bytes by part, for a decoder like Llama's.
 
-    Of a decoder like Llama's. With ``cuda`` plain weights are bfloat16 and so is the arithmetic; on a CPU weights are
-    fp32, and the arithmetic is what this machine computes in. Raises FlanError where there is no model of that name.
+    With ``cuda`` weights that are not in four bits are bfloat16, and so is the arithmetic. On a CPU they are fp32, and
+    the arithmetic has this machine's :func:`compute_dtype`. Raises FlanError if there is no model of that name.
     """
     model = outline(preset.model)
-    text, linear = model.config.get_text_config(), linear_layers(model)
-    wide = 2 if cuda else 4  # bytes of a plain weight, and of what runs from layer to layer
-    work = 2 if cuda or compute_dtype() is torch.bfloat16 else 4  # bytes of what is computed
-    largest, inner = max(m.weight.numel() for m in linear), max(max(m.in_features, m.out_features) for m in linear)
-    lora = sum(preset.lora_rank * (m.in_features + m.out_features) for m in linear)
-    linear_bytes, other_bytes = weight_bytes(model, bits=preset.bits, wide=wide)
-    tokens, layers = preset.rows_per_pass * preset.row_tokens, text.num_hidden_layers
-    stream = tokens * text.hidden_size * wide
-    # Counted by hooks on what a layer saves (see training.lora and training.attention); a test counts again. Two norms:
-    # input in fp32 and output; attention: queries, keys, values, output; four of the inner width; LoRA's inner
-    # products.
-    layer = tokens * (2 * (4 + wide) * text.hidden_size + work * (
-        4 * text.hidden_size + 4 * inner + preset.lora_rank * len(linear) // layers))  # fmt: skip
-    kept = stream * layers + layer if preset.checkpointing else layer * layers
-    dense = largest * (wide * (preset.bits == 4) + work * (work != wide))  # a weight dequantised, and cast
+    config, linear = model.config.get_text_config(), linear_layers(model)
+    weight_size = 2 if cuda else 4  # bytes of a weight, and of a value passed from layer to layer
+    value_size = 2 if cuda or compute_dtype() is torch.bfloat16 else 4  # bytes of a value within a layer
+    largest = max(layer.weight.numel() for layer in linear)
+    widest = max(max(layer.in_features, layer.out_features) for layer in linear)
+    lora = sum(preset.lora_rank * (layer.in_features + layer.out_features) for layer in linear)
+    linear_bytes, other_bytes = weight_bytes(model, bits=preset.bits, bytes_per_weight=weight_size)
+    tokens, layers = preset.rows_per_pass * preset.row_tokens, config.num_hidden_layers
+    hidden = tokens * config.hidden_size * weight_size
+    # What a layer saves for the backward pass (a test counts it with hooks): input (fp32) and output of two norms,
+    # attention's queries, keys, values and output, four tensors of the MLP's width, and LoRA's inner products.
+    saved = tokens * (2 * (4 + weight_size) * config.hidden_size + value_size * (
+        4 * config.hidden_size + 4 * widest + preset.lora_rank * len(linear) // layers))  # fmt: skip
+    activations = hidden * layers + saved if preset.checkpointing else saved * layers
+    # The largest weight: dequantised, and cast to the precision within a layer.
+    dense = largest * (weight_size * (preset.bits == 4) + value_size * (value_size != weight_size))
     parts = {
         "linear weights": linear_bytes,
         "other weights": other_bytes,
         "LoRA weights": lora * 4,
         "LoRA gradients": lora * 4,
         "optimizer": lora * MOMENTS.get(preset.optimizer, 8),
-        "activations": kept,
-        "one layer's work": 2 * dense + 3 * work * tokens * inner,  # of two layers at a time; gradients
-        "logits": (10 if work == 2 else 12) * min(SLICE, tokens) * text.vocab_size + 2 * stream,
+        "activations": activations,
+        "one layer's work": 2 * dense + 3 * value_size * tokens * widest,  # two layers' weights; gradients
+        "logits": (10 if value_size == 2 else 12) * min(SLICE, tokens) * config.vocab_size + 2 * hidden,
         "context and workspaces": WORKSPACE if cuda else 0,
     }
     return pd.Series({part: round(size) for part, size in parts.items()}, name="bytes")
 
 
 def longest(preset: Preset, room: float) -> int:
-    """Return the longest row, in tokens, that fits into ``room`` bytes, one row a pass; 0 if not even a token does."""
+    """Return the longest row, in tokens, that fits into ``room`` bytes, one row per pass; 0 if SLICE tokens do not."""
     one, two = (plan(replace(preset, rows_per_pass=1, row_tokens=SLICE * n)).sum() for n in (1, 2))
-    per_token = (two - one) / SLICE  # from a slice on, a plan grows in proportion
+    per_token = (two - one) / SLICE  # beyond the first slice memory grows linearly
     return max(0, int(SLICE + (room - one) / per_token)) if room >= one else 0
 
 
 def tell(preset: Preset) -> None:
-    """Print what tuning a preset's model will take of this machine's GPU, part by part; nothing without a GPU.
+    """Print the GPU memory that tuning a preset's model will take, part by part; nothing without a GPU.
 
-    Raises FlanError if it will not fit, with what would help, before anything is loaded. A pass of several rows is
-    counted as one row, since :func:`flanlib.training.train.fit` makes passes smaller by itself.
+    Raises FlanError if it will not fit, naming settings that would help, before any weight is loaded. One row per pass
+    is assumed, since :func:`flanlib.training.train.fit` makes passes smaller by itself.
     """
     if not torch.cuda.is_available() or preset.model == RANDOM:
         return
@@ -78,10 +79,10 @@ def tell(preset: Preset) -> None:
         print(f"{preset.model} takes about {parts.sum() / 1e9:.1f} GB: "
               + ", ".join(f"{part} {size / 1e9:.1f}" for part, size in parts.items() if size > 5e7))  # fmt: skip
         return
-    knobs = [knob for knob, idle in [("4 bits", preset.bits != 4), ("checkpointing", not preset.checkpointing),
-                                     ("paged_adamw_8bit", preset.optimizer not in MOMENTS)] if idle]  # fmt: skip
+    unused = [name for name, off in [("4 bits", preset.bits != 4), ("checkpointing", not preset.checkpointing),
+                                     ("paged_adamw_8bit", preset.optimizer not in MOMENTS)] if off]  # fmt: skip
     most = longest(preset, HEADROOM * room)
     advice = f"row_tokens of at most {most:,}" if most else "a smaller model, or several GPUs"
     raise FlanError(f"memory for {preset.model}", found=f"{room / 1e9:.1f} GB free",
                     expected=f"{parts.sum() / 1e9:.1f} GB, most of it {parts.idxmax()} ({parts.max() / 1e9:.1f} GB)",
-                    remedy=f"Try {', '.join([*knobs, advice, f'a lora_rank below {preset.lora_rank}'])}.")  # fmt: skip
+                    remedy=f"Try {', '.join([*unused, advice, f'a lora_rank below {preset.lora_rank}'])}.")  # fmt: skip

@@ -1,7 +1,7 @@
-"""Train on labelled tokens, with the loss told apart by kind in every logged step.
+"""Train on labelled tokens, and log the loss of every kind of token by itself.
 
-transformers' Trainer drives (checkpoints, resume, mixed precision, devices); what is ours is the loss:
-trained tokens only, summed by kind, over documents side by side without an attention mask.
+transformers' Trainer handles checkpoints, resuming, mixed precision and devices. Only the loss is our own: it covers
+trained tokens only, is summed by kind, and reads packed rows without an attention mask.
 """
 
 import json
@@ -31,44 +31,44 @@ from flanlib.training.model import compute_dtype, device
 
 
 class Fitted(NamedTuple):
-    """What a training run logged: losses by kind, and which held-out tokens were first choices (see :func:`fit`)."""
+    """What a training run logged: losses by kind, and which held-out tokens were first choices (:func:`fit`)."""
 
     losses: pd.DataFrame
     firsts: pd.DataFrame
 
 
 SAVES = 4
-"""Checkpoints of a run, beside those where it measures: what an interrupted one goes on from."""
+"""Checkpoints of a run to resume from, besides those at evaluations."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a model is trained. Lengths are tokens; ``rate`` is the peak of a cosine after a short warm-up."""
+    """How a model is trained. ``rate`` is the peak learning rate, after a linear warm-up and before a cosine decay."""
 
     rows_per_step: int
     rows_per_pass: int
     rate: float
     seed: int
     measure_at: tuple[int, ...] = ()
-    """Trained tokens after which the held-out texts are measured, beside the start and the end of the run."""
+    """Trained tokens after which held-out texts are evaluated, besides the start and the end of the run."""
     logs: int = 40
-    """Logged points over the run."""
+    """How often the run logs."""
     warmup: float = 0.05
-    """Share of the steps that warm up."""
+    """Share of the steps."""
     optimizer: str = "adamw_torch_fused"
-    """What transformers calls it, for example ``paged_adamw_8bit``."""
+    """Its name in transformers, for example ``paged_adamw_8bit``."""
     checkpointing: bool = False
-    """Whether activations are computed again in the backward pass: a third more work, far less memory."""
+    """Whether the backward pass recomputes activations: a third more work, far less memory."""
 
 
 def draw(examples: Sequence[Example], trained_tokens: int, *, seed: int) -> list[Example]:
-    """Take examples in shuffled passes until there are so many trained tokens (within one example).
+    """Draw examples in shuffled passes until they have ``trained_tokens``, exceeded by less than one example.
 
-    Raises FlanError if there is nothing to train on.
+    Raises FlanError if there is no trained token at all.
     """
     if not any(example.trained for example in examples):
         raise FlanError("training examples", found=f"no trained token in {len(examples)} examples",
-                        expected="at least one", remedy="Look at the tally: the rows may all have been rejected.")
+                        expected="at least one", remedy="See the tally: perhaps all rows were rejected.")  # fmt: skip
     rng, drawn = np.random.default_rng(seed), []
     order = (i for _ in count() for i in rng.permutation(len(examples)))
     while trained_tokens > 0:
@@ -78,23 +78,23 @@ def draw(examples: Sequence[Example], trained_tokens: int, *, seed: int) -> list
 
 
 class KindTrainer(Trainer):
-    """A Trainer that sums nats, tokens and bytes of the trained tokens by kind."""
+    """A Trainer that logs nats, tokens and bytes of the trained tokens, summed by kind."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(data_collator=collate, **kwargs)
-        self.model_accepts_loss_kwargs = True  # count the trained tokens of the whole step, not of one pass
+        self.model_accepts_loss_kwargs = True  # num_items_in_batch then counts a whole step, not one pass
         self._sums = torch.zeros(len(KINDS), 3, dtype=torch.float64)
 
     def compute_loss(self, model, inputs, num_items_in_batch, **kwargs):
-        """Return the mean nats per trained token of the whole step (every pass adds its share)."""
+        """Return this pass's share of the mean nats per trained token of the whole step."""
         with self.accelerator.autocast():
             nats = token_losses(model, inputs)
         self._sums = self._sums.to(nats.device) + by_kind(nats.detach(), inputs)
-        # Gradients are averaged over processes, and the count is already over all of them.
+        # The count covers all processes, and their gradients are averaged: the factor undoes that average.
         return nats.sum() / num_items_in_batch * self.accelerator.num_processes
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the sums by kind since the last log."""
+        """Add the sums by kind since the last training log, over all processes."""
         if "loss" in logs:
             sums = self.accelerator.reduce(self._sums.to(self.args.device, torch.float32), "sum").double().cpu()
             logs["train"] = sums.tolist()
@@ -103,9 +103,9 @@ class KindTrainer(Trainer):
 
     @torch.no_grad()
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """Read the held-out texts and log their losses by kind, and which tokens are first choices; once a step."""
-        measured = [entry["step"] for entry in self.state.log_history if "heldout" in entry]
-        if not self.eval_dataset or self.state.global_step in measured:
+        """Log the losses of held-out texts by kind, and which tokens are first choices; at most once per step."""
+        evaluated = [entry["step"] for entry in self.state.log_history if "heldout" in entry]
+        if not self.eval_dataset or self.state.global_step in evaluated:
             return {}
         self.model.eval()
         sums, firsts = torch.zeros(len(KINDS), 3, dtype=torch.float64), []
@@ -121,40 +121,40 @@ class KindTrainer(Trainer):
 
 
 class MeasureAt(TrainerCallback):
-    """Stop to measure, and to save, at some steps."""
+    """Log, evaluate and save after some steps."""
 
     def __init__(self, steps: Collection[int]) -> None:
         self.steps = frozenset(steps)
 
     def on_step_end(self, args, state, control, **kwargs):
-        """Ask for both where it is time."""
+        """Request them after one of these steps."""
         if state.global_step in self.steps:
             control.should_log = control.should_evaluate = control.should_save = True
         return control
 
 
 class Progress(TrainerCallback):
-    """Show how far a run is: on one quiet bar with the loss beside it, or to callers (see :func:`fit`)."""
+    """Show the progress of a run on a bar with the loss, or pass it to callbacks (:func:`fit`)."""
 
     def __init__(self, label: str, tell: Callable[[float], None] | None = None,
                  watch: Callable[[pd.DataFrame], None] | None = None) -> None:  # fmt: skip
         self.label, self.tell, self.watch = label, tell, watch
 
     def on_train_begin(self, args, state, control, **kwargs):
-        """Begin at the step that a resumed run goes on from."""
+        """Start at the step where a resumed run continues."""
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step", leave=False,
                         disable=bool(self.tell) or not state.is_world_process_zero)  # fmt: skip
         if self.tell:
             self.tell(state.global_step / state.max_steps)
 
     def on_step_end(self, args, state, control, **kwargs):
-        """Go on by a step."""
+        """Advance by a step."""
         self.bar.update(state.global_step - self.bar.n)
         if self.tell:
             self.tell(1 / state.max_steps)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        """Show the loss, and the losses by kind so far once a step was trained."""
+        """Show the loss, and pass on the losses by kind so far."""
         if "loss" in (logs or {}):
             self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
             if self.watch and state.is_world_process_zero:
@@ -168,28 +168,28 @@ class Progress(TrainerCallback):
 def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder: Path, *, label: str = "train",
         heldout: Sequence[Row] = (), tell: Callable[[float], None] | None = None,
         watch: Callable[[pd.DataFrame], None] | None = None) -> Fitted:  # fmt: skip
-    """Train for one pass over packed rows and return the losses by kind, and what is right of held-out texts.
+    """Train for one pass over packed rows; return losses by kind, and the first choices in held-out rows.
 
-    ``tell`` replaces the progress bar; ``watch`` is given the losses so far whenever some are logged.
-    Interrupted at any point, the next call with the same arguments goes on from the last whole checkpoint
-    in ``folder`` to the same losses. Where the device's memory is too small for the rows of a pass, a pass gets half
-    of them, with as many rows in a step, and a warning says so. Raises FlanError if one row does not fit.
-    The trained weights go into ``folder`` (those of the adapter, where there is one).
+    The trained weights (only the adapter's, if the model has one) go into ``folder``. ``tell`` gets the share of the
+    run that each step adds, and replaces the progress bar. ``watch`` gets the losses so far after every log. After an
+    interruption the next call with the same arguments resumes from the last complete checkpoint in ``folder``, to the
+    same losses. If a pass runs out of memory, a warning says so and training goes on with half the rows per pass and
+    as many per step. Raises FlanError if one row does not fit.
 
     Losses are a tidy frame: step, trained_tokens (so far), split (``train`` or ``heldout``), kind, nats, tokens, bytes
-    (sums over what the row covers). Firsts: step, trained_tokens, firsts: for each trained token of the held-out rows,
-    in their order, 1 where it is the model's first choice given the text before it, else 0.
+    (sums since the last log, or over the held-out rows). Firsts: step, trained_tokens, firsts (a digit for each trained
+    token of the held-out rows, in order: 1 if it is the model's first choice given the text before it, else 0).
     """
     by_document(model)
-    fresh = {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
+    initial = {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
     while True:
-        already = _last_whole(folder)
-        trainer = KindTrainer(model=model, args=_arguments(schedule, rows, folder, already), train_dataset=list(rows),
+        resume = _last_complete(folder)
+        trainer = KindTrainer(model=model, args=_arguments(schedule, rows, folder, resume), train_dataset=list(rows),
                               eval_dataset=list(heldout),
                               callbacks=[Progress(label, tell, watch), MeasureAt(_steps(schedule, rows))])  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         try:
-            trainer.train(resume_from_checkpoint=already)
+            trainer.train(resume_from_checkpoint=resume)
             break
         except torch.OutOfMemoryError as error:
             half = schedule.rows_per_pass // 2
@@ -201,11 +201,11 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
             warnings.warn(f"Out of memory with {schedule.rows_per_pass} rows a pass: going on with {half}, "
                           f"and as many rows in a step.", stacklevel=2)  # fmt: skip
         schedule = replace(schedule, rows_per_pass=half)
-        del trainer  # what the failed pass held goes with it, now that the error is over
+        del trainer  # outside the except block: until there the error keeps the failed pass's tensors alive
         model.zero_grad()
-        model.load_state_dict(fresh, strict=False)
+        model.load_state_dict(initial, strict=False)
         torch.cuda.empty_cache()
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # wherever their parts are
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathered, if they are sharded
     if trainer.is_world_process_zero():
         model.save_pretrained(folder, state_dict=weights)
         for checkpoint in folder.glob("checkpoint-*"):
@@ -215,27 +215,24 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
 
 
 def _steps(schedule: Schedule, rows: Sequence[Row]) -> set[int]:
-    """Return the steps after which a run measures: where about so many tokens are trained, rows being drawn evenly.
-
-    The last step is among them: what it trained is logged too.
-    """
+    """Return the steps after which to evaluate: where about ``measure_at`` tokens are trained, and the last."""
     steps = math.ceil(len(rows) / schedule.rows_per_step)
     per_step = sum(int((row.kinds != CONTEXT).sum()) for row in rows) / steps
-    asked = {max(1, round(tokens / per_step)) for tokens in schedule.measure_at if tokens < per_step * (steps - 0.5)}
-    return asked | {steps}
+    before_last = [tokens for tokens in schedule.measure_at if tokens < per_step * (steps - 0.5)]
+    return {max(1, round(tokens / per_step)) for tokens in before_last} | {steps}
 
 
-def _arguments(schedule: Schedule, rows: Sequence[Row], folder: Path, already: str | None) -> TrainingArguments:
+def _arguments(schedule: Schedule, rows: Sequence[Row], folder: Path, resume: str | None) -> TrainingArguments:
     processes = int(os.environ.get("WORLD_SIZE", 1))  # set by accelerate launch and torchrun
     share, rest = divmod(schedule.rows_per_step, processes)
     if rest:
         raise FlanError("training", found=f"{schedule.rows_per_step} rows in a step for {processes} processes",
-                        expected="as many for each", remedy="Make rows_per_step a multiple, or start fewer processes.")
+                        expected="a multiple of the processes",
+                        remedy="Change rows_per_step or the number of processes.")  # fmt: skip
     per_pass = min(schedule.rows_per_pass, share)
     steps = math.ceil(len(rows) / schedule.rows_per_step)
     per_log = max(1, round(steps / schedule.logs))
-    # Saved where it has just been logged, so that nothing summed by kind is lost; measured at the start of a run only,
-    # not where an interrupted one goes on.
+    # Checkpoints come right after a log: sums by kind that are not logged yet would be lost on resuming.
     per_save = per_log * max(1, round(steps / SAVES / per_log))
     return TrainingArguments(
         output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=per_pass,
@@ -245,27 +242,28 @@ def _arguments(schedule: Schedule, rows: Sequence[Row], folder: Path, already: s
         activation_checkpointing_kwargs={"use_reentrant": False} if schedule.checkpointing else None,
         max_grad_norm=1.0, bf16=compute_dtype() is torch.bfloat16, use_cpu=device().type == "cpu",
         logging_steps=per_log, save_steps=per_save, save_total_limit=2,
-        seed=schedule.seed, eval_strategy="no", eval_on_start=not already, remove_unused_columns=False,
+        seed=schedule.seed, eval_strategy="no", eval_on_start=not resume, remove_unused_columns=False,
         disable_tqdm=True, report_to="none", dataloader_pin_memory=device().type == "cuda", log_level="error",
     )  # fmt: skip
 
 
 def _fitted(history: Sequence[Mapping[str, Any]]) -> Fitted:
-    """Turn a Trainer's log into tidy frames (see :func:`fit`)."""
+    """Turn a Trainer's log into tidy frames (:func:`fit`)."""
     losses, firsts, trained = [], [], 0
     for entry in history:
-        trained += int(sum(n for _, n, _ in entry.get("train", [])))
-        at = entry["step"], trained
-        losses += [(*at, split, kind, nats, int(tokens), int(size)) for split in ("train", "heldout") if split in entry
-                   for kind, (nats, tokens, size) in zip(KINDS, entry[split], strict=True) if tokens]  # fmt: skip
-        firsts += [(*at, entry["firsts"])] if "firsts" in entry else []
-    at = ["step", "trained_tokens"]
-    return Fitted(pd.DataFrame(losses, columns=[*at, "split", "kind", "nats", "tokens", "bytes"]),
-                  pd.DataFrame(firsts, columns=[*at, "firsts"]))  # fmt: skip
+        trained += int(sum(tokens for _, tokens, _ in entry.get("train", [])))
+        for split in [name for name in ("train", "heldout") if name in entry]:
+            losses += [(entry["step"], trained, split, kind, nats, int(tokens), int(size))
+                       for kind, (nats, tokens, size) in zip(KINDS, entry[split], strict=True) if tokens]  # fmt: skip
+        if "firsts" in entry:
+            firsts.append((entry["step"], trained, entry["firsts"]))
+    columns = ["step", "trained_tokens"]
+    return Fitted(pd.DataFrame(losses, columns=[*columns, "split", "kind", "nats", "tokens", "bytes"]),
+                  pd.DataFrame(firsts, columns=[*columns, "firsts"]))  # fmt: skip
 
 
-def _last_whole(folder: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end (the Trainer writes its state last)."""
+def _last_complete(folder: Path) -> str | None:
+    """Return the newest complete checkpoint and delete incomplete ones (the Trainer writes its state last)."""
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
         try:
             json.loads((checkpoint / "trainer_state.json").read_text())

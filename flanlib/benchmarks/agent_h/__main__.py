@@ -24,48 +24,49 @@ def main() -> None:
     judge = commands.add_parser("score", help="read replies and print the table")
     judge.add_argument("--samples", type=Path, required=True)
     judge.add_argument("--replies", type=Path, required=True, help="JSONL with rows {id, reply}")
-    judge.add_argument("--out", type=Path, help="CSV of the table (default: beside the replies)")
+    judge.add_argument("--out", type=Path, help="CSV file of the table (default: beside the replies)")
     judge.set_defaults(run=_score)
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        if given.out and given.out.is_dir():
-            raise FlanError("--out", found=f"the folder {given.out}", expected="a file", remedy="Add a name.")
-        given.run(given)
+        if options.out and options.out.is_dir():
+            raise FlanError("--out", found=f"the folder {options.out}", expected="a file", remedy="Add a name.")
+        options.run(options)
     except (FlanError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
-def _build(given: argparse.Namespace) -> None:
-    if given.n < build.LEAST:
-        raise FlanError("--n", found=str(given.n), expected=f"{build.LEAST} or more", remedy="Ask for more samples.")
-    if given.seed < 0:
-        raise FlanError("--seed", found=str(given.seed), expected="0 or more", remedy="Pass another seed.")
-    tally = Tally(f"Agent-H from {given.source}")
-    if given.source == "lab":
-        of = build.lab_pool(given.n, seed=given.seed)
+def _build(options: argparse.Namespace) -> None:
+    if options.n < build.LEAST:
+        raise FlanError("--n", found=str(options.n), expected=f"{build.LEAST} or more", remedy="Ask for more samples.")
+    if options.seed < 0:
+        raise FlanError("--seed", found=str(options.seed), expected="0 or more", remedy="Pass another seed.")
+    tally = Tally(f"Agent-H from {options.source}")
+    if options.source == "lab":
+        requests = build.lab_pool(options.n, seed=options.seed)
     else:
-        trajectories, conversations, read = sources.load(given.source)
-        print(read)
-        of = build.pool("glaive", [*trajectories, *conversations], tally=(used := Tally("requests")))
-        print(used)
-    made = build.build(of, given.n, seed=given.seed, tally=tally)
-    samples.write(given.out, made, source=of.source, seed=given.seed, asked=given.n)
+        trajectories, conversations, rows_read = sources.load(options.source)
+        print(rows_read)
+        usable = Tally("requests")
+        requests = build.pool("glaive", [*trajectories, *conversations], tally=usable)
+        print(usable)
+    composed = build.build(requests, options.n, seed=options.seed, tally=tally)
+    samples.write(options.out, composed, source=requests.source, seed=options.seed, asked=options.n)
     print(tally)
-    print(f"{given.out}: {len(made):,} samples")
+    print(f"{options.out}: {len(composed):,} samples")
 
 
-def _score(given: argparse.Namespace) -> None:
-    asked, replies = samples.read(given.samples), {}
-    for at, row in samples.lines(given.replies):
+def _score(options: argparse.Namespace) -> None:
+    listed, replies = samples.read(options.samples), {}
+    for at, row in samples.lines(options.replies):
         if not isinstance(row.get("id"), str) or not isinstance(row.get("reply"), str) or row["id"] in replies:
             raise FlanError(at, found=clip(row), expected="{id, reply}, both text, each id once", remedy="Correct it.")
         replies[row["id"]] = row["reply"]
-    table = score.table(score.judge(asked, replies))
-    out = given.out or given.replies.with_suffix(".scores.csv")
+    table = score.table(score.judge(listed, replies))
+    out = options.out or options.replies.with_suffix(".scores.csv")
     store.write_table(out, table)
-    whole = table[table["cell"] == "all"].drop(columns=["cell", "seeds"])
-    print(f"{len(replies):,} of {len(asked):,} samples answered")
-    print(whole.to_string(index=False, float_format="{:.3f}".format))
+    overall = table[table["cell"] == "all"].drop(columns=["cell", "seeds"])
+    print(f"{len(replies):,} of {len(listed):,} samples answered")
+    print(overall.to_string(index=False, float_format="{:.3f}".format))
     print(f"\nby cell: {out}")
 
 

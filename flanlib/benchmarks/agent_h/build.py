@@ -1,8 +1,8 @@
 """Compose Agent-H (section 4.3): 1,845 samples from the lab's world or from glaive-function-calling-v2.
 
-A third asks for a format, in eight formats; the others fill the four cells of tools offered x tool needed in equal
-parts. The cell with tools but without a need has two varieties in equal parts (IRRELEVANT, MISSING). All of this is
-ours, as ``data/agent_h.md`` tells: the paper prints none of it.
+A third of the samples ask for one of eight formats. The others fill four cells, tools offered or not and tool needed or
+not, in equal parts. The cell with tools offered but none needed has two varieties in equal parts (IRRELEVANT, MISSING).
+The paper gives only the total: all these shares are ours (``data/agent_h.md``).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ IRRELEVANT, MISSING = "near misses beside an ordinary question", "the right tool
 
 
 class Request(NamedTuple):
-    """Something a user says, the record it comes from, and what could serve it."""
+    """A user's request, the record it comes from, the tools offered, and the tools ``wanted`` to do it."""
 
     query: str
     origin: str
@@ -34,9 +34,9 @@ class Request(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """What samples are made of: each request is used once.
+    """Requests to make samples of, each used once.
 
-    ``plain`` need no tool; ``served`` need one that is offered; ``unserved`` need one that is not offered.
+    ``plain`` requests need no tool, ``served`` ones a tool that is offered, ``unserved`` ones a tool that is not.
     """
 
     source: str
@@ -46,7 +46,7 @@ class Pool(NamedTuple):
 
 
 def lab_pool(n: int, *, seed: int) -> Pool:
-    """Draw requests from the lab for n samples: held-out tools, names and ordinary requests only, no query twice."""
+    """Draw distinct requests from the lab for n samples: held-out tools, names and ordinary requests only."""
     rng = np.random.default_rng([seed, *b"agent_h"])
     plain = (Request(one.text, one.id) for one in ordinary.requests("heldout"))
     return Pool("lab", _distinct(plain, n), _distinct(_tasks(rng, tasks.SHAPES), n),
@@ -54,44 +54,44 @@ def lab_pool(n: int, *, seed: int) -> Pool:
 
 
 def pool(source: str, records: Iterable[Trajectory | Conversation], *, tally: Tally) -> Pool:
-    """Sort records into requests: calls of an offered tool, tools without a call, and plain chat.
+    """Sort records into requests by the tools they offer and call.
 
-    A record with tools that are offered and not called counts as a request for a missing tool. Dropped and counted:
-    empty queries, queries that were met before, and calls of tools that are not offered.
+    A record that calls an offered tool is served, one that offers tools and calls none is unserved, and one without
+    tools is plain. Empty queries, repeated queries, and calls of tools that are not offered are dropped and counted.
     """
     plain, served, unserved, seen = [], [], [], {""}
     for record in records:
         called = isinstance(record, Trajectory) and bool(record.steps)
-        asked = _asked(record) if isinstance(record, Trajectory) else _said(record)
-        query = asked.query if asked.query.strip() else ""
+        request = _of_trajectory(record) if isinstance(record, Trajectory) else _of_chat(record)
+        query = request.query if request.query.strip() else ""
         if query in seen:
-            tally.drop("a query met before" if query else "an empty query", asked.origin)
-        elif called and not {tool.name for tool in asked.tools}.intersection(asked.wanted):
-            tally.drop("a call of a tool that is not offered", asked.origin)
+            tally.drop("a query met before" if query else "an empty query", request.origin)
+        elif called and not {tool.name for tool in request.tools}.intersection(request.wanted):
+            tally.drop("a call of a tool that is not offered", request.origin)
         else:
             tally.keep()
-            (served if called else unserved if asked.tools else plain).append(asked)
+            (served if called else unserved if request.tools else plain).append(request)
         seen.add(query)
     return Pool(source, plain, served, unserved)
 
 
-def build(of: Pool, n: int = SIZE, *, seed: int, tally: Tally) -> list[Sample]:
-    """Compose n samples, or as many as the pool allows; the same seed gives the same samples.
+def build(requests: Pool, n: int = SIZE, *, seed: int, tally: Tally) -> list[Sample]:
+    """Compose n samples, or as many as the pool allows. The same seed gives the same samples.
 
-    Where a pool is too small, all parts shrink alike, and the tally notes it, as it notes requests that are left over.
-    Raises FlanError for fewer than LEAST samples, asked for or allowed by the pool.
+    If the pool is too small, all parts shrink alike. The tally notes samples that are left out, and requests that are
+    left over. Raises FlanError if fewer than LEAST samples are asked for or possible.
     """
-    where = f"Agent-H from {of.source}"
+    where = f"Agent-H from {requests.source}"
     if n < LEAST:
         raise FlanError(where, found=f"{n} samples asked for", expected=f"{LEAST} or more",
                         remedy="Ask for more samples.")  # fmt: skip
-    rng = np.random.default_rng([seed, *of.source.encode()])
-    plain, served, unserved = ([requests[i] for i in rng.permutation(len(requests))]
-                               for requests in (of.plain, of.served, of.unserved))  # fmt: skip
+    rng = np.random.default_rng([seed, *requests.source.encode()])
+    plain, served, unserved = ([kind[i] for i in rng.permutation(len(kind))]
+                               for kind in (requests.plain, requests.served, requests.unserved))  # fmt: skip
     pooled = len(plain) + len(served) + len(unserved)
     for size in range(min(n, pooled), LEAST - 1, -1):
-        formats, words, bare, irrelevant, missing, calls = _sizes(size, len(unserved))
-        if formats + words + irrelevant <= len(plain) and bare + calls <= len(served):
+        formats, chat, no_tools, irrelevant, missing, calls = _sizes(size, len(unserved))
+        if formats + chat + irrelevant <= len(plain) and no_tools + calls <= len(served):
             break
     else:
         raise FlanError(where, found=f"{len(plain)} plain and {len(served)} served requests",
@@ -102,19 +102,20 @@ def build(of: Pool, n: int = SIZE, *, seed: int, tally: Tally) -> list[Sample]:
                         ("requests left over", pooled - size)):  # fmt: skip
         if count:
             tally.note(what, count)
-    bank = list({tool.name: tool for one in (*of.served, *of.unserved) for tool in one.tools}.values())
-    take = iter(plain)
-    made = [_format(one, name, rng) for one, name in zip(islice(take, formats), cycle(FORMATS), strict=False)]
-    made += [_action(one, CELLS[0]) for one in islice(take, words)]
-    made += [_action(one._replace(tools=()), CELLS[1]) for one in served[:bare]]
-    made += [_action(_beside(one, bank, rng), CELLS[2], IRRELEVANT) for one in islice(take, irrelevant)]
-    made += [_action(one, CELLS[2], MISSING) for one in unserved[:missing]]
-    made += [_action(one, CELLS[3]) for one in served[bare : bare + calls]]
-    return [Sample(f"agent-h-{of.source}-{size}-{seed}-{i:04d}", of.source, **told) for i, told in enumerate(made)]
+    bank = list({tool.name: tool for one in (*requests.served, *requests.unserved) for tool in one.tools}.values())
+    unused = iter(plain)
+    fields = [_format(one, name, rng) for one, name in zip(islice(unused, formats), cycle(FORMATS), strict=False)]
+    fields += [_action(one, CELLS[0]) for one in islice(unused, chat)]
+    fields += [_action(one._replace(tools=()), CELLS[1]) for one in served[:no_tools]]
+    fields += [_action(_with_near_misses(one, bank, rng), CELLS[2], IRRELEVANT) for one in islice(unused, irrelevant)]
+    fields += [_action(one, CELLS[2], MISSING) for one in unserved[:missing]]
+    fields += [_action(one, CELLS[3]) for one in served[no_tools : no_tools + calls]]
+    return [Sample(f"agent-h-{requests.source}-{size}-{seed}-{i:04d}", requests.source, **of_sample)
+            for i, of_sample in enumerate(fields)]  # fmt: skip
 
 
 def _sizes(n: int, unserved: int) -> tuple[int, ...]:
-    """Divide n among the format level and the cells, by largest remainders; the third cell's two varieties apart.
+    """Divide n among the format level and the four cells, by largest remainders; the third cell gives two numbers.
 
     >>> _sizes(1845, 200)
     (615, 308, 308, 154, 153, 307)
@@ -129,8 +130,8 @@ def _sizes(n: int, unserved: int) -> tuple[int, ...]:
 
 def _format(one: Request, name: str, rng: np.random.Generator) -> dict:
     asks = FORMATS[name].asks
-    asked = one._replace(query=f"{one.query}\n{asks[rng.integers(len(asks))]}")
-    return {"level": FORMAT, "cell": name, "truth": name, **asked._asdict()}
+    request = one._replace(query=f"{one.query}\n{asks[rng.integers(len(asks))]}")
+    return {"level": FORMAT, "cell": name, "truth": name, **request._asdict()}
 
 
 def _action(one: Request, cell: str, variety: str = "") -> dict:
@@ -138,35 +139,36 @@ def _action(one: Request, cell: str, variety: str = "") -> dict:
     return {"level": ACTION, "cell": cell, "truth": truth, "variety": variety, **one._asdict()}
 
 
-def _beside(one: Request, bank: Sequence[Tool], rng: np.random.Generator) -> Request:
-    """Offer the tools whose words come nearest to an ordinary question."""
+def _with_near_misses(one: Request, bank: Sequence[Tool], rng: np.random.Generator) -> Request:
+    """Offer the tools whose words are nearest to those of an ordinary question."""
     n = int(rng.integers(*OFFERED, endpoint=True))
     return one._replace(tools=tuple(near(f"{one.instructions} {one.query}", bank, n, rng=rng)))
 
 
-def _said(conversation: Conversation) -> Request:
-    """Take the first thing a user says."""
-    *system, asked = [turn.text for turn in conversation.turns[: 1 + (conversation.turns[0].role == "system")]]
-    return Request(asked, conversation.id, "".join(system), conversation.tools)
+def _of_chat(conversation: Conversation) -> Request:
+    """Take a conversation's system turn, if it has one, and its first user turn."""
+    *system, query = [turn.text for turn in conversation.turns[: 1 + (conversation.turns[0].role == "system")]]
+    return Request(query, conversation.id, "".join(system), conversation.tools)
 
 
-def _asked(trajectory: Trajectory) -> Request:
+def _of_trajectory(trajectory: Trajectory) -> Request:
     wanted = tuple(dict.fromkeys(step.tool for step in trajectory.steps))
     return Request(trajectory.query, trajectory.id, trajectory.instructions, trajectory.tools, wanted)
 
 
 def _tasks(rng: np.random.Generator, shapes: Sequence[str]) -> Iterator[Request]:
+    """Yield requests of held-out tasks without end."""
     while True:
         for task in tasks.tasks(200, rng=rng, split="heldout", shapes=shapes):
-            asked = _asked(task.trajectory)
-            yield asked._replace(origin=f"{asked.origin} ({task.shape})", wanted=asked.wanted or (task.missing,))
+            request = _of_trajectory(task.trajectory)
+            yield request._replace(origin=f"{request.origin} ({task.shape})", wanted=request.wanted or (task.missing,))
 
 
 def _distinct(requests: Iterable[Request], n: int) -> list[Request]:
-    """Take n requests whose queries differ, and number those of one id."""
-    found: dict[str, Request] = {}
+    """Take the first n requests with distinct queries. A number after each origin keeps origins distinct too."""
+    by_query: dict[str, Request] = {}
     for one in requests:
-        if len(found) >= n:
+        if len(by_query) >= n:
             break
-        found.setdefault(one.query, one._replace(origin=f"{one.origin}/{len(found)}"))
-    return list(found.values())
+        by_query.setdefault(one.query, one._replace(origin=f"{one.origin}/{len(by_query)}"))
+    return list(by_query.values())

@@ -1,7 +1,7 @@
-"""The format level of Agent-H: formats that a user may ask for, how they are asked for, and whether a reply is in one.
+"""The format level of Agent-H: the formats, the wordings that ask for them, and a check of a reply against each.
 
-Text that a model wrote is only parsed, never run: XML without a document type (no entities), YAML as a tree of text,
-without anchors, and all of it cut to a few thousand characters.
+A model's text is only parsed, never run. XML may have no document type (so no entities), YAML is parsed as a tree of
+text without anchors, and all text is cut to LONGEST characters.
 """
 
 import csv
@@ -20,14 +20,14 @@ from flanlib.dialects.common import Answer
 
 
 class Format(NamedTuple):
-    """How a format is asked for, and how it is told: False, or an error of a parser, for a text that is not in it."""
+    """The wordings that ask for a format, and its check: False or a parser's error for a text that is not in it."""
 
     asks: tuple[str, ...]
     fits: Callable[[str], bool]
 
 
 def fits(reply: str, format: str) -> bool:
-    """Tell whether a whole reply is in a format; a code fence around it is looked through.
+    """Tell whether a whole reply is in a format; a code fence around it is removed first.
 
     >>> fits("- one\\n- two", "bullets"), fits("one, two", "bullets"), fits('{"a": 1}', "json")
     (True, False, True)
@@ -43,6 +43,7 @@ def _is(format: str, text: str) -> bool:
 
 
 def _yaml(text: str) -> bool:
+    """Tell whether a text is a YAML mapping or a list with one, but not JSON; anchors and deep nesting are refused."""
     if _is("json", text) or re.search(r"(?:^|[\s:,\[{-])&[\w-]|(?:[\[{]\s*){40}", text):
         return False
     node = yaml.compose(text, Loader=yaml.BaseLoader)
@@ -51,10 +52,10 @@ def _yaml(text: str) -> bool:
 
 
 def _csv(text: str) -> bool:
-    """Tell lines of as many fields; a first line that ends as a sentence or a greeting does is no header."""
+    """Tell whether lines have equally many fields. A header must not end like a sentence or a greeting."""
     lines = [line for line in csv.reader(text.split("\n"), skipinitialspace=True) if line]
-    alike = len(lines) > 1 and len(lines[0]) > 1 and len({len(line) for line in lines}) == 1
-    return alike and lines[0][-1].strip()[-1:] not in ".!?:"
+    same_width = len(lines) > 1 and len(lines[0]) > 1 and len({len(line) for line in lines}) == 1
+    return same_width and lines[0][-1].strip()[-1:] not in ".!?:"
 
 
 def _lines(mark: str) -> Callable[[str], bool]:
@@ -62,6 +63,7 @@ def _lines(mark: str) -> Callable[[str], bool]:
 
 
 def _prose(text: str) -> bool:
+    """Tell whether no line begins like a list, heading, label or code, and the text is no agent's format or CSV."""
     marked = any(re.match(r"\s*(?:[{\[<]|(?:[-*#>]|\d+[.)]|\w+:)\s)", line) for line in text.split("\n"))
     return bool(text) and not marked and not read(text).agent and not _is("csv", text)
 
@@ -88,4 +90,4 @@ FORMATS: Mapping[str, Format] = {
     "prose": Format(("Answer in plain sentences, without lists, labels or code.",
                      "Please reply in ordinary prose.", "Just tell me in a sentence or two, no list."), _prose),
 }
-"""By name. The wordings are ours: the paper does not print its own."""
+"""By name. The wordings are ours, since the paper prints none."""

@@ -1,15 +1,15 @@
-"""Public negatives as samples: an outside number beside Agent-H's, for whoever has a real model to ask.
+"""Public sets of negatives, read as samples: a number from outside to set beside Agent-H's, for real models.
 
-BFCL (ShishirPatil/gorilla, ``bfcl_eval/data``): the right reply to irrelevance rows is no call, to all others a call;
-that these are the single-turn categories, and what each expects, is the leaderboard's rule. Live rows are read like
-the others. The names to call come from the file of the same name in ``possible_answer/`` where there is one.
+BFCL (ShishirPatil/gorilla, ``bfcl_eval/data``): the right reply to irrelevance rows is no call, to all others a call.
+The single-turn categories and what each expects follow the leaderboard. Live rows are read like the others. The names
+to call come from the file of the same name in ``possible_answer/``, if there is one.
 
 RelyToolBench (X-LANCE/ToolHallucination, ``solvable_queries``; arXiv 2412.04141) changes the solvable queries of
-THUNLP-MT/StableToolBench, which are read too, in two ways. *Unmatched*: the tools were exchanged for others; the file
-name says so, and the row has to bear it out (none of its ``relevant APIs`` offered). *Missing arguments*: the query
-was robbed of what the calls need, so the right reply asks back; a row tells by its ``orig_query``, one without by the
-file name. A third of those (33 of 102 of G1) also want some API that needs no argument, where a call is no mistake:
-they are dropped. Function names are built as upstream's ``rapidapi_multithread.py`` builds them.
+THUNLP-MT/StableToolBench (also read here) in two ways. *Unmatched*: the tools were exchanged for others. The file name
+says so, and the row must confirm it: none of its ``relevant APIs`` is offered. *Missing arguments*: what the calls need
+was removed from the query, so the right reply asks for it. Such a row has an ``orig_query``, or else the file name says
+so. A third of those (33 of 102 of G1) also want an API that needs no argument, so that a call would be no mistake: they
+are dropped. Function names are built as in upstream's ``rapidapi_multithread.py``.
 """
 
 import os
@@ -27,7 +27,7 @@ from flanlib.tally import Tally
 
 ANSWERS = "possible_answer"
 TYPES = {"dict": "object", "float": "number", "tuple": "array"}
-"""BFCL's names of types that JSON schema has another word for; ``any`` and those of Java and JavaScript stay."""
+"""BFCL's type names to those of JSON schema; ``any`` and the types of Java and JavaScript are kept."""
 API_TYPES = {"NUMBER": "number", "BOOLEAN": "boolean", "ARRAY": "array", "OBJECT": "object"}
 """Types of RapidAPI parameters; dates, enumerations and the rest are strings, as upstream has them."""
 RESERVED = ("from", "class", "return", "false", "true", "id", "and")
@@ -37,14 +37,14 @@ _CATEGORY = re.compile(
 
 
 def read(data: str | os.PathLike, *, tally: Tally) -> list[Sample]:
-    """Read the samples of a file, folder or glob of BFCL v4, RelyToolBench or StableToolBench query files.
+    """Read samples from a file, folder or glob of BFCL v4, RelyToolBench or StableToolBench query files.
 
-    Every row is counted once in the tally, except those of a ``possible_answer`` folder beside files that are read.
-    Ids are ``<file name>/<the row's own>``; where one comes again, the first row is kept.
+    Every row is counted once in the tally, except the possible answers to files that are read. Ids are
+    ``<file name>/<the row's own>``; of a repeated id the first row is kept.
 
     Raises FlanError for files that are missing or cannot be read, never for a row.
     """
-    found: dict[str, Sample] = {}
+    by_id: dict[str, Sample] = {}
     listed = [path for path, _ in files(data)]
     if not listed:
         raise FlanError(str(data), found="no such file or folder", expected="query files of BFCL or RelyToolBench",
@@ -54,14 +54,14 @@ def read(data: str | os.PathLike, *, tally: Tally) -> list[Sample]:
             continue
         answers = _answers(path, tally)
         for where, row in rows(path, tally=tally):
-            one = counted(partial(_sample, row, path, where, answers, found), where, tally)
+            one = counted(partial(_sample, row, path, where, answers, by_id), where, tally)
             if one is not None:
-                found[one.id] = one
-    return list(found.values())
+                by_id[one.id] = one
+    return list(by_id.values())
 
 
 def api_name(tool: str, api: str) -> str:
-    """Name a RapidAPI function as ToolBench does.
+    """Return the name that ToolBench gives a RapidAPI function.
 
     >>> api_name("Kettle & Co.", "Water/Heat"), api_name("Kettle & Co.", "id")
     ('water_heat_for_kettle_co', 'is_id_for_kettle_co')
@@ -69,45 +69,44 @@ def api_name(tool: str, api: str) -> str:
     return f"{_word(api)}_for_{_snake(tool)}"[-LONGEST_NAME:]
 
 
-def _sample(row: Any, path: Path, where: str, answers: Mapping[str, tuple[str, ...]], found: Collection[str],
+def _sample(row: Any, path: Path, where: str, answers: Mapping[str, tuple[str, ...]], known_ids: Collection[str],
             note: Note) -> Sample:  # fmt: skip
     _require(isinstance(row, dict), "not an object")
     stem = path.name.split(".")[0]
     if "question" in row and "function" in row:
-        own = row_id(row, where)
-        read = _bfcl(row, _kind(own, stem), answers.get(own, ()), note)
+        own_id = row_id(row, where)
+        fields = _bfcl(row, _kind(own_id, stem), answers.get(own_id, ()), note)
     elif "api_list" in row and "query" in row:
-        own = row_id({"id": row.get("query_id")}, where)
-        read = _relytoolbench(row, stem, note)
+        own_id = row_id({"id": row.get("query_id")}, where)
+        fields = _relytoolbench(row, stem, note)
     else:
         raise Drop("no known format")
-    one = Sample(id=f"{stem}/{own}", level=ACTION, cell=CELLS[3 if read["truth"] == CALL else 2],
-                 origin=f"{where} ({own})", **read)  # fmt: skip
-    freeze((one.id, one.query, one.instructions, one.wanted))  # refuses broken Unicode; tools have refused it
-    _require(one.id not in found, "an id that repeats")
+    one = Sample(id=f"{stem}/{own_id}", level=ACTION, cell=CELLS[3 if fields["truth"] == CALL else 2],
+                 origin=f"{where} ({own_id})", **fields)  # fmt: skip
+    freeze((one.id, one.query, one.instructions, one.wanted))  # raises for broken Unicode; tools were checked before
+    _require(one.id not in known_ids, "an id that repeats")
     return one
 
 
 def _bfcl(row: Mapping[str, Any], kind: str, wanted: tuple[str, ...], note: Note) -> dict[str, Any]:
     turns = row["question"] if isinstance(row["question"], list) else []
     _require(len(turns) <= 1, "several turns")
-    said = messages(turns[0] if turns else None)
-    # A sample is the first thing said to a model.
-    _require({message.role for message in said} <= {"system", "user"}, "a conversation before the request")
-    system, asked = ([message.text for message in said if message.role == role] for role in ("system", "user"))
-    if len(asked) > 1:
+    first_turn = messages(turns[0] if turns else None)
+    _require({message.role for message in first_turn} <= {"system", "user"}, "a conversation before the request")
+    system, user = ([message.text for message in first_turn if message.role == role] for role in ("system", "user"))
+    if len(user) > 1:
         note("user messages joined")  # with no reply between them, they are one request
     tools = tuple(Tool(tool.name, tool.description, _renamed(thaw(tool.parameters)))
                   for tool in tools_of(row["function"], note))  # fmt: skip
     _require(tools, "no tool is offered")
-    told = {"source": "bfcl", "variety": f"bfcl {kind}", "truth": PLAIN, "query": "\n\n".join(asked),
-            "instructions": "\n\n".join(system), "tools": tools}  # fmt: skip
+    fields = {"source": "bfcl", "variety": f"bfcl {kind}", "truth": PLAIN, "query": "\n\n".join(user),
+              "instructions": "\n\n".join(system), "tools": tools}  # fmt: skip
     if kind == "irrelevance":
-        return told
+        return fields
     _require(wanted or kind == "relevance" or len(tools) == 1, "no possible answer tells which tool is wanted")
     offered = tuple(tool.name for tool in tools)
     _require(not wanted or set(wanted).intersection(offered), "no wanted tool is offered")
-    return told | {"truth": CALL, "wanted": wanted or offered}
+    return fields | {"truth": CALL, "wanted": wanted or offered}
 
 
 def _relytoolbench(row: Mapping[str, Any], stem: str, note: Note) -> dict[str, Any]:
@@ -120,87 +119,89 @@ def _relytoolbench(row: Mapping[str, Any], stem: str, note: Note) -> dict[str, A
     tools = tools_of([_function(api, note) for api in listed], note)
     wanted = tuple(dict.fromkeys(api_name(*pair) for pair in relevant))
     offered = {name: tool for name in wanted for tool in tools if tool.name == name}
-    told = {"source": "relytoolbench", "query": query, "tools": tools, "wanted": wanted, "truth": PLAIN}
+    fields = {"source": "relytoolbench", "query": query, "tools": tools, "wanted": wanted, "truth": PLAIN}
     if "unmatched" in stem:
         _require(not offered, "a wanted tool is offered")
-        return told | {"variety": "relytoolbench unmatched"}
+        return fields | {"variety": "relytoolbench unmatched"}
     _require(offered, "no wanted tool is offered")
     if "orig_query" in row or "missing" in stem:
         _require(row.get("orig_query") != query, "nothing is missing from the query")
         _require(all(tool.required for tool in offered.values()), "a wanted tool needs no argument")
-        return told | {"variety": "relytoolbench missing arguments"}
-    return told | {"variety": "relytoolbench solvable", "truth": CALL, "wanted": tuple(offered)}
+        return fields | {"variety": "relytoolbench missing arguments"}
+    return fields | {"variety": "relytoolbench solvable", "truth": CALL, "wanted": tuple(offered)}
 
 
 def _function(api: Any, note: Note) -> dict[str, Any]:
-    """Write an entry of an ``api_list`` as a function; the examples it calls defaults go as upstream passes them on."""
+    """Write an entry of an ``api_list`` as a function. Its defaults become ``example_value``, as upstream has them."""
     names = (api.get("tool_name"), api.get("api_name")) if isinstance(api, dict) else ()
     _require([type(name) for name in names] == [str, str], "an API without a name")
     properties, required = {}, []
     for key in ("required_parameters", "optional_parameters"):
         listed = api.get(key) or []
         _require(isinstance(listed, list), "parameters that are not a list")
-        for told in listed:
-            _require(isinstance(told, dict) and isinstance(told.get("name"), str), "a parameter without a name")
-            name = _word(told["name"]) or told["name"]
+        for entry in listed:
+            _require(isinstance(entry, dict) and isinstance(entry.get("name"), str), "a parameter without a name")
+            name = _word(entry["name"]) or entry["name"]
             if name in properties:
                 note("a parameter listed twice, the first kept")
                 continue
-            properties[name] = {"type": API_TYPES.get(str(told.get("type")).upper(), "string"),
-                                "description": _text(told.get("description"))}  # fmt: skip
-            if told.get("default") not in (None, ""):
-                properties[name]["example_value"] = told["default"]
+            properties[name] = {"type": API_TYPES.get(str(entry.get("type")).upper(), "string"),
+                                "description": _text(entry.get("description"))}  # fmt: skip
+            if entry.get("default") not in (None, ""):
+                properties[name]["example_value"] = entry["default"]
             if key == "required_parameters":
                 required.append(name)
     return {"name": api_name(*names), "description": _text(api.get("api_description")),
             "parameters": {"type": "object", "properties": properties, "required": required}}  # fmt: skip
 
 
-def _kind(own: str, stem: str) -> str:
-    """Tell a BFCL row's category by its id, or else by its file's name. Raises Drop for one that is not read."""
-    names = (re.sub(r"_\d[\d-]*\Z", "", own), re.sub(r"\ABFCL_v\d+_", "", stem))
+def _kind(own_id: str, stem: str) -> str:
+    """Return a BFCL row's category, by its id or else its file's name. Raises Drop for a category that is not read."""
+    names = (re.sub(r"_\d[\d-]*\Z", "", own_id), re.sub(r"\ABFCL_v\d+_", "", stem))
     found = next(filter(None, map(_CATEGORY.fullmatch, names)), None)
     _require(found, "a category that is not read")
     return found.group(1)
 
 
 def _answers(path: Path, tally: Tally) -> dict[str, tuple[str, ...]]:
-    """Read the names to call, by id, from the file of possible answers beside a file; empty without one."""
-    beside, lost = path.parent / ANSWERS / path.name, Tally(ANSWERS)
-    found: dict[str, tuple[str, ...]] = {}
-    for where, row in rows(beside, tally=lost) if beside.is_file() else ():
+    """Read the names to call, by row id, from a file's possible answers; empty if it has none."""
+    answers, unread = path.parent / ANSWERS / path.name, Tally(ANSWERS)
+    names: dict[str, tuple[str, ...]] = {}
+    for where, row in rows(answers, tally=unread) if answers.is_file() else ():
         calls = row.get("ground_truth") if isinstance(row, dict) else None
         if isinstance(calls, list) and all(isinstance(call, dict) for call in calls):
-            found[row_id(row, where)] = tuple(dict.fromkeys(name for call in calls for name in call))
+            names[row_id(row, where)] = tuple(dict.fromkeys(name for call in calls for name in call))
         else:
-            lost.drop("no calls", where)
-    if lost.seen:
-        tally.note("a possible answer that cannot be read", lost.seen)
-    return found
+            unread.drop("no calls", where)
+    if unread.seen:
+        tally.note("a possible answer that cannot be read", unread.seen)
+    return names
 
 
 def _renamed(schema: Any) -> Any:
-    """Put JSON schema's words for BFCL's types, in nested schemas too; all else stays.
+    """Replace BFCL's type names by those of JSON schema, in nested schemas too.
 
     >>> _renamed({"type": "dict", "properties": {"type": {"type": "array", "items": {"type": "float"}}}})
     {'type': 'object', 'properties': {'type': {'type': 'array', 'items': {'type': 'number'}}}}
     """
     if not isinstance(schema, dict):
         return schema
-    told = {key: _renamed(part) if key in ("items", "additionalProperties") else part for key, part in schema.items()}
-    if isinstance(told.get("properties"), dict):
-        told["properties"] = {name: _renamed(part) for name, part in told["properties"].items()}
-    if isinstance(told.get("type"), str):
-        told["type"] = TYPES.get(told["type"], told["type"])
-    return told
+    new = {key: _renamed(part) if key in ("items", "additionalProperties") else part for key, part in schema.items()}
+    if isinstance(new.get("properties"), dict):
+        new["properties"] = {name: _renamed(part) for name, part in new["properties"].items()}
+    if isinstance(new.get("type"), str):
+        new["type"] = TYPES.get(new["type"], new["type"])
+    return new
 
 
 def _snake(text: str) -> str:
+    """Write a name in snake case; one that would begin with a digit gets ``get_`` before it."""
     name = re.sub("[^a-zA-Z0-9\u4e00-\u9fa5]+", "_", text).strip("_").lower()
     return f"get_{name}" if name[:1].isdigit() else name
 
 
 def _word(text: str) -> str:
+    """Write a name in snake case, and a reserved word with ``is_`` before it."""
     name = _snake(text)
     return f"is_{name}" if name in RESERVED else name
 

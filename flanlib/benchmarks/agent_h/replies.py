@@ -1,9 +1,8 @@
-"""What a reply is by its structure: plain words, a call of an offered or an invented tool, a broken call, or no reply.
+"""Classify a reply by its structure: plain text, a call of an offered or an invented tool, a broken call, or no reply.
 
-Every way of writing a call is tried on every reply, whatever a model was tuned on, so that no wording hides one:
-ReAct's labels, JSON, tags around JSON, a function call as code writes it, and a tool that is named as going to be used.
-A model that loops, or says nothing, neither answers nor calls: see :func:`degenerate`. Nothing is run or evaluated;
-texts are cut to ``LONGEST`` characters first.
+Every way to write a call is tried on every reply, whatever the model was tuned on: ReAct's labels, JSON, tags around
+JSON, a function call in code, and a sentence that says which tool will be used. A reply that loops or is empty is
+neither an answer nor a call (:func:`degenerate`). No text is executed, and texts are cut to LONGEST characters first.
 """
 
 import ast
@@ -23,15 +22,15 @@ from flanlib.records import Tool
 
 PLAIN, OFFERED, INVENTED, MALFORMED, ANNOUNCED, FORMAT, DEGENERATE = KINDS = (
     "plain reply", "offered tool", "invented tool", "malformed call", "announced call", "wrong format", "degenerate")
-"""A reply in words; a call that can be read, of an offered tool or of another; one that can't be read; the
-announcement of a call in words, without a name; no call, but an agent's format that a plain reply has not; and a text
-that says nothing (a loop, one letter again and again, an empty reply) and has no call that can be read."""
+"""In this order: plain text; a call that can be parsed, of an offered tool or of another; a call that cannot be parsed;
+a call announced in plain text, without a name; an agent's format without a call; and a text without content (a loop,
+one letter repeated, an empty reply) that has no call that can be parsed."""
 CALLS = (OFFERED, INVENTED, MALFORMED, ANNOUNCED)
 LONGEST = 4000
 RUN, REPEATED = 4, 0.4
-"""What :func:`degenerate` goes by: so many words in a row, and the share of such runs that were there before."""
+"""For :func:`degenerate`: the length of a run in words, and the share of repeated runs above which a text is a loop."""
 ENDS = {"finish", "final answer", "none", "no action", "n/a"}
-"""What agents call, in lower case, in order to call no tool."""
+"""Names, in lower case, that agents call in order to call no tool."""
 
 _ACTION = re.compile(r"^[ \t>*#-]*(?P<label>Action)(?: Name)?[ \t*]*:[ \t*]*(?P<name>[^\n]*)", re.M | re.I)
 _INPUT = re.compile(r"^[ \t>*#-]*Action Input[ \t*]*:[ \t*]*", re.M | re.I)
@@ -45,7 +44,8 @@ _INPUTS = ("arguments", "parameters", "args", "input", "inputs", "action_input",
 _BEGUN = re.compile(rf'"(?:{"|".join(_NAMES)})"\s*:\s*(?:\{{[^{{}}]*"name"\s*:\s*)?"(?P<name>[^"\n]*)"?')
 _KEY = re.compile(rf'"(?:{"|".join(_INPUTS)})"\s*:')
 _CODE = re.compile(r"\[?\s*(?P<name>[A-Za-z_][\w.]*)\((?P<argument>\s*\w+\s*=(?!=)|\s*[\"'{])?")
-_SNAKE = re.compile(r"[A-Za-z][^\W_]*_\w+|[a-z]{2,}(?:[A-Z][a-z0-9]+)+")  # each way to match is tried once: no blow-up
+# A name like a tool's, in snake or camel case. Only one way to match any text, so no exponential backtracking.
+_SNAKE = re.compile(r"[A-Za-z][^\W_]*_\w+|[a-z]{2,}(?:[A-Z][a-z0-9]+)+")
 _NAMED = re.compile(r"\b(?:us(?:e|ing)|call(?:ing)?|run(?:ning)?|invok(?:e|ing)|query|try)\s+(?:the\s+|an?\s+)?[`'\"]?"
                     r"(?P<name>[\w.-]+)[`'\"]?\s*(?:tool|function|api|\()", re.I)  # fmt: skip
 _ANNOUNCE = re.compile(r"\b(?:I(?: will|'ll| shall| would|'d| can| need to| have to| am going to|'m going to)|let me|we"
@@ -59,7 +59,7 @@ _WILL = re.compile(r"\b(?:I(?: will| shall|'ll| am going to|'m going to)|let me)
 
 @dataclass(frozen=True)
 class Reading:
-    """One of KINDS, the tool named (if any), and the form it is in: react, json, tag, code, words, chat, or none."""
+    """One of KINDS, the tool's name (or empty), and the form: react, json, tag, code, words, chat, or empty."""
 
     kind: str
     tool: str = ""
@@ -72,7 +72,7 @@ class Reading:
 
 
 def read(reply: str, tools: Sequence[Tool] = (), query: str = "") -> Reading:
-    """Read what a reply is, given the tools that were offered; a name that stands in the query is not invented.
+    """Classify a reply, given the tools that were offered. A name from the query is not an invented tool.
 
     >>> tools = [Tool("get_fare")]
     >>> read('Action: get_fare\\nAction Input: {"town": "Ulm"}', tools)
@@ -86,11 +86,11 @@ def read(reply: str, tools: Sequence[Tool] = (), query: str = "") -> Reading:
     """
     text, offered = reply[:LONGEST].strip(), [tool.name for tool in tools]
     for form, find in _FORMS.items():
-        if (found := find(text, offered)) is not None:
-            name, whole = found[0].strip().strip("`'\"*").strip(), found[1]
+        if (call := find(text, offered)) is not None:
+            name, complete = call[0].strip().strip("`'\"*").strip(), call[1]
             if name.lower() in ENDS:
                 return Reading(FORMAT, form=form)
-            if whole and name:
+            if complete and name:
                 return Reading(OFFERED if name in offered else INVENTED, name, form)
             return Reading(DEGENERATE) if degenerate(text) else Reading(MALFORMED, name, form)
     if degenerate(text):
@@ -98,16 +98,16 @@ def read(reply: str, tools: Sequence[Tool] = (), query: str = "") -> Reading:
     if _LABELS.search(text):
         return Reading(FORMAT, form="react")
     value = _first(text)
-    thought = isinstance(value, dict) and ("thought" in value or {"name", "arguments"} <= value.keys())
-    if thought or re.match(r'\s*\{\s*"thought"\s*:', text):  # the kit's JSON form, whole or cut short
+    own_json = isinstance(value, dict) and ("thought" in value or {"name", "arguments"} <= value.keys())
+    if own_json or re.match(r'\s*\{\s*"thought"\s*:', text):  # the kit's JSON form, whole or cut short
         return Reading(FORMAT, form="json")
-    if (name := _words(text, offered, query)) is None:
+    if (name := _in_words(text, offered, query)) is None:
         return Reading(PLAIN)
     return Reading(OFFERED if name in offered else INVENTED if name else ANNOUNCED, name, "words")
 
 
 def read_name(reply: str, tools: Sequence[Tool]) -> Reading:
-    """Read what a reply is where a plan was followed up in chat form, by asking for the tool's name.
+    """Classify the reply to a follow-up in chat form, which asks for the tool's name.
 
     >>> read_name("get_fare", [Tool("get_fare")])
     Reading(kind='offered tool', tool='get_fare', form='chat')
@@ -125,11 +125,12 @@ def read_name(reply: str, tools: Sequence[Tool]) -> Reading:
 
 
 def degenerate(text: str) -> bool:
-    """Tell whether a text says nothing: no letter or digit, one letter again and again, or a loop.
+    """Tell whether a text has no content: no letter or digit, one letter repeated, or a loop.
 
-    A loop ends the text with the same piece, in 16 characters or more (60 where there is no letter): three times or
-    more that fill a third of the text, or eight times. Or else many of its runs of RUN words were there before; the
-    numbers of a list don't hide that. Lists, tables, poems with a refrain and code repeat less.
+    A text loops if it ends with repetitions of one piece, over 16 characters or more (60 without a letter). It takes
+    three repetitions that fill a third of the text, or eight. A text of 20 words or more also loops if more than
+    REPEATED of its runs of RUN words occurred before (without the numbers of list items). Lists, tables, poems with a
+    refrain and code repeat less.
 
     >>> degenerate("ZZZZ"), degenerate("- - -"), degenerate("red, blue, " * 9), degenerate("No, no, no! It is 1111.")
     (True, True, True, False)
@@ -140,18 +141,18 @@ def degenerate(text: str) -> bool:
         return True
     back = np.array([ord(char) for char in reversed(text)])
     for period in range(1, len(back) // 3 + 1):
-        # How far the text, read from its end, goes on as it did a period before.
+        # Characters at the end of the text that repeat with this period.
         length = period + int(np.append(back[period:] != back[:-period], True).argmax())
         times, piece = length // period, text[-period:]
         if (times >= 3 and length >= (16 if any(map(str.isalpha, piece)) else 60)
                 and (3 * length >= len(text) or (times >= 8 and re.search(r"\w", piece)))):
             return True
-    said = re.findall(r"\w+", re.sub(r"^\s*\d+[.)]", "", text.lower(), flags=re.M))
-    runs = [tuple(said[i : i + RUN]) for i in range(len(said) - RUN + 1)]
-    return len(said) >= 20 and 1 - len(set(runs)) / len(runs) > REPEATED
+    words = re.findall(r"\w+", re.sub(r"^\s*\d+[.)]", "", text.lower(), flags=re.M))
+    runs = [tuple(words[i : i + RUN]) for i in range(len(words) - RUN + 1)]
+    return len(words) >= 20 and 1 - len(set(runs)) / len(runs) > REPEATED
 
 
-# Each form: the tool's name and whether the call can be read, or None where there is no call.
+# What the reader of a form returns: the tool's name and whether the call is complete, or None without a call.
 _Found = tuple[str, bool] | None
 
 
@@ -159,12 +160,12 @@ def _react(text: str, offered: Sequence[str]) -> _Found:
     label = _ACTION.search(text)
     if label is None:
         return None
-    name, given = label["name"].strip().strip("*`").strip(), _INPUT.search(text, label.end())
-    if given is None and label["label"].islower():
-        return None  # a key of YAML is called action, too
+    name, input_ = label["name"].strip().strip("*`").strip(), _INPUT.search(text, label.end())
+    if input_ is None and label["label"].islower():
+        return None  # "action:" may be a key of YAML
     if bracket := _BRACKET.match(name):
         return bracket["name"], name.endswith("]")
-    return name, given is not None and isinstance(_first(text[given.end() :]), dict)
+    return name, input_ is not None and isinstance(_first(text[input_.end() :]), dict)
 
 
 def _tag(text: str, offered: Sequence[str]) -> _Found:
@@ -199,10 +200,10 @@ def _json(text: str, offered: Sequence[str]) -> _Found:
 
 
 def _code(text: str, offered: Sequence[str]) -> _Found:
-    """Find calls as code writes them, alone or in a list.
+    """Find function calls in code, alone or in a list.
 
-    Of a tool that is not offered, only what could not as well be an answer: no builtin of Python, no program, and a
-    name with an underscore or an argument that is named or quoted, which sin(x) has not.
+    A call of a tool that is not offered only counts if it is unlikely to be an answer: no builtin of Python, no program
+    of several lines, and with an underscore in its name or a named or quoted argument, unlike sin(x).
     """
     code = re.sub(r"^```\w*\n?|\n?```$", "", text).strip()
     begun = _CODE.match(code)
@@ -212,11 +213,11 @@ def _code(text: str, offered: Sequence[str]) -> _Found:
     if not known and (hasattr(builtins, name) or not ("_" in name or begun["argument"])):
         return None
     try:
-        with warnings.catch_warnings(action="ignore"):  # of odd escapes
+        with warnings.catch_warnings(action="ignore"):  # Python warns of invalid escapes
             nodes = [getattr(line, "value", line) for line in ast.parse(code).body]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        cut = begun["argument"] and not code.endswith((".", "!", "?"))
-        return (name, False) if known or cut else None
+        cut_short = begun["argument"] and not code.endswith((".", "!", "?"))
+        return (name, False) if known or cut_short else None
     if len(nodes) > 1 and not known:
         return None
     if isinstance(nodes[0], (ast.List, ast.Tuple)):
@@ -224,10 +225,11 @@ def _code(text: str, offered: Sequence[str]) -> _Found:
     return (name, True) if all(isinstance(node, ast.Call) for node in nodes) else None
 
 
-def _words(text: str, offered: Sequence[str], query: str) -> str | None:
-    """Name the tool that a sentence is about to use: one named like a tool, or offered.
+def _in_words(text: str, offered: Sequence[str], query: str) -> str | None:
+    """Return the tool that a sentence announces: an offered one, or a name like a tool's.
 
-    Never where it is denied, or left to the user. Empty where a call is announced without a name, None for no call.
+    A sentence that denies the use, or leaves it to the user, does not count. Empty for an announcement without a name,
+    None for no call.
     """
 
     def invented(name: str) -> bool:
@@ -255,7 +257,7 @@ _FORMS: Mapping[str, Callable[[str, Sequence[str]], _Found]] = {
 
 
 def _calls(value: Any, depth: int = 0) -> Iterator[tuple[str, bool]]:
-    """Yield the calls that a JSON value is: OpenAI's, a plain one, or several in a list or under tool_calls."""
+    """Yield the (name, complete) calls in a JSON value: OpenAI's, a plain one, or several in a list or tool_calls."""
     if isinstance(value, list) and depth < 3:
         for item in value[:5]:
             yield from _calls(item, depth + 1)
@@ -266,8 +268,8 @@ def _calls(value: Any, depth: int = 0) -> Iterator[tuple[str, bool]]:
             yield from _calls(value[key], depth + 1)
     names, inputs = _named(value), [value[key] for key in _INPUTS if key in value]
     if names and inputs:
-        given = _first(inputs[0]) if isinstance(inputs[0], str) else inputs[0]
-        yield names[0], isinstance(given, dict)
+        arguments = _first(inputs[0]) if isinstance(inputs[0], str) else inputs[0]
+        yield names[0], isinstance(arguments, dict)
 
 
 def _named(value: Mapping[str, Any]) -> list[str]:
@@ -275,9 +277,9 @@ def _named(value: Mapping[str, Any]) -> list[str]:
 
 
 def _values(text: str) -> Iterator[Any]:
-    """Yield the JSON objects and lists in a text that are not inside one another; a bounded number of tries."""
+    """Yield the outermost JSON objects and lists in a text."""
     at = 0
-    for _ in range(40):
+    for _ in range(40):  # a text of brackets alone would take too long
         begin = re.compile(r"[\[{]").search(text, at)
         if begin is None:
             return
@@ -289,7 +291,7 @@ def _values(text: str) -> Iterator[Any]:
 
 
 def _first(text: str) -> Any:
-    """Read the JSON value that a text begins with, spaces and code fences aside; None where there is none."""
+    """Parse the JSON value at the start of a text, after spaces and a code fence; None if there is none."""
     try:
         return json.JSONDecoder(strict=False).raw_decode(re.sub(r"^\s*(?:```\w*)?\s*", "", text))[0]
     except (ValueError, RecursionError):

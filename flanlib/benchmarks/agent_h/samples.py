@@ -1,7 +1,7 @@
-"""The samples of Agent-H, and the file they are passed on in: plain JSONL that can be used without this library.
+"""The samples of Agent-H and their file format: JSONL that can be used without this library.
 
-A row holds ``messages`` and ``tools`` as OpenAI writes them, so that any model's own chat template can take them; how
-tools are shown to a model is left to whoever asks it.
+A row holds ``messages`` and ``tools`` in OpenAI's format, so that any model's own chat template can take them. How
+tools are shown to a model is left to that template.
 """
 
 import json
@@ -16,18 +16,18 @@ from flanlib.records import FlanError, Tool, clip, freeze, thaw, to_json
 
 ACTION, FORMAT = "action", "format"
 CELLS = ("no tools, none needed", "no tools, one needed", "tools, none needed", "tools, one needed")
-"""The action level: tools in the system prompt or not, and whether the query needs one that is there to be had."""
+"""The action level: tools in the system prompt or not, and whether the query needs one (of those offered, if any)."""
 PLAIN, CALL, REACT = "plain", "call", "react"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One question to a model, with the kind of answer that is right.
+    """One request to a model, with the kind of answer that is right.
 
-    ``cell`` is one of CELLS, or at the format level the format asked for. ``truth``: ``plain`` (a reply in words),
-    ``call`` (a call of an offered tool), or at the format level the format. ``variety`` tells apart what is in a cell.
-    ``wanted`` names the tools that could do what is asked, offered or not; ``origin`` says which record the sample
-    was made of.
+    ``cell`` is one of CELLS, or at the format level the format asked for. ``truth`` is ``plain`` (a plain-text reply),
+    ``call`` (a call of an offered tool), or at the format level the format. ``variety`` divides a cell further.
+    ``wanted`` names the tools that could do what is asked, offered or not. ``origin`` is the record that the sample was
+    made from.
     """
 
     id: str
@@ -69,48 +69,49 @@ def row(sample: Sample) -> dict[str, Any]:
             "wanted": list(sample.wanted), "origin": sample.origin}  # fmt: skip
 
 
-def sample(told: Mapping[str, Any], where: str = "sample") -> Sample:
-    """Read what :func:`row` wrote; further keys are let be. Raises FlanError, which names ``where``, for all else."""
+def sample(item: Mapping[str, Any], where: str = "sample") -> Sample:
+    """Read a row that :func:`row` wrote; extra keys are ignored. Raises FlanError, which names ``where``, otherwise."""
     try:
-        *first, last = told["messages"]
-        offered = [tool["function"] for tool in told["tools"]]
+        *first, last = item["messages"]
+        offered = [tool["function"] for tool in item["tools"]]
         tools = [Tool(t["name"], t["description"], freeze(t["parameters"])) for t in offered]
-        own = first[0]["content"] if first else ""
-        made = Sample(told["id"], told["source"], told["level"], told["cell"], told["truth"], last["content"], tools,
-                      own, told["variety"], told["wanted"], told["origin"])  # fmt: skip
-        "".join((made.id, made.source, made.cell, made.truth, made.variety, made.origin, *made.wanted)).encode()
-        if any(told[key] != part for key, part in row(made).items()):
+        instructions = first[0]["content"] if first else ""
+        one = Sample(item["id"], item["source"], item["level"], item["cell"], item["truth"], last["content"], tools,
+                     instructions, item["variety"], item["wanted"], item["origin"])  # fmt: skip
+        # Raises an error for a field that is not text, or not valid Unicode.
+        "".join((one.id, one.source, one.cell, one.truth, one.variety, one.origin, *one.wanted)).encode()
+        if any(item[key] != part for key, part in row(one).items()):
             raise ValueError("parts that no sample has")
-        return made
+        return one
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        raise FlanError(where, found=f"{clip(told, 100)} ({error!r})"[:300],
+        raise FlanError(where, found=f"{clip(item, 100)} ({error!r})"[:300],
                         expected="a row with id, source, level, cell, truth, messages, tools, wanted and origin",
                         remedy="Build the file again.") from error  # fmt: skip
 
 
 def write(path: Path, samples: Sequence[Sample], **facts: Any) -> None:
-    """Write samples as JSONL, and beside it ``<name>.manifest.json``: counts, a digest of the file, and ``facts``."""
+    """Write samples as JSONL, with ``<name>.manifest.json`` beside it: counts, a digest of the file, and ``facts``."""
     text = "".join(to_json(row(one)) + "\n" for one in samples)
     counts = Counter(" / ".join(filter(None, (one.level, one.cell, one.variety))) for one in samples)
-    told = {"samples": len(samples), "digest": store.digest(text), "counts": dict(sorted(counts.items())), **facts}
-    manifest = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    summary = {"samples": len(samples), "digest": store.digest(text), "counts": dict(sorted(counts.items())), **facts}
+    manifest = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"  # may fail, so before anything is written
     store.write(path, text)
     store.write(path.with_name(f"{path.stem}.manifest.json"), manifest)
 
 
 def read(path: Path) -> list[Sample]:
-    """Read a file of samples. Raises FlanError that names the line for a broken one, and for ids that repeat."""
-    found: dict[str, Sample] = {}
-    for at, told in lines(path):
-        one = sample(told, at)
-        if one.id in found:
-            raise FlanError(at, found=f"the id {one.id!r} again", expected="ids that differ", remedy="Remove one.")
-        found[one.id] = one
-    return list(found.values())
+    """Read a file of samples. Raises FlanError, naming the line, for a broken row or a repeated id."""
+    by_id: dict[str, Sample] = {}
+    for where, item in lines(path):
+        one = sample(item, where)
+        if one.id in by_id:
+            raise FlanError(where, found=f"the id {one.id!r} again", expected="ids that differ", remedy="Remove one.")
+        by_id[one.id] = one
+    return list(by_id.values())
 
 
 def lines(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """Yield (place, object) of a JSONL file, blank lines aside. Raises FlanError for a line that is no object."""
+    """Yield (place, object) for every non-blank line of a JSONL file. Raises FlanError for any other content."""
     if not path.is_file():
         raise FlanError(str(path), found="no such file", expected="JSON lines", remedy="Check the path.")
     try:
@@ -119,13 +120,13 @@ def lines(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
         raise FlanError(str(path), found=f"byte {error.start} that is not UTF-8", expected="JSON lines",
                         remedy="Write the file as UTF-8.") from None  # fmt: skip
     for number, line in enumerate(text.split("\n"), 1):
-        at, told, broken = f"{path}, line {number}", None, ""
+        where, value, why = f"{path}, line {number}", None, ""
         if not line.strip():
             continue
         try:
-            told = json.loads(line)
+            value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            broken = f" ({error})"
-        if not isinstance(told, dict):
-            raise FlanError(at, found=clip(line) + broken, expected="a JSON object", remedy="Correct the line.")
-        yield at, told
+            why = f" ({error})"
+        if not isinstance(value, dict):
+            raise FlanError(where, found=clip(line) + why, expected="a JSON object", remedy="Correct the line.")
+        yield where, value

@@ -1,12 +1,11 @@
-"""Scores of Agent-H: the paper's, by keywords, and a structural one that no wording can please (``data/agent_h.md``).
+"""Scores of Agent-H: the paper's by keywords, and ours by structure, which no wording can game (``data/agent_h.md``).
 
-**Keywords** (section 4.3). ``H_ReAct`` and ``H_General`` are shares of the samples whose true answer is neither a call
-nor in ReAct form. The paper prints an HScore with H_ReAct twice; :func:`hscore` is what its authors meant.
+**Keywords** (section 4.3). ``H_ReAct`` and ``H_General`` are shares of the samples whose right answer is neither a call
+nor in ReAct form. The paper prints HScore with H_ReAct twice; :func:`hscore` is what its authors meant.
 
-**Structure** (:mod:`flanlib.benchmarks.agent_h.replies`). ``kept to words`` is the share of the same samples answered
-without a call of any sort and without an agent's format; ``made the call`` the share, of those that need one, that
-calls an offered tool. A degenerate reply (empty, or a loop) is neither: a model that says nothing gets 0 %, where
-keywords find it perfect.
+**Structure** (:mod:`flanlib.benchmarks.agent_h.replies`). WORDS is the share of the same samples whose reply has no
+call of any kind and no agent format. MADE is the share, among samples that need a call, of replies that call an offered
+tool. A degenerate reply (empty, or a loop) counts for neither: a silent model gets 0 %, where keywords find it perfect.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,7 @@ BALANCED, HSCORE = "balanced", "HScore"
 
 
 def hscore(h_react: float, h_general: float) -> float:
-    """Return HScore of two rates, as its authors corrected it.
+    """Return HScore from two rates, as its authors corrected the formula.
 
     >>> round(hscore(0.099, 0.119), 3)
     0.891
@@ -38,60 +37,61 @@ def hscore(h_react: float, h_general: float) -> float:
 
 
 def judge(samples: Sequence[Sample], replies: Mapping[str, str]) -> pd.DataFrame:
-    """Read one reply per sample, of any model: the rows of :func:`flanlib.benchmarks.agent_h.ask.measure`.
+    """Classify any model's replies, by sample id, into the rows of :func:`flanlib.benchmarks.agent_h.ask.measure`.
 
     Samples without a reply are left out. Raises FlanError for a reply to an unknown sample, and without any reply.
     """
-    strangers = sorted(set(replies) - {s.id for s in samples})
-    if strangers or not replies:
-        raise FlanError("replies", found=f"{len(strangers)} ids that no sample has, such as {strangers[:3]}"
-                        if strangers else "no reply", expected="rows {id, reply} with ids of the samples",
-                        remedy="Score the replies with the samples that were asked.")  # fmt: skip
-    told = [(s, read(replies[s.id], s.tools, s.query), replies[s.id]) for s in samples if s.id in replies]
-    return rows(told)
+    unknown = sorted(set(replies) - {s.id for s in samples})
+    if unknown or not replies:
+        raise FlanError("replies", found=f"{len(unknown)} ids that no sample has, such as {unknown[:3]}"
+                        if unknown else "no reply", expected="rows {id, reply} with ids of the samples",
+                        remedy="Score the replies with the file of samples that they answer.")  # fmt: skip
+    answered = [s for s in samples if s.id in replies]
+    return rows((s, read(replies[s.id], s.tools, s.query), replies[s.id], "") for s in answered)
 
 
 def judgements(judged: pd.DataFrame) -> pd.DataFrame:
     """Spread judged replies into single judgements of 0 and 1: a row per sample and score, other columns kept.
 
-    Scores: WORDS, H_ReAct and H_General where the true answer is neither a call nor ReAct; MADE where it is a call;
-    IN_FORMAT at the format level. ``seed`` is 0 where there is none.
+    Scores: WORDS, H_ReAct and H_General where the right answer is neither a call nor ReAct; MADE where it is a call;
+    IN_FORMAT at the format level. ``seed`` is 0 if ``judged`` has no such column.
     """
     judged = judged if "seed" in judged else judged.assign(seed=0)
-    unasked, needed = ~judged["truth"].isin([CALL, REACT]), judged["truth"] == CALL
+    plain, needs_call = ~judged["truth"].isin([CALL, REACT]), judged["truth"] == CALL
     agent = judged["kind"].isin(CALLS) | ((judged["kind"] == FORMAT) & (judged["form"] != ""))
     react, general = (judged["reply"].str.contains(words) for words in (REACT_WORDS, GENERAL_WORDS))
-    parts = {WORDS: (unasked, ~agent & (judged["kind"] != DEGENERATE)), MADE: (needed, judged["kind"] == OFFERED),
+    # By score: the rows that count, and which of them are 1.
+    parts = {WORDS: (plain, ~agent & (judged["kind"] != DEGENERATE)), MADE: (needs_call, judged["kind"] == OFFERED),
              IN_FORMAT: (judged["level"] == FORMAT_LEVEL, judged["value"] == 1),
-             H_REACT: (unasked, react), H_GENERAL: (unasked, general)}  # fmt: skip
-    return pd.concat([judged[where].assign(score=name, value=yes[where].astype(int))
-                      for name, (where, yes) in parts.items()], ignore_index=True)  # fmt: skip
+             H_REACT: (plain, react), H_GENERAL: (plain, general)}  # fmt: skip
+    return pd.concat([judged[counts].assign(score=name, value=is_one[counts].astype(int))
+                      for name, (counts, is_one) in parts.items()], ignore_index=True)  # fmt: skip
 
 
 def table(judged: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """Tabulate all scores, overall and by cell: the columns ``by``, cell, score, value, low, high, n, seeds.
 
-    HScore and the balanced number stand in the rows of cell ``all``.
+    HScore and the balanced score are in the rows of cell ``all`` only.
     """
-    rows, keys = judgements(judged), [*by, "cell"]
-    whole, means = rows.assign(cell="all"), []
+    single, keys = judgements(judged), [*by, "cell"]
+    whole, means = single.assign(cell="all"), []
     for key, part in whole.groupby(keys, sort=False):
-        for name, of in ((BALANCED, BY_STRUCTURE), (HSCORE, BY_KEYWORDS)):
-            if set(of) <= set(part["score"]):
-                told = scores.mean(part, of)
-                bounds = told.mean, told.low, told.high
-                if name == HSCORE:  # fewer keywords are more points
-                    bounds = 1 - told.mean, 1 - told.high, 1 - told.low
-                means.append((*key, name, *bounds, told.n, part["seed"].nunique()))
-    overall, cells = scores.table(whole, keys), scores.table(rows, keys)
+        for name, averaged in ((BALANCED, BY_STRUCTURE), (HSCORE, BY_KEYWORDS)):
+            if set(averaged) <= set(part["score"]):
+                mean = scores.mean(part, averaged)
+                bounds = mean.mean, mean.low, mean.high
+                if name == HSCORE:  # fewer keywords give a higher HScore
+                    bounds = 1 - mean.mean, 1 - mean.high, 1 - mean.low
+                means.append((*key, name, *bounds, mean.n, part["seed"].nunique()))
+    overall, cells = scores.table(whole, keys), scores.table(single, keys)
     return pd.concat([overall, pd.DataFrame(means, columns=overall.columns), cells], ignore_index=True)
 
 
 def gain(single: pd.DataFrame, model: str, other: str, of: str) -> Interval:
-    """Return how many points of 100 more one model has than another, given :func:`judgements` with a column model.
+    """Return by how many points of 100 one model is ahead of another, given :func:`judgements` with a column model.
 
     ``of`` is one of the scores, BALANCED or HSCORE. Only samples that both answered count.
     """
-    parts = {BALANCED: BY_STRUCTURE, HSCORE: BY_KEYWORDS}.get(of, (of,))
-    names = (other, model) if of == HSCORE else (model, other)  # fewer keywords are more points
-    return scores.points(scores.gap(*(single[single["model"] == name] for name in names), parts))
+    averaged = {BALANCED: BY_STRUCTURE, HSCORE: BY_KEYWORDS}.get(of, (of,))
+    names = (other, model) if of == HSCORE else (model, other)  # fewer keywords give a higher HScore
+    return scores.points(scores.gap(*(single[single["model"] == name] for name in names), averaged))

@@ -1,8 +1,8 @@
-"""Pictures: each is a function from a tidy DataFrame to a Figure, and ``save`` writes it with its numbers.
+"""Pictures: each is a function from a tidy DataFrame to a Figure, and ``save`` writes the figure and its table.
 
-Every kind and every form has one look everywhere: colour, dash, marker, hatch and underline, so that nothing hangs on
-colour alone. ``low`` and ``high`` are the bounds of 95 % intervals, or the range over seeds in curves; NaN draws none.
-Scores come as 0 to 1 and are drawn as points of 100, which is how the paper prints them.
+Every kind and every form looks the same in all pictures: colour, dash, marker, hatch and underline, so that no reader
+depends on colour alone. ``low`` and ``high`` bound 95 % intervals, or the range over seeds in curves. NaN draws no
+interval. Scores range from 0 to 1 in tables and are drawn as points of 100, as the paper prints them.
 """
 
 from flanlib.report.figures.bench import peers

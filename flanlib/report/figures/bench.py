@@ -1,4 +1,4 @@
-"""The picture of speeds: how many times as fast as each peer."""
+"""The picture of the benchmark: how many times as fast as each peer the kit is."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,9 +8,9 @@ from flanlib.report.figures.style import INK, OTHER, Picture, draws
 
 @draws("name", "device", "unit", "ours", "peer", "peer_name", "ratio", "low", "high", "n")
 def peers(frame: pd.DataFrame) -> Figure:
-    """Draw how many times as fast as its peers the kit is: a panel per piece of work, a line per peer.
+    """Draw how many times as fast as its peers the kit is: a panel per contest, a line per peer.
 
-    Columns: those of :mod:`flanlib.bench`. A mark is the median ratio, its line reaches over all rounds.
+    Columns: those of :func:`flanlib.bench.timing.hold`. A mark is the median ratio, and its line spans all rounds.
     """
     sizes = frame.groupby("name", sort=False).size()
     figure = Picture(figsize=(8.4, 0.34 * sizes.sum() + 0.75 * len(sizes) + 0.7))
@@ -22,8 +22,8 @@ def peers(frame: pd.DataFrame) -> Figure:
         axes.hlines(rows.index, rows["low"], rows["high"], color=OTHER.colour, linewidth=2)
         axes.plot(rows["ratio"], rows.index, OTHER.marker, color=OTHER.colour, markersize=6)
         for i, row in rows.iterrows():
-            told = f"  {row['ratio']:.1f} x  ({_speed(row['peer'])})"
-            axes.text(1.03 * row["high"], i, told, va="center", color=INK, fontsize=9)
+            label = f"  {row['ratio']:.1f} x  ({_speed(row['peer'])})"
+            axes.text(1.03 * row["high"], i, label, va="center", color=INK, fontsize=9)
         axes.axvline(1, color=INK, linewidth=1)
         axes.set(xscale="log", xlim=(0.8, most), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)),
                  yticklabels=rows["peer_name"])  # fmt: skip
@@ -36,7 +36,7 @@ def peers(frame: pd.DataFrame) -> Figure:
 
 
 def _speed(value: float) -> str:
-    """Write three digits of a number, never as a power of ten.
+    """Write a number with three significant digits and without an exponent.
 
     >>> _speed(1738.6), _speed(14.4028)
     ('1,740', '14.4')

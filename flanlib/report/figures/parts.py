@@ -1,13 +1,14 @@
-"""What pictures are put together from: dots with intervals, curves with bands, their axes and their labels."""
+"""Parts of pictures: dots with intervals, curves with bands, stacked bars, their axes and their legends."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from flanlib.records import FlanError
@@ -16,19 +17,20 @@ from flanlib.report.figures.style import INK, PAD, Look, Picture, in_order
 
 def dots(axes: Axes, frame: pd.DataFrame, *, rows: tuple[str, Sequence[str]], series: tuple[str, Mapping[str, Look]],
          write: Callable[[float], str] = "{:.1f}".format, missing: str = "no value") -> None:  # fmt: skip
-    """Draw values with their intervals: a line of the panel per row, the series of a row one below the other.
+    """Draw values with their intervals in rows, and within a row the series one below the other.
 
-    ``frame`` has the columns value, low and high. ``rows`` is the column that names them and their order from top to
-    bottom, ``series`` a column and its looks. ``write`` words the number beside a point; ``missing`` stands where a
-    value is NaN. Raises FlanError for two values in one place.
+    ``frame`` has the columns value, low and high. ``rows`` gives the column that names the rows and their order from
+    top to bottom, ``series`` the column that names the series and their looks. ``write`` formats the number beside a
+    point, and ``missing`` is the text for NaN. Raises FlanError for two values of one row and series.
     """
-    (by, names), (over, looks) = rows, series
-    if frame.duplicated([by, over]).any():
-        raise FlanError("figure", found=f"several values for one {by} and {over}", expected="one",
+    (row_column, names), (series_column, looks) = rows, series
+    if frame.duplicated([row_column, series_column]).any():
+        raise FlanError("figure", found=f"several values for one {row_column} and {series_column}", expected="one",
                         remedy="Select the rows before drawing them.")  # fmt: skip
     for i, (name, look) in enumerate(looks.items()):
-        points = frame[frame[over] == name]
-        y = [names.index(row) + 0.72 * (i + 0.5 - len(looks) / 2) / len(looks) for row in points[by]]
+        points = frame[frame[series_column] == name]
+        offset = 0.72 * (i + 0.5 - len(looks) / 2) / len(looks)
+        y = [names.index(row) + offset for row in points[row_column]]
         axes.errorbar(points["value"], y, xerr=errors(points, "value"), fmt=look.marker, color=look.colour, capsize=3,
                       markersize=6.5, linewidth=1.4, markeredgewidth=1.4)  # fmt: skip
         for at, value, high in zip(y, points["value"], points["high"], strict=True):
@@ -45,54 +47,54 @@ def dots(axes: Axes, frame: pd.DataFrame, *, rows: tuple[str, Sequence[str]], se
 
 def dot_panels(frame: pd.DataFrame, *, panels: tuple[str, Mapping[str, str]], rows: tuple[str, Sequence[str]],
                series: tuple[str, Mapping[str, Look]], **how) -> tuple[Figure, dict[str, Axes]]:  # fmt: skip
-    """Make a figure of :func:`dots` panels side by side, one per value of a column (given with its titles).
+    """Draw :func:`dots` in panels side by side with shared axes, one per value of a column, whose titles are given.
 
-    Returns the figure and its panels by value; their axes are shared.
+    Returns the figure and its panels by value.
     """
-    over, titles = panels
-    names = in_order(frame[over], titles)
+    column, titles = panels
+    names = in_order(frame[column], titles)
     figure = Picture(figsize=(1.5 + 3.9 * len(names), 1.5 + len(rows[1]) * (0.2 + 0.21 * len(series[1]))))
     drawn = dict(zip(names, figure.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0], strict=True))
     for name, axes in drawn.items():
-        dots(axes, frame[frame[over] == name], rows=rows, series=series, **how)
+        dots(axes, frame[frame[column] == name], rows=rows, series=series, **how)
         axes.set_title(titles.get(name, name))
     return figure, drawn
 
 
 def in_points(frame: pd.DataFrame) -> pd.DataFrame:
-    """Turn scores and their bounds from 0 to 1 into points of 100."""
+    """Convert scores and their bounds from the range 0 to 1 into points of 100."""
     return frame.assign(**{column: 100 * frame[column] for column in ("value", "low", "high")})
 
 
 def points_axis(axes: Axes, end: float) -> None:
-    """Label an x axis of scores that has room for numbers up to ``end``."""
+    """Set up an x axis of scores that reaches to ``end``, beyond 100 to have room for the numbers."""
     axes.set(xlim=(-3, end), xticks=range(0, 101, 20), xlabel="score (points of 100)")
 
 
 def errors(rows: pd.DataFrame, column: str) -> list[pd.Series]:
-    """Return the distances from a value to its bounds; missing bounds draw no line."""
-    # Rounding can leave a mean of equal values a last digit outside its own bounds.
-    return [d.fillna(0).clip(lower=0) for d in (rows[column] - rows["low"], rows["high"] - rows[column])]
+    """Return the distances from values to their bounds, as ``errorbar`` wants them; 0 for a missing bound."""
+    # Rounding can put the mean of equal values just outside its own bounds.
+    return [gaps.fillna(0).clip(lower=0) for gaps in (rows[column] - rows["low"], rows["high"] - rows[column])]
 
 
 def legend(figure: Figure, looks: Mapping[str, Look], estimates: str, *more: Line2D) -> None:
-    """Put marks and their names below a figure, and what its intervals are made of."""
+    """Put a legend of marks below a figure. ``estimates`` says what the intervals are computed from."""
     handles = [Line2D([], [], linestyle="none", marker=look.marker, color=look.colour, markersize=6.5,
                       markeredgewidth=1.4, label=name) for name, look in looks.items()]  # fmt: skip
     below(figure, [*handles, *more], f"line: 95 % interval, {estimates}")
 
 
 def below(figure: Figure, handles: Sequence[Line2D], title: str, length: float = 2) -> None:
-    """Put a legend below a figure, in as many columns as fit; ``length`` of its lines is in letters."""
-    letters, room = [len(handle.get_label()) for handle in handles], figure.get_figwidth() - 0.2
+    """Put a legend below a figure, in as many columns as fit. ``length`` is that of its lines, in letters."""
+    letters, room = [len(handle.get_label()) for handle in handles], figure.get_figwidth() - 0.2  # room in inches
     fitting = [n for n in range(1, len(handles) + 1)
-               if sum(0.36 + 0.13 * length + 0.062 * max(part) for part in np.array_split(letters, n)) < room]
+               if sum(0.36 + 0.13 * length + 0.062 * max(column) for column in np.array_split(letters, n)) < room]
     figure.legend(handles=handles, loc="outside lower center", handlelength=length, title=title,
                   ncols=max(fitting, default=1))  # fmt: skip
 
 
 def counts(n: pd.Series, unit: str) -> str:
-    """Word how many values estimates come from.
+    """Write how many values the estimates are computed from.
 
     >>> counts(pd.Series([3, 1200]), "seeds")
     'n = 3 to 1,200 seeds'
@@ -102,21 +104,53 @@ def counts(n: pd.Series, unit: str) -> str:
     return f"n = {low:,} {unit}" if low == high else f"n = {low:,} to {high:,} {unit}"
 
 
-def curve(axes: Axes, rows: pd.DataFrame, column: str, look: Look, name: str,
-          band: tuple[str, str] = ("low", "high"), width: float = 1.8) -> None:  # fmt: skip
-    """Draw a column against trained tokens, with its band."""
-    axes.plot(rows["trained_tokens"], rows[column], color=look.colour, linestyle=look.dash, marker=look.marker,
-              markersize=5, markevery=max(1, len(rows) // 8), linewidth=width, label=name)  # fmt: skip
-    axes.fill_between(rows["trained_tokens"], *(rows[bound] for bound in band), color=look.colour, alpha=0.18, lw=0)
+def curve_panels(columns: int, rows: int = 1) -> tuple[Figure, np.ndarray]:
+    """Make a figure of panels for :func:`curves` and return it with the panels, an array (rows, columns)."""
+    figure = Picture(figsize=(1.2 + 4.3 * columns, 1.2 + 3 * rows))
+    return figure, figure.subplots(rows, columns, sharex=rows > 1, sharey="row", squeeze=False)
+
+
+def curves(axes: Axes, frame: pd.DataFrame, column: str, *, by: str, looks: Mapping[str, Look],
+           label: Callable = str, band: tuple[str, str] = ("low", "high"), width: float = 1.8) -> None:  # fmt: skip
+    """Draw a column against trained tokens: a line with its band per value of ``by``, in the order of ``looks``."""
+    for name in in_order(frame[by], looks):
+        rows, look = frame[frame[by] == name], looks[name]
+        axes.plot(rows["trained_tokens"], rows[column], color=look.colour, linestyle=look.dash, marker=look.marker,
+                  markersize=5, markevery=max(1, len(rows) // 8), linewidth=width, label=label(name))  # fmt: skip
+        low, high = (rows[bound] for bound in band)
+        axes.fill_between(rows["trained_tokens"], low, high, color=look.colour, alpha=0.18, lw=0)
+
+
+def by_label(panels: Iterable[Axes]) -> dict[str, Line2D]:
+    """Return one line per label from all panels, for a legend."""
+    return {line.get_label(): line for axes in panels for line in axes.get_lines()}
+
+
+def stacked_bars(axes: Axes, y: int | Sequence[str], shares: Mapping[str, float] | pd.DataFrame,
+                 looks: Mapping[str, Look], edge: float) -> dict[str, float | pd.Series]:  # fmt: skip
+    """Stack shares in one bar, or in several (a row each), in the order of ``looks``. Returns where each begins."""
+    starts, end = {}, 0.0
+    for name, look in looks.items():
+        axes.barh(y, shares[name], 0.72, end, color=look.colour, hatch=look.hatch, edgecolor="white", linewidth=edge)
+        starts[name] = end
+        end = end + shares[name]
+    return starts
+
+
+def bar_legend(figure: Figure, looks: Mapping[str, Look], **how) -> None:
+    """Put the legend of :func:`stacked_bars` below a figure."""
+    handles = [Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="white", label=name)
+               for name, look in looks.items()]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", **how)
 
 
 def token_axis(axes: Axes) -> None:
-    """Label the x axis with tokens in thousands or millions."""
+    """Write the tokens on the x axis in thousands or millions."""
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
 
 
 def thousands(value: float, digits: int = 6) -> str:
-    """Write a count of tokens short.
+    """Write a count of tokens in thousands or millions.
 
     >>> thousands(2500), thousands(118_432, 3)
     ('2.5k', '118k')

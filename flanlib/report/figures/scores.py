@@ -1,4 +1,4 @@
-"""Pictures of scores, of models, forms, arms and on Agent-H, and of shares: of kinds in texts and among replies."""
+"""Pictures of scores by model, form, arm and cell of Agent-H, and of the shares of kinds in texts and replies."""
 
 import math
 from collections.abc import Mapping
@@ -7,39 +7,41 @@ from dataclasses import replace
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from flanlib.benchmarks.agent_h.replies import KINDS
-from flanlib.report.figures.parts import counts, dot_panels, dots, in_points, legend, points_axis
+from flanlib.report.figures import parts
 from flanlib.report.figures.style import INK, OTHER, PAD, STYLE, Picture, draws, form_name, in_order, kinds_of, looks_of
 
 SCORES = ("overall", "instruction", "retrieval", "naming", "understanding", "reasoning", "episodes", "general")
-PRINTED = replace(OTHER, marker="P")  # the paper's numbers, beside the lab's
-# Colour and hatch of each kind of reply: plain words light, a degenerate one grey, all others in colours.
-LOOKS = dict(zip(KINDS, (("#e3e3e3", ""), ("#0173b2", "//"), ("#d55e00", "xx"), ("#de8f05", ".."),
-                         ("#029e73", "\\\\"), ("#56407a", "||"), ("#7f7f7f", "--")), strict=True))  # fmt: skip
+PRINTED = replace(OTHER, marker="P")  # numbers that the paper prints
+# Kinds of reply: plain text is light and degenerate replies are grey, the others have colours.
+_COLOURS = "#e3e3e3", "#0173b2", "#d55e00", "#de8f05", "#029e73", "#56407a", "#7f7f7f"
+_HATCHES = "", "//", "xx", "..", "\\\\", "||", "--"
+LOOKS = {kind: replace(OTHER, colour=colour, hatch=hatch)
+         for kind, colour, hatch in zip(KINDS, _COLOURS, _HATCHES, strict=True)}  # fmt: skip
 
 
 @draws("model", "split", "protocol", "score", "value", "low", "high", "n")
 def report_card(frame: pd.DataFrame, aims: Mapping[str, float] | None = None, *, of: str = "tasks") -> Figure:
     """Draw what models can do: a panel per split, a line per score, a mark per model.
 
-    Columns: model, split, protocol (the form in which the model is asked, one per model), score, value (0 to 1), low,
-    high, n (``of`` what). ``aims`` gives a score the value (0 to 1) at which to draw a thin tick.
+    Columns: model, split, protocol (the form of the prompts, one per model), score, value (0 to 1), low, high, n
+    (``of`` what). ``aims`` gives targets (0 to 1) by score, each drawn as a thin vertical line.
     """
     scores, looks = in_order(frame["score"], SCORES), looks_of(frame["model"])
-    figure, panels = dot_panels(in_points(frame), panels=("split", {}), rows=("score", scores), series=("model", looks))
+    figure, panels = parts.dot_panels(parts.in_points(frame), panels=("split", {}), rows=("score", scores),
+                                      series=("model", looks))  # fmt: skip
     tick = {"color": INK, "linewidth": 1.2, "linestyle": (0, (2, 1))}
     for split, axes in panels.items():
-        judged = set(frame[frame["split"] == split]["score"])
-        for score, aim in (aims or {}).items():
-            if score in judged:
-                axes.plot([100 * aim] * 2, [scores.index(score) + side for side in (-0.42, 0.42)], zorder=1, **tick)
-        points_axis(axes, 122)
-    asked = dict(zip(frame["model"], frame["protocol"], strict=True))
-    more = [Line2D([], [], label="aim", **tick)] if aims else []
-    legend(figure, {f"{model}, asked in {form_name(asked[model])}": look for model, look in looks.items()},
-           counts(frame["n"], of), *more)  # fmt: skip
+        measured = set(frame[frame["split"] == split]["score"])
+        for score, target in (aims or {}).items():
+            if score in measured:
+                axes.plot([100 * target] * 2, [scores.index(score) + end for end in (-0.42, 0.42)], zorder=1, **tick)
+        parts.points_axis(axes, 122)
+    protocols = dict(zip(frame["model"], frame["protocol"], strict=True))
+    targets = [Line2D([], [], label="aim", **tick)] if aims else []
+    parts.legend(figure, {f"{model}, asked in {form_name(protocols[model])}": look for model, look in looks.items()},
+                 parts.counts(frame["n"], of), *targets)  # fmt: skip
     return figure
 
 
@@ -52,24 +54,23 @@ def scores_by_form(frame: pd.DataFrame, *, of: str = "seeds") -> Figure:
     names, looks = in_order(frame["score"], SCORES), looks_of(frame["form"])
     figure = Picture(figsize=(7.6, 1.5 + len(names) * (0.2 + 0.21 * len(looks))))
     axes = figure.subplots()
-    dots(axes, in_points(frame), rows=("score", names), series=("form", looks))
-    points_axis(axes, 112)
-    legend(figure, {form_name(form): look for form, look in looks.items()}, counts(frame["n"], of))
+    parts.dots(axes, parts.in_points(frame), rows=("score", names), series=("form", looks))
+    parts.points_axis(axes, 112)
+    parts.legend(figure, {form_name(form): look for form, look in looks.items()}, parts.counts(frame["n"], of))
     return figure
 
 
 @draws("arm", "score", "value", "low", "high", "n", "trained_tokens")
 def table2(frame: pd.DataFrame, paper: pd.DataFrame | None = None, *, of: str = "seeds") -> Figure:
-    """Draw our Table 2: every arm's scores, the overall one first, and the paper's T-Eval beside them.
+    """Draw our Table 2: a panel per score, the overall one first, and a last panel with the paper's T-Eval.
 
-    Columns: arm (labels, from top to bottom as they come), score (overall and single ones), value (0 to 1), low, high,
-    n (``of`` what), trained_tokens. ``paper`` has arm and value, the paper's T-Eval in points; arms it lacks or leaves
-    empty are marked so.
+    Columns: arm (in the order of the table), score, value (0 to 1), low, high, n (``of`` what), trained_tokens.
+    ``paper`` has arm and value, the paper's T-Eval in points. Arms without one are marked as not reported.
     """
-    points, arms = in_points(frame), list(dict.fromkeys(frame["arm"]))
+    points, arms = parts.in_points(frame), list(dict.fromkeys(frame["arm"]))
     names = [*in_order(frame["score"], SCORES), *(["paper"] if paper is not None else [])]
     columns = min(4, len(names))
-    lines = -(-len(names) // columns)
+    lines = math.ceil(len(names) / columns)
     figure = Picture(figsize=(10, 0.6 + lines * (0.8 + 0.38 * len(arms))))
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
     for axes, name in zip(panels, names, strict=False):
@@ -78,11 +79,11 @@ def table2(frame: pd.DataFrame, paper: pd.DataFrame | None = None, *, of: str = 
             rows = pd.DataFrame({"arm": arms}).merge(paper[["arm", "value"]], how="left")
             rows = rows.assign(score=name, low=math.nan, high=math.nan)
             look, missing, title, unit = PRINTED, "not reported", "the paper", "T-Eval (points)"
-        dots(axes, rows, rows=("arm", arms), series=("score", {name: look}), missing=missing)
+        parts.dots(axes, rows, rows=("arm", arms), series=("score", {name: look}), missing=missing)
         axes.set(title=title, xlabel=unit, xlim=_span(rows))
     for axes in list(figure.axes)[len(names) :]:
         axes.set_axis_off()
-    legend(figure, {}, counts(frame["n"], of))
+    parts.legend(figure, {}, parts.counts(frame["n"], of))
     return figure
 
 
@@ -90,7 +91,7 @@ def table2(frame: pd.DataFrame, paper: pd.DataFrame | None = None, *, of: str = 
 def cells(frame: pd.DataFrame) -> Figure:
     """Draw how often each model did the right kind of thing, as a heat map: a line per model, a column per cell.
 
-    Columns: model, cell (from left to right as they come), value (0 to 1), low, high, n (samples).
+    Columns: model, cell (in the order of the table), value (0 to 1), low, high, n (samples).
     """
     models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
     figure = Picture(figsize=(2.6 + 1.45 * len(names), max(4, 1.6 + 0.52 * len(models))))
@@ -99,21 +100,21 @@ def cells(frame: pd.DataFrame) -> Figure:
     image = axes.imshow(100 * values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
     for point in frame.to_dict("records"):
         at = names.index(point["cell"]), models.index(point["model"])
-        told = f"{100 * point['value']:.0f}\n[{100 * point['low']:.0f}, {100 * point['high']:.0f}]"
-        axes.annotate(told, at, ha="center", va="center", fontsize="small",
+        label = f"{100 * point['value']:.0f}\n[{100 * point['low']:.0f}, {100 * point['high']:.0f}]"
+        axes.annotate(label, at, ha="center", va="center", fontsize="small",
                       color="white" if point["value"] < 0.5 else "black")  # fmt: skip
     axes.set_xticks(range(len(names)), map(_wrapped, names))
     axes.set_yticks(range(len(models)), models)
     axes.tick_params(length=0)
     axes.grid(visible=False)
     bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02)
-    bar.set_label(f"right kind of answer (%), [95 % interval]\n{counts(frame['n'], 'samples')}")
+    bar.set_label(f"right kind of answer (%), [95 % interval]\n{parts.counts(frame['n'], 'samples')}")
     return figure
 
 
 @draws("source", "dialect", "kind", "tokens", "share", "n")
 def kind_shares(frame: pd.DataFrame) -> Figure:
-    """Draw how a corpus' trained tokens split into kinds: one bar per source and dialect.
+    """Draw which share of a corpus' trained tokens each kind has: one bar per source and dialect.
 
     Columns: source, dialect, kind, tokens, share (0 to 1), n (conversations).
     """
@@ -122,27 +123,24 @@ def kind_shares(frame: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     kinds = kinds_of(frame, "kind_shares")
     for y, (_, rows) in enumerate(bars):
-        rows, left = rows.set_index("kind"), 0.0
-        for kind in (kind for kind in kinds if kind in rows.index):
-            share, look = 100 * rows.loc[kind, "share"], STYLE[kind]
-            axes.barh(y, share, 0.72, left, color=look.colour, hatch=look.hatch, edgecolor="white", linewidth=0.8)
-            if share >= 4:
-                axes.text(left + share / 2, y, f"{share:.0f}", ha="center", va="center", color=INK, bbox=PAD)
-            left += share
+        shares = 100 * rows.set_index("kind")["share"]
+        looks = {kind: STYLE[kind] for kind in kinds if kind in shares}
+        for kind, start in parts.stacked_bars(axes, y, shares, looks, edge=0.8).items():
+            if (share := shares[kind]) >= 4:  # a number needs room
+                axes.text(start + share / 2, y, f"{share:.0f}", ha="center", va="center", color=INK, bbox=PAD)
         size = f"{rows['tokens'].sum():,.0f} tokens of {rows['n'].max():,.0f} conversations"
         axes.text(101, y, size, va="center", color=INK, fontsize="small")
     axes.set(xlim=(0, 100), xlabel="share of trained tokens (%)", yticks=range(len(bars)),
              yticklabels=[", ".join(name) for name, _ in bars])  # fmt: skip
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    handles = [Patch(facecolor=STYLE[k].colour, hatch=STYLE[k].hatch, edgecolor="white", label=k) for k in kinds]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(kinds), handlelength=2.4)
+    parts.bar_legend(figure, {kind: STYLE[kind] for kind in kinds}, ncols=len(kinds), handlelength=2.4)
     return figure
 
 
 @draws("model", "cell", "kind", "share", "n")
 def reply_kinds(frame: pd.DataFrame) -> Figure:
-    """Draw what replies are, as stacked bars: a panel per cell, a bar per model.
+    """Draw the shares of the kinds of replies as stacked bars: a panel per cell, a bar per model.
 
     Columns: model, cell, kind (see :mod:`flanlib.benchmarks.agent_h.replies`), share (0 to 1), n (replies).
     """
@@ -151,33 +149,29 @@ def reply_kinds(frame: pd.DataFrame) -> Figure:
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axes, cell in zip(panels, names, strict=True):
         shares = frame[frame["cell"] == cell].pivot(index="model", columns="kind", values="share")
-        shares = shares.reindex(index=models, columns=list(KINDS)).fillna(0.0)
-        left = pd.Series(0.0, index=models)
-        for kind, (colour, hatch) in LOOKS.items():
-            axes.barh(models, 100 * shares[kind], 0.72, 100 * left, color=colour, hatch=hatch, edgecolor="white",
-                      linewidth=0.6)  # fmt: skip
-            left += shares[kind]
+        shares = 100 * shares.reindex(index=models, columns=list(KINDS)).fillna(0.0)
+        parts.stacked_bars(axes, models, shares, LOOKS, edge=0.6)
         axes.set(xlim=(0, 100), xticks=(0, 50, 100), xlabel="replies (%)")
         axes.set_title(_wrapped(cell), fontsize="medium")
         axes.grid(axis="y", visible=False)
     panels[0].invert_yaxis()
-    handles = [Patch(facecolor=c, hatch=hatch, edgecolor="white", label=kind) for kind, (c, hatch) in LOOKS.items()]
-    figure.legend(handles=handles, loc="outside lower center", handlelength=2,
-                  ncols=min(len(handles), 2 + len(names)), title=counts(frame["n"], "replies"))  # fmt: skip
+    parts.bar_legend(figure, LOOKS, handlelength=2, ncols=min(len(LOOKS), 2 + len(names)),
+                     title=parts.counts(frame["n"], "replies"))  # fmt: skip
     return figure
 
 
 @draws("measure", "model", "value", "low", "high", "n")
 def two_measures(frame: pd.DataFrame) -> Figure:
-    """Draw the paper's score by keywords beside the structural one: a panel per measure, a line per model.
+    """Draw the paper's keyword score beside the structural score: a panel per measure, a line per model.
 
     Columns: measure, model, value (0 to 1), low, high, n (samples).
     """
-    figure, panels = dot_panels(in_points(frame).assign(of="score"), panels=("measure", {}),
-                                rows=("model", list(dict.fromkeys(frame["model"]))), series=("of", {"score": OTHER}))
+    models = list(dict.fromkeys(frame["model"]))
+    figure, panels = parts.dot_panels(parts.in_points(frame).assign(series="score"), panels=("measure", {}),
+                                      rows=("model", models), series=("series", {"score": OTHER}))  # fmt: skip
     for axes in panels.values():
-        points_axis(axes, 118)
-    legend(figure, {}, counts(frame["n"], "samples"))
+        parts.points_axis(axes, 118)
+    parts.legend(figure, {}, parts.counts(frame["n"], "samples"))
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The looks, the figure that shows itself, the checks on tables, and ``save``."""
+"""The look of kinds, forms and models, the checks on tables, and ``save``."""
 
 import io
 from collections.abc import Callable, Iterable
@@ -23,7 +23,7 @@ PAD = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", 
 
 @dataclass(frozen=True)
 class Look:
-    """How one kind, form or model is drawn; ``underline`` is the CSS line that marks its text."""
+    """How one kind, form or model is drawn. ``underline`` is the CSS line under its text in notebooks."""
 
     colour: str
     dash: str | tuple[float, tuple[float, ...]]
@@ -32,7 +32,7 @@ class Look:
     underline: str = "solid"
 
 
-# Seaborn's colour-blind palette; the greys of context and the dark of general differ in lightness too.
+# Seaborn's colour-blind palette. General and context differ from the others in lightness too.
 STYLE: dict[str, Look] = {
     "reasoning": Look("#0173b2", "-", "o", "", "solid"),
     "retrieval": Look("#de8f05", "--", "s", "//", "double"),
@@ -47,14 +47,14 @@ FORMS: dict[str, Look] = {
     "json": Look("#029e73", ":", "s", "", "dotted"),
 }
 FORM_NAMES = {"react": "ReAct form", "json": "JSON form", "chat": "chat form"}
-OTHER = Look("#0173b2", "-", "^")  # of no form: ordinary talk
+OTHER = Look("#0173b2", "-", "^")  # for what is no form, such as ordinary chat
 _BASE = Look("#949494", ":", "^")
 MODELS = {"base": _BASE, "react-tuned": FORMS["react"], "chat-tuned": FORMS["chat"], "before": _BASE,
           "after": Look("#0173b2", "-", "D")}  # fmt: skip
 OWN = {"font.family": "DejaVu Sans", "axes.titleweight": "bold", "axes.titlelocation": "left",
        "axes.edgecolor": "#999999", "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#e6e6e6",
        "hatch.linewidth": 0.5, "legend.frameon": False, "figure.constrained_layout.use": True}  # fmt: skip
-"""What the kit sets on top of seaborn's style."""
+"""Settings on top of seaborn's style."""
 SPLITS = {"train": "training data", "heldout": "held-out tools"}
 
 
@@ -68,19 +68,19 @@ def form_name(form: str) -> str:
 
 
 class Picture(Figure):
-    """A matplotlib figure outside pyplot: a notebook shows it as a cell's last value, and nothing stays open."""
+    """A matplotlib figure that a notebook shows as a cell's last value. Outside pyplot, none has to be closed."""
 
     def _repr_png_(self) -> bytes:
-        # Few colours make a picture a third as large: notebooks are read in a browser, and kept in git.
-        shown = io.BytesIO()
-        Image.open(io.BytesIO(_render(self, "png", dpi=90))).convert("RGB").quantize(64).save(shown, "PNG")
-        return shown.getvalue()
+        # With 64 colours a picture takes a third of the bytes, which matters for notebooks in git.
+        small = io.BytesIO()
+        Image.open(io.BytesIO(_render(self, "png", dpi=90))).convert("RGB").quantize(64).save(small, "PNG")
+        return small.getvalue()
 
 
 def draws(*columns: str) -> Callable[[Callable[..., Figure]], Callable[..., Figure]]:
-    """Make a drawing function check its table, and run inside the one style of the kit.
+    """Return a decorator that makes a drawing function check its table and draw in the style of the kit.
 
-    It raises FlanError for a table without rows or without one of the columns. Matplotlib's settings stay as they are.
+    The function raises FlanError for a table without rows or columns. Matplotlib's global settings do not change.
     """
 
     def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -104,21 +104,21 @@ def draws(*columns: str) -> Callable[[Callable[..., Figure]], Callable[..., Figu
 
 
 def looks_of(values: Iterable[str]) -> dict[str, Look]:
-    """Give forms or models their looks, each once, in the order of FORMS or MODELS; all others look like OTHER."""
+    """Map distinct forms or models to their looks, in the order of FORMS and MODELS. Unknown ones look like OTHER."""
     looks = FORMS | MODELS
     return {value: looks.get(value, OTHER) for value in in_order(values, looks)}
 
 
 def kinds_of(frame: pd.DataFrame, picture: str) -> list[str]:
-    """List the kinds of a table in their order. Raises FlanError for a kind that is none."""
-    if strangers := sorted(set(frame["kind"]) - set(KINDS)):
-        raise FlanError(f"figure {picture}", found=f"kind {', '.join(strangers)}",
+    """List the kinds of a table in the order of KINDS. Raises FlanError for an unknown kind."""
+    if unknown := sorted(set(frame["kind"]) - set(KINDS)):
+        raise FlanError(f"figure {picture}", found=f"kind {', '.join(unknown)}",
                         expected=f"kinds among {', '.join(KINDS)}", remedy="Correct the column kind.")  # fmt: skip
     return in_order(frame["kind"], KINDS)
 
 
 def in_order(values: Iterable[str], order: Iterable[str]) -> list[str]:
-    """List distinct values in the order given, others after them as they come.
+    """List distinct values in a given order, and after them the others as they come.
 
     >>> in_order(["c", "b", "a", "c"], "ab")
     ['a', 'b', 'c']
@@ -128,10 +128,10 @@ def in_order(values: Iterable[str], order: Iterable[str]) -> list[str]:
 
 
 def save(figure: Figure, name: str, data: pd.DataFrame, *, folder: Path | None = None) -> Path:
-    """Write ``<name>.svg``, ``.png`` (150 dpi) and ``.csv``: the picture and exactly the numbers in it.
+    """Write ``<name>.svg``, ``.png`` (150 dpi) and ``.csv``: the picture and the numbers in it.
 
     They go to the output folder of the preset unless ``folder`` is given. The same figure gives the same bytes.
-    Returns the path of the SVG.
+    Returns the path of the SVG. Raises FlanError for a name that is no plain file name.
     """
     if not name or not name.replace("_", "").isalnum():
         raise FlanError(f"figure {name!r}", found="a name that is no plain file name",
@@ -144,7 +144,7 @@ def save(figure: Figure, name: str, data: pd.DataFrame, *, folder: Path | None =
 
 
 def _render(figure: Figure, kind: str, dpi: float = 100, title: str | None = None) -> bytes:
-    """Draw to bytes that depend on nothing but the figure: no date, and a fixed salt for the ids inside."""
+    """Render a figure to reproducible bytes: without a date, and with a fixed salt for the ids in an SVG."""
     metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None, "Title": title}
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "flanlib", "svg.fonttype": "path", "font.family": "DejaVu Sans"}):
