@@ -71,7 +71,7 @@ def label(name: str, config: Mapping[str, Any]) -> str:
     return f"{name}-{digest(dict(config))}"
 
 
-def found(name: str, config: Mapping[str, Any], *, runs: Path | None = None, shipped: bool = True) -> Path | None:
+def find(name: str, config: Mapping[str, Any], *, runs: Path | None = None, shipped: bool = True) -> Path | None:
     """Return the folder of a finished run, from ``runs`` or the shipped results, or None.
 
     ``shipped=False`` ignores the shipped results. Otherwise the folder's name is appended to the file that
@@ -96,7 +96,7 @@ def cached(name: str, config: Mapping[str, Any], build: Callable[[Path], Mapping
     folder, one builds it and the others wait. With ``together``, all processes of ``accelerate launch`` call ``build``
     and rank 0 writes the manifest. Pass ``shipped=False`` to get files that do not ship.
     """
-    if cached_folder := found(name, config, runs=runs, shipped=shipped):
+    if cached_folder := find(name, config, runs=runs, shipped=shipped):
         return cached_folder
     folder = (runs or RUNS) / label(name, config)
     finished = folder / MANIFEST

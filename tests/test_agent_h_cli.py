@@ -90,15 +90,15 @@ def test_replies_of_every_kind_are_scored(run, made, tmp_path):
     assert "by cell: " in out
     table = pd.read_csv(tmp_path / "model.v1.scores.csv")
     assert list(table.columns) == ["cell", "score", "value", "low", "high", "n", "seeds"]
-    assert set(table["score"]) == {"kept to words", "made the call", "in the format asked for", "H_ReAct", "H_General",
+    assert set(table["score"]) == {"plain reply", "tool called", "format followed", "H_ReAct", "H_General",
                                    "balanced", "HScore"}  # fmt: skip
     assert set(table["cell"]) == {"all", *(one.cell for one in made)}
     assert (table["low"] <= table["value"] + 1e-9).all()
     assert (table["value"] <= table["high"] + 1e-9).all()
     plain = sum(one.truth not in ("call", "react") for one in made)
     whole = table[table["cell"] == "all"].set_index("score")["n"]
-    assert whole[["kept to words", "H_ReAct"]].to_list() == [plain, plain]
-    assert whole["made the call"] == sum(one.truth == "call" for one in made)
+    assert whole[["plain reply", "H_ReAct"]].to_list() == [plain, plain]
+    assert whole["tool called"] == sum(one.truth == "call" for one in made)
 
 
 def test_models_of_known_behaviour_get_the_expected_scores(run, made, tmp_path):
@@ -107,11 +107,11 @@ def test_models_of_known_behaviour_get_the_expected_scores(run, made, tmp_path):
 
     for name, reply, expected in (
         ("silent", lambda i, one: "I would rather not say.",
-         {"kept to words": 1, "made the call": 0, "balanced": 0.5, "HScore": 1}),
-        ("eager", call, {"kept to words": 0, "made the call": 1, "balanced": 0.5, "HScore": 1}),
-        ("worded", lambda i, one: "Thought: I need to call a tool.", {"HScore": 0, "made the call": 0}),
+         {"plain reply": 1, "tool called": 0, "balanced": 0.5, "HScore": 1}),
+        ("eager", call, {"plain reply": 0, "tool called": 1, "balanced": 0.5, "HScore": 1}),
+        ("worded", lambda i, one: "Thought: I need to call a tool.", {"HScore": 0, "tool called": 0}),
         ("right", lambda i, one: call(i, one) if one.truth == "call" else "It is so.",
-         {"kept to words": 1, "made the call": 1, "balanced": 1}),
+         {"plain reply": 1, "tool called": 1, "balanced": 1}),
     ):  # fmt: skip
         run("score", "--samples", "agent_h.jsonl", "--replies", replies(tmp_path / "r.jsonl", made, reply), "--out",
             tmp_path / "out" / f"{name}.csv")  # fmt: skip

@@ -69,40 +69,40 @@ def test_scores_are_those_counted_by_hand():
     rows = table(judge(SAMPLES, REPLIES))
     assert list(rows.columns) == ["cell", "score", "value", "low", "high", "n", "seeds"]
     assert values(rows) == pytest.approx({
-        "kept to words": 3 / 5, "H_ReAct": 1 / 5, "H_General": 2 / 5, "HScore": 1 - 3 / 10,
-        "made the call": 1 / 2, "balanced": 11 / 20, "in the format asked for": 1.0,
+        "plain reply": 3 / 5, "H_ReAct": 1 / 5, "H_General": 2 / 5, "HScore": 1 - 3 / 10,
+        "tool called": 1 / 2, "balanced": 11 / 20, "format followed": 1.0,
     })  # fmt: skip
-    assert values(rows, cell=CELLS[0]) == {"kept to words": 1, "H_ReAct": 0, "H_General": 0}
-    assert values(rows, cell=CELLS[1]) == {"kept to words": 0, "H_ReAct": 1, "H_General": 0}
-    assert values(rows, cell=CELLS[2]) == {"kept to words": 0.5, "H_ReAct": 0, "H_General": 1}
-    assert values(rows, cell=CELLS[3]) == {"made the call": 0.5}
-    assert values(rows, cell="json") == {"kept to words": 1, "H_ReAct": 0, "H_General": 0, "in the format asked for": 1}
-    assert values(rows, cell=REACT) == {"in the format asked for": 1}
+    assert values(rows, cell=CELLS[0]) == {"plain reply": 1, "H_ReAct": 0, "H_General": 0}
+    assert values(rows, cell=CELLS[1]) == {"plain reply": 0, "H_ReAct": 1, "H_General": 0}
+    assert values(rows, cell=CELLS[2]) == {"plain reply": 0.5, "H_ReAct": 0, "H_General": 1}
+    assert values(rows, cell=CELLS[3]) == {"tool called": 0.5}
+    assert values(rows, cell="json") == {"plain reply": 1, "H_ReAct": 0, "H_General": 0, "format followed": 1}
+    assert values(rows, cell=REACT) == {"format followed": 1}
     assert rows["low"].le(rows["value"]).all()
     assert rows["high"].ge(rows["value"]).all()
     assert rows[rows["cell"] == "all"].set_index("score")["n"].to_dict() == {
-        "kept to words": 5, "made the call": 2, "in the format asked for": 2, "H_ReAct": 5, "H_General": 5,
+        "plain reply": 5, "tool called": 2, "format followed": 2, "H_ReAct": 5, "H_General": 5,
         "balanced": 7, "HScore": 5,
     }  # fmt: skip
 
 
 def test_neither_silence_nor_constant_calls_win():
     plain = values(table(judge(SAMPLES, {s.id: "I would rather not say." for s in SAMPLES})))
-    assert (plain["kept to words"], plain["made the call"], plain["balanced"]) == (1, 0, 0.5)
+    assert (plain["plain reply"], plain["tool called"], plain["balanced"]) == (1, 0, 0.5)
     for nothing in ("", "The lake, " * 20):
         mute = values(table(judge(SAMPLES, {s.id: nothing for s in SAMPLES})))
-        assert (mute["kept to words"], mute["made the call"], mute["balanced"]) == (0, 0, 0)
+        assert (mute["plain reply"], mute["tool called"], mute["balanced"]) == (0, 0, 0)
         assert mute["HScore"] == 1, "by keywords alone a mute model is perfect"
     calls = {s.id: f"Action: {(*s.wanted, 'get_fare')[0]}\nAction Input: {{}}" for s in SAMPLES}
     eager = values(table(judge(SAMPLES, calls)))
-    assert (eager["kept to words"], eager["made the call"], eager["balanced"]) == (0, 1, 0.5)
+    assert (eager["plain reply"], eager["tool called"], eager["balanced"]) == (0, 1, 0.5)
     assert (eager["H_ReAct"], eager["HScore"]) == (1, 0.5)
 
 
 def test_a_perfect_model_has_full_scores():
     scores = values(table(judge(SAMPLES, PERFECT)))
     assert {name: scores[name] for name in scores if not name.startswith("H_")} == dict.fromkeys(
-        ("kept to words", "made the call", "in the format asked for", "balanced", "HScore"), 1
+        ("plain reply", "tool called", "format followed", "balanced", "HScore"), 1
     )
 
 
@@ -117,7 +117,7 @@ def test_keywords_and_structure_disagree_where_only_the_wording_differs():
         ("I am well.", 1, 1),
     ]:
         scores = values(table(judge(sample, {"a3": reply})))
-        assert (scores["HScore"], scores["kept to words"]) == (by_keywords, by_structure), reply
+        assert (scores["HScore"], scores["plain reply"]) == (by_keywords, by_structure), reply
 
 
 def test_models_and_seeds_are_kept_apart():
@@ -127,8 +127,8 @@ def test_models_and_seeds_are_kept_apart():
     frame = table(judged, by=["model"])
     assert list(frame.columns) == ["model", "cell", "score", "value", "low", "high", "n", "seeds"]
     a, b = (values(frame, model=m) for m in "AB")
-    assert a["kept to words"] == pytest.approx(8 / 10)
-    assert (a["made the call"], a["balanced"], a["HScore"]) == pytest.approx((3 / 4, 31 / 40, 1 - 3 / 20))
+    assert a["plain reply"] == pytest.approx(8 / 10)
+    assert (a["tool called"], a["balanced"], a["HScore"]) == pytest.approx((3 / 4, 31 / 40, 1 - 3 / 20))
     assert b["balanced"] == 1
     whole = frame[frame["cell"] == "all"].set_index(["model", "score"])
     assert whole.loc["A", "seeds"].eq(2).all()
@@ -143,7 +143,7 @@ def test_every_judgement_is_a_row_and_other_columns_stay():
     judged = judge(SAMPLES, REPLIES).assign(model="A")
     rows = judgements(judged)
     assert rows["score"].value_counts().to_dict() == {
-        "kept to words": 5, "H_ReAct": 5, "H_General": 5, "made the call": 2, "in the format asked for": 2}  # fmt: skip
+        "plain reply": 5, "H_ReAct": 5, "H_General": 5, "tool called": 2, "format followed": 2}  # fmt: skip
     assert set(judged.columns) < set(rows.columns)
     assert rows["seed"].eq(0).all()
     assert set(rows["value"]) == {0, 1}
@@ -151,14 +151,14 @@ def test_every_judgement_is_a_row_and_other_columns_stay():
 
 def test_a_mean_of_scores_needs_all_of_them():
     assert "balanced" not in values(table(judge(SAMPLES[:4], {"a1": "Fine."})))
-    assert set(values(table(judge(SAMPLES, {"a5": "Fine."})))) == {"made the call"}
+    assert set(values(table(judge(SAMPLES, {"a5": "Fine."})))) == {"tool called"}
 
 
 def test_samples_without_a_reply_are_left_out():
     judged = judge(SAMPLES, {"a6": "get_fare()", "a1": "Fine."})
     assert list(judged["id"]) == ["a1", "a6"]
     assert tuple(judged.columns) == ask.COLUMNS
-    assert values(table(judged))["made the call"] == 1
+    assert values(table(judged))["tool called"] == 1
 
 
 def test_replies_to_unknown_samples_are_refused():

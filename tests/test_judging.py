@@ -28,7 +28,7 @@ def short(found):
 
 
 def test_every_reply_is_judged_in_a_row_of_its_own_and_found_again(data, monkeypatch):
-    trials = {"base": short(arms.asked(data, SMOKE, "chat", benchmarks=("steps", "episodes", "general")))}
+    trials = {"base": short(arms.trials(data, SMOKE, "chat", benchmarks=("steps", "episodes", "general")))}
     judged = judging.judge(trials, {"base": [None]}, SMOKE)
     assert set(judged["score"]) == {*CAPABILITIES, "episodes", "general"}
     assert set(judged["split"]) == {"seen tools", "held-out tools", "general"}
@@ -44,8 +44,8 @@ def test_every_reply_is_judged_in_a_row_of_its_own_and_found_again(data, monkeyp
 
 
 def test_whatever_changes_a_trial_changes_its_folder(data):
-    (trial,) = arms.asked(data, SMOKE, "chat", splits=["seen tools"])
-    other = arms.asked(data, SMOKE, "json", splits=["seen tools"])[0]
+    (trial,) = arms.trials(data, SMOKE, "chat", splits=["seen tools"])
+    other = arms.trials(data, SMOKE, "json", splits=["seen tools"])[0]
     changed = [replace(trial, items=trial.items[:1]), other, replace(trial, decoding=Decoding(seed=1)),
                replace(trial, intention=None)]  # fmt: skip
     folders = {judging._Job(one, adapter, SMOKE).folder for one in (trial, *changed)
@@ -54,7 +54,7 @@ def test_whatever_changes_a_trial_changes_its_folder(data):
 
 
 def test_an_unknown_benchmark_is_an_error(data):
-    (trial,) = arms.asked(data, SMOKE, "chat", splits=["seen tools"])
+    (trial,) = arms.trials(data, SMOKE, "chat", splits=["seen tools"])
     with pytest.raises(FlanError, match="steps, episodes, general"):
         judging.judge({"base": [replace(trial, benchmark="chess")]}, {"base": [None]}, SMOKE)
 
@@ -75,7 +75,7 @@ def test_negatives_are_answered_by_the_untuned_model_and_the_control_has_as_many
         return answers
 
     monkeypatch.setattr(judging, "replies", replies)
-    found = arms.tempered(data, SMOKE)
+    found = arms.with_negatives(data, SMOKE)
     plain, mended, control = (found[name].train for name in ("chat", arms.NEGATIVES, arms.CONTROL))
     assert len(mended) == len(control) > len(plain)
     more = mended[len(plain) :]

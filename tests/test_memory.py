@@ -14,7 +14,7 @@ from transformers import LlamaConfig
 from flanlib.presets import PRESETS
 from flanlib.records import FlanError
 from flanlib.training import memory, model
-from flanlib.training.memory import longest, plan, tell
+from flanlib.training.memory import check, longest, plan
 from flanlib.training.model import add_lora, autocast, load
 
 CONSUMER = PRESETS["consumer"]
@@ -58,7 +58,7 @@ def test_sixteen_bits_are_two_bytes_on_a_card_and_four_on_a_cpu(llama_2, monkeyp
     assert plan(llama_2, cuda=False)["linear weights"] == plan(llama_2)["linear weights"]
     card(16e9)
     with pytest.raises(FlanError, match="Try 4 bits, "):
-        tell(plain)
+        check(plain)
     sizes = []
     for precision in (torch.bfloat16, torch.float32):
         monkeypatch.setattr(memory, "compute_dtype", lambda precision=precision: precision)
@@ -85,11 +85,11 @@ def test_a_model_that_is_larger_than_memory_is_refused_before_it_is_loaded(llama
 def test_a_run_that_does_not_fit_is_refused_with_the_knobs_to_turn(llama_2, card):
     card(24e9)
     with pytest.raises(FlanError, match=r"checkpointing, paged_adamw_8bit, row_tokens of at most [\d,]+") as error:
-        tell(replace(llama_2, checkpointing=False, optimizer="adamw_torch_fused"))
+        check(replace(llama_2, checkpointing=False, optimizer="adamw_torch_fused"))
     assert "activations" in str(error.value)
     card(4e9)
     with pytest.raises(FlanError, match="smaller model"):
-        tell(llama_2)
+        check(llama_2)
 
 
 def test_the_longest_row_is_the_longest_that_fits(llama_2):
@@ -100,14 +100,14 @@ def test_the_longest_row_is_the_longest_that_fits(llama_2):
 
 def test_a_gpu_is_told_what_a_run_takes_and_refuses_one_too_large(llama_2, monkeypatch, capsys, card):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    tell(llama_2)
+    check(llama_2)
     assert capsys.readouterr().out == ""
     card(24e9)
-    tell(llama_2)
+    check(llama_2)
     assert "GB: linear weights 3.3, other weights 0.5" in capsys.readouterr().out
     card(4e9)
     with pytest.raises(FlanError, match=r"4\.0 GB free"):
-        tell(llama_2)
+        check(llama_2)
 
 
 def test_a_gated_model_is_refused_with_the_way_in(monkeypatch):

@@ -67,14 +67,14 @@ def places(tmp_path, monkeypatch):
 def test_a_run_made_here_is_preferred_to_a_shipped_one(places):
     runs, results, log = places
     label = f"demo-{store.digest({'a': 1})}"
-    assert store.found("demo", {"a": 1}) is None
+    assert store.find("demo", {"a": 1}) is None
     assert not log.exists(), "a missing run is not logged as read"
     store.write(results / label / "manifest.json", "{}")
-    assert store.found("demo", {"a": 1}) == results / label
+    assert store.find("demo", {"a": 1}) == results / label
     (runs / label).mkdir(parents=True)
-    assert store.found("demo", {"a": 1}) == results / label, "an unfinished run does not count"
+    assert store.find("demo", {"a": 1}) == results / label, "an unfinished run does not count"
     store.write(runs / label / "manifest.json", "{}")
-    assert store.found("demo", {"a": 1}) == runs / label
+    assert store.find("demo", {"a": 1}) == runs / label
     assert log.read_text() == f"{label}\n" * 3
 
 
@@ -86,7 +86,7 @@ def test_shipped_results_are_ignored_with_fresh_or_shipped_false(places, monkeyp
     calls = []
     assert store.cached("demo", {}, build_counting(calls)) == results / label
     monkeypatch.setenv("FLAN_FRESH", str(int(fresh)))
-    assert store.found("demo", {}, shipped=fresh) is None
+    assert store.find("demo", {}, shipped=fresh) is None
     assert store.cached("demo", {}, build_counting(calls), shipped=fresh) == runs / label
     assert len(calls) == 1
     assert not (results / label / "part-1").exists()
@@ -113,7 +113,7 @@ def test_without_a_log_file_nothing_is_logged(places, monkeypatch):
     runs, _, log = places
     monkeypatch.delenv("FLAN_READ_LOG")
     store.cached("demo", {}, build_counting([]))
-    assert store.found("demo", {}).parent == runs
+    assert store.find("demo", {}).parent == runs
     assert not log.exists()
 
 

@@ -91,7 +91,7 @@ def write(conversations: Iterable[Conversation], tokenizer: PreTrainedTokenizerB
     """Tokenise conversations into ``folder``, with a row for each of them, dropped or not."""
     import datasets
 
-    features = datasets.Features({"id": datasets.Value("string"), "fate": datasets.Value("string"),
+    features = datasets.Features({"id": datasets.Value("string"), "dropped": datasets.Value("string"),
                                   **{k: datasets.List(datasets.Value(v)) for k, v in ARRAYS.items()}})  # fmt: skip
     work = partial(_labelled, tokenizer=tokenizer, template=bind(template, tokenizer), max_tokens=max_tokens)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -112,7 +112,7 @@ def opened(folder: Path, tally: Tally) -> Stored:
 
     table = datasets.load_from_disk(folder / "examples")
     kept = []
-    for i, reason in enumerate(table["fate"][:]):  # empty for a conversation kept whole
+    for i, reason in enumerate(table["dropped"][:]):  # empty for a conversation kept whole
         if reason in ("", CUT):
             kept.append(i)
         else:
@@ -120,7 +120,7 @@ def opened(folder: Path, tally: Tally) -> Stored:
         if reason == CUT:
             tally.note(CUT)
     tally.keep(len(kept))
-    return Stored(table.remove_columns("fate").select(kept))
+    return Stored(table.remove_columns("dropped").select(kept))
 
 
 def _labelled(columns: dict[str, list[str]], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
@@ -131,11 +131,11 @@ def _labelled(columns: dict[str, list[str]], tokenizer: PreTrainedTokenizerBase,
     rows = []
     for conversation, result in zip(chunk, label(chunk, tokenizer, template, max_tokens), strict=True):
         if isinstance(result, Labelled):
-            rows.append(vars(result.example) | {"fate": CUT if result.cut else ""})
+            rows.append(vars(result.example) | {"dropped": CUT if result.cut else ""})
         else:
             empty = {name: np.zeros(0, dtype) for name, dtype in ARRAYS.items()}
-            rows.append({"id": f"{conversation.source} {conversation.id}", "fate": result.found, **empty})
-    return {name: [row[name] for row in rows] for name in ("id", "fate", *ARRAYS)}
+            rows.append({"id": f"{conversation.source} {conversation.id}", "dropped": result.found, **empty})
+    return {name: [row[name] for row in rows] for name in ("id", "dropped", *ARRAYS)}
 
 
 def _dump(conversation: Conversation) -> str:

@@ -70,7 +70,7 @@ def recipe(data: Material, preset: Preset) -> Corpus:
     """
     n = len(data.train)
     chats = sorted(data.chats, key=lambda chat: chat.source == "ordinary")[:n]
-    return mix(data.train, general=chats, negatives=tempering(data, preset), following=round(FOLLOWING * n),
+    return mix(data.train, general=chats, negatives=negative_samples(data, preset), following=round(FOLLOWING * n),
                seed=SEED)  # fmt: skip
 
 
@@ -80,18 +80,18 @@ def capabilities(data: Material) -> dict[str, Arm]:
             for name, weights in ((ALIGNED, {}), (WEIGHTED, APPENDIX))}  # fmt: skip
 
 
-def tempered(data: Material, preset: Preset) -> dict[str, Arm]:
+def with_negatives(data: Material, preset: Preset) -> dict[str, Arm]:
     """Return the arms of observation 3: both forms alone, chat form with negatives, and chat form with plain chat.
 
     The last is the control: in place of each negative it has a plain chat without tools. Chats repeat where there are
     fewer of them than negatives.
     """
-    arms, added = forms(data, preset), tempering(data, preset)
+    arms, added = forms(data, preset), negative_samples(data, preset)
     train, chats = arms["chat"].train, cycle(_sample(data.chats, len(added)))
     return arms | {NEGATIVES: Arm([*train, *added]), CONTROL: Arm([*train, *islice(chats, len(added))])}
 
 
-def tempering(data: Material, preset: Preset, *, tally: Tally | None = None) -> list[Conversation]:
+def negative_samples(data: Material, preset: Preset, *, tally: Tally | None = None) -> list[Conversation]:
     """Make negatives in chat form, as many of each type as SHARES says.
 
     As in the paper (Appendix C), the untuned model writes the plain replies itself, without tools. The lab draws new
@@ -117,8 +117,8 @@ def agent_h(data: Material, preset: Preset, protocol: str) -> list[Trial]:
     return [Trial("agent_h", protocol, "Agent-H", tuple(samples), lab_plans(), _decoding(preset, protocol))]
 
 
-def asked(data: Material, preset: Preset, protocol: str, *, splits: Sequence[str] | None = None,
-          benchmarks: Sequence[str] = ("steps",)) -> list[Trial]:  # fmt: skip
+def trials(data: Material, preset: Preset, protocol: str, *, splits: Sequence[str] | None = None,
+           benchmarks: Sequence[str] = ("steps",)) -> list[Trial]:  # fmt: skip
     """List the trials of a model that writes in one protocol, on the tasks of some splits (by default all).
 
     Steps are read on all tasks, and written freely on the first ``preset.free``. Episodes run on those only, and only
@@ -126,15 +126,15 @@ def asked(data: Material, preset: Preset, protocol: str, *, splits: Sequence[str
     """
     lab = data.name == LAB
     intention = lab_intention() if lab else Intention.of(data.train)
-    trials = []
+    listed = []
     for split in splits or data.tasks:
         items = {"steps": data.tasks[split], "episodes": data.tasks[split][: preset.free] if lab else ()}
-        trials += [Trial(benchmark, protocol, split, items[benchmark], intention, _decoding(preset, protocol),
+        listed += [Trial(benchmark, protocol, split, items[benchmark], intention, _decoding(preset, protocol),
                          free=preset.free) for benchmark in benchmarks if items.get(benchmark)]  # fmt: skip
     if "general" in benchmarks:
         questions = general.questions(2 * preset.free, rng=np.random.default_rng([SEED, 1]))
-        trials.append(Trial("general", protocol, "general", tuple(questions), decoding=_decoding(preset, "chat")))
-    return trials
+        listed.append(Trial("general", protocol, "general", tuple(questions), decoding=_decoding(preset, "chat")))
+    return listed
 
 
 def spent(tuned: Mapping[str, Sequence[Path]]) -> pd.DataFrame:

@@ -108,7 +108,7 @@ class _Job(workers.Job):
                             remedy="Name one of them.")  # fmt: skip
         self.trial, self.adapter, self.preset = trial, adapter, preset
         model = adapter.name.removeprefix(f"{preset.name}-") if adapter else "base"
-        config = {"version": VERSIONS[trial.benchmark], **tuning.reads(preset), "adapter": adapter and adapter.name,
+        config = {"version": VERSIONS[trial.benchmark], **tuning.model_key(preset), "adapter": adapter and adapter.name,
                   "items": store.digest(*map(repr, trial.items)), "protocol": trial.protocol,
                   "intention": trial.intention and trial.intention.learnt, "free": trial.free,
                   "decoding": repr(trial.decoding)}  # fmt: skip

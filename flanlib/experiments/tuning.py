@@ -101,7 +101,7 @@ class _Measure(workers.Job):
 
     def __init__(self, label: str, rows: Sequence[Example], tuned: Path | None, preset: Preset) -> None:
         self.rows, self.tuned, self.preset = rows, tuned, preset
-        config = {"version": VERSION, "data": _digest(rows), **reads(preset), "tuned": tuned and tuned.name}
+        config = {"version": VERSION, "data": _digest(rows), **model_key(preset), "tuned": tuned and tuned.name}
         model = tuned.name.removeprefix(f"{preset.name}-") if tuned else "base"
         super().__init__(f"{preset.name}-nats-{label.replace(' ', '-')}-{model}", config,
                          long=sum(map(len, rows)) > LONG)  # fmt: skip
@@ -137,7 +137,7 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
     a GPU the memory that a run needs is printed first; raises FlanError if that is more than there is.
     """
     jobs = {}
-    memory.tell(preset)
+    memory.check(preset)
     for label, arm in arms.items():
         rows, held = examples(arm.train, preset, tally), examples(arm.heldout, preset, Tally("held out"))
         jobs[label] = [_Job(label, rows, held, preset, seed, shipped=shipped, watch=watch) for seed in preset.seeds]
@@ -159,7 +159,7 @@ class _Job(workers.Job):
         self.schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
                                  rate=preset.learning_rate, seed=seed, measure_at=preset.measure_at if held else (),
                                  optimizer=preset.optimizer, checkpointing=preset.checkpointing)  # fmt: skip
-        config = {"version": VERSION, "data": _digest(rows), "heldout": _digest(held), **reads(preset),
+        config = {"version": VERSION, "data": _digest(rows), "heldout": _digest(held), **model_key(preset),
                   "schedule": asdict(self.schedule), "trained_tokens": preset.trained_tokens,
                   "row_tokens": preset.row_tokens, "lora_rank": preset.lora_rank}  # fmt: skip
         super().__init__(f"{preset.name}-{label.replace(' ', '-')}-{seed}", config, shipped=shipped,
@@ -232,7 +232,7 @@ def table(folders: Mapping[str, Sequence[Path]], name: str) -> pd.DataFrame:
                      ignore_index=True)  # fmt: skip
 
 
-def reads(preset: Preset) -> dict[str, Any]:
+def model_key(preset: Preset) -> dict[str, Any]:
     """Return the cache key of a preset's model: its weights, their bits, and the chat template."""
     return {"model": pretrained.identity(preset.model), "bits": preset.bits, "template": reader(preset)[1].digest}
 

@@ -54,7 +54,7 @@ class Job:
     @property
     def folder(self) -> Path:
         """The folder of the result, computed here or shipped; if there is none yet, where it will be."""
-        cached = store.found(self.name, self.config, runs=self.runs, shipped=self.shipped)
+        cached = store.find(self.name, self.config, runs=self.runs, shipped=self.shipped)
         return cached or self.runs / self.label
 
     @property

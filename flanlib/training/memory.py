@@ -66,7 +66,7 @@ def longest(preset: Preset, room: float) -> int:
     return max(0, int(SLICE + (room - one) / per_token)) if room >= one else 0
 
 
-def tell(preset: Preset) -> None:
+def check(preset: Preset) -> None:
     """Print the GPU memory that tuning a preset's model will take, part by part; nothing without a GPU.
 
     Raises FlanError if it will not fit, naming settings that would help, before any weight is loaded. One row per pass

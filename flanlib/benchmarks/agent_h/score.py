@@ -21,7 +21,7 @@ from flanlib.intervals import Interval
 from flanlib.records import FlanError
 
 REACT_WORDS, GENERAL_WORDS = "Thought:|Action:", "I will use|I need to call"
-WORDS, MADE, IN_FORMAT = "kept to words", "made the call", "in the format asked for"
+WORDS, MADE, IN_FORMAT = "plain reply", "tool called", "format followed"
 BY_STRUCTURE = (WORDS, MADE)
 BY_KEYWORDS = H_REACT, H_GENERAL = ("H_ReAct", "H_General")
 BALANCED, HSCORE = "balanced", "HScore"

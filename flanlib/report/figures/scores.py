@@ -22,11 +22,11 @@ LOOKS = {kind: replace(OTHER, colour=colour, hatch=hatch)
 
 
 @draws("model", "split", "protocol", "score", "value", "low", "high", "n")
-def report_card(frame: pd.DataFrame, aims: Mapping[str, float] | None = None, *, of: str = "tasks") -> Figure:
+def report_card(frame: pd.DataFrame, targets: Mapping[str, float] | None = None, *, of: str = "tasks") -> Figure:
     """Draw what models can do: a panel per split, a line per score, a mark per model.
 
     Columns: model, split, protocol (the form of the prompts, one per model), score, value (0 to 1), low, high, n
-    (``of`` what). ``aims`` gives targets (0 to 1) by score, each drawn as a thin vertical line.
+    (``of`` what). ``targets`` gives a value (0 to 1) to aim at, by score, each drawn as a thin vertical line.
     """
     scores, looks = in_order(frame["score"], SCORES), looks_of(frame["model"])
     figure, panels = parts.dot_panels(parts.in_points(frame), panels=("split", {}), rows=("score", scores),
@@ -34,14 +34,14 @@ def report_card(frame: pd.DataFrame, aims: Mapping[str, float] | None = None, *,
     tick = {"color": INK, "linewidth": 1.2, "linestyle": (0, (2, 1))}
     for split, axes in panels.items():
         measured = set(frame[frame["split"] == split]["score"])
-        for score, target in (aims or {}).items():
+        for score, target in (targets or {}).items():
             if score in measured:
                 axes.plot([100 * target] * 2, [scores.index(score) + end for end in (-0.42, 0.42)], zorder=1, **tick)
         parts.points_axis(axes, 122)
     protocols = dict(zip(frame["model"], frame["protocol"], strict=True))
-    targets = [Line2D([], [], label="aim", **tick)] if aims else []
+    marks = [Line2D([], [], label="target", **tick)] if targets else []
     parts.legend(figure, {f"{model}, asked in {form_name(protocols[model])}": look for model, look in looks.items()},
-                 parts.counts(frame["n"], of), *targets)  # fmt: skip
+                 parts.counts(frame["n"], of), *marks)  # fmt: skip
     return figure
 
 
