@@ -30,6 +30,7 @@ RUNS = DATA / "runs"
 RESULTS = DATA / "results"
 SMALL = ("manifest.json", "*.csv")  # the files of a finished run that ship with the kit: no weights
 MANIFEST = "manifest.json"
+TEXTS = ("id", "reply", "answer", "firsts")  # columns that may look like numbers and are none
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "numpy")
 
 
@@ -154,4 +155,4 @@ def write_table(path: Path, frame: pd.DataFrame, *, digits: int = 6) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a table that :func:`write_table` wrote. Texts come back unchanged, even with carriage returns or as "NA"."""
-    return pd.read_csv(path, keep_default_na=False, lineterminator="\n")
+    return pd.read_csv(path, keep_default_na=False, lineterminator="\n", dtype=dict.fromkeys(TEXTS, str))

@@ -92,7 +92,7 @@ def measured(texts: Mapping[str, Sequence[Conversation]], models: Mapping[str, S
             for text in texts for model, folders in models.items() for seed, folder in enumerate(folders)]
     with_weights([job.tuned for *_, job in jobs if job.tuned and not job.done])
     workers.side_by_side([job for *_, job in jobs], what="measurements")
-    return pd.concat([pd.read_csv(job.folder / "rows.csv").assign(text=text, model=model, seed=seed)
+    return pd.concat([store.read_table(job.folder / "rows.csv").assign(text=text, model=model, seed=seed)
                       for text, model, seed, job in jobs], ignore_index=True)  # fmt: skip
 
 
@@ -227,7 +227,7 @@ def weights(folder: Path) -> Path:
 
 def table(folders: Mapping[str, Sequence[Path]], name: str) -> pd.DataFrame:
     """Read one CSV of many runs into one frame, with the columns ``form`` (the key) and ``seed`` (the position)."""
-    return pd.concat([pd.read_csv(path / f"{name}.csv", dtype={"firsts": str}).assign(form=form, seed=seed)
+    return pd.concat([store.read_table(path / f"{name}.csv").assign(form=form, seed=seed)
                       for form, paths in folders.items() for seed, path in enumerate(paths)],
                      ignore_index=True)  # fmt: skip
 
