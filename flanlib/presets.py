@@ -51,7 +51,7 @@ class Preset:
 
 
 LAPTOP = Preset(
-    name="laptop", model=SMOLLM2, template="own", seeds=(0, 1, 2), trajectories=1200, heldout=200, free=32,
+    name="laptop", model=SMOLLM2, template="own", seeds=(0, 1, 2, 3, 4), trajectories=1200, heldout=200, free=32,
     watched=16, trained_tokens=20_000, measure_at=(500, 1000, 2000, 4000, 8000), row_tokens=704, rows_per_step=1,
     rows_per_pass=1, learning_rate=2e-3, lora_rank=32, own_tokens=4_000, bits=16,
 )  # fmt: skip
