@@ -158,6 +158,8 @@ def _outputs(outputs: list) -> list:
     """Clean the outputs of a cell and join consecutive pieces of the same stream."""
     kept: list = []
     for out in outputs:
+        if any("widget" in kind for kind in out.get("data", ())):
+            continue
         if out.output_type == "stream":
             if kept and kept[-1].output_type == "stream" and kept[-1].name == out.name:
                 out.text = kept.pop().text + out.text
@@ -165,18 +167,14 @@ def _outputs(outputs: list) -> list:
                 lines = re.split(r"(?<=\n)", out.text)
                 out.text = "".join(line for line in lines if line.strip() and not PROGRESS.search(line))
             out.text = ADDRESS.sub("0x", out.text)
-            kept += [out] if out.text else []
-            continue
-        if any("widget" in kind for kind in out.get("data", ())):
-            continue
         if "data" in out:
-            for kind, content in out.data.items():
-                if isinstance(content, str) and kind.startswith("text/"):
-                    out.data[kind] = ADDRESS.sub("0x", content)
+            out.data |= {kind: ADDRESS.sub("0x", content) for kind, content in out.data.items()
+                         if isinstance(content, str) and kind.startswith("text/")}
             out.metadata = nbformat.from_dict({})
         if "execution_count" in out:
             out.execution_count = None
-        kept.append(out)
+        if out.get("text") != "":
+            kept.append(out)
     return kept
 
 

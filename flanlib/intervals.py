@@ -48,11 +48,9 @@ def seeds(values: Sequence[float]) -> Interval:
     >>> seeds([1.0, 2.0, 3.0])  # 2 +- 4.303 * 1 / sqrt(3)
     Interval(mean=2.0, low=-0.484..., high=4.484..., n=3)
     """
-    mean = float(np.mean(values)) if len(values) else NAN
-    if len(values) < 2:
-        return Interval(mean, NAN, NAN, len(values))
-    half = float(stats.t.ppf(BOUNDS[1], len(values) - 1) * stats.sem(values))
-    return Interval(mean, mean - half, mean + half, len(values))
+    n, mean = len(values), float(np.mean(values)) if len(values) else NAN
+    half = float(stats.t.ppf(BOUNDS[1], n - 1) * stats.sem(values)) if n > 1 else NAN
+    return Interval(mean, mean - half, mean + half, n)
 
 
 def ratios(values: Sequence[float]) -> Interval:
@@ -77,8 +75,7 @@ def rate(values: Sequence[float], *, clusters: Sequence[str], seeds: Sequence[in
     x = np.asarray(values, dtype=float)
     if not np.isin(x, (0, 1)).all() or not len(x) == len(clusters) == len(seeds):
         raise FlanError("rate", found=f"{len(x)} values such as {x[:3]}, {len(clusters)} clusters, {len(seeds)} seeds",
-                        expected="lists of the same length, of values 0 and 1",
-                        remedy="Pass judgements, not means.")  # fmt: skip
+                        expected="lists of the same length, of values 0 and 1", remedy="Pass judgements, not means.")
     if not len(x):
         return Interval(NAN, NAN, NAN, 0)
     runs, run_of = np.unique(seeds, return_inverse=True)

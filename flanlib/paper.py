@@ -13,17 +13,13 @@ from flanlib.records import FlanError
 ABOUT = ("value", "unit", "basis", "where", "note")
 
 
-def names() -> list[str]:
-    """List the published tables: table1 to table4, table6, figure2, recipe."""
-    return sorted(path.stem for path in (DATA / "paper").glob("*.csv"))
-
-
 def table(name: str) -> pd.DataFrame:
-    """Read one published table, with one number per row. Raises FlanError for an unknown name."""
-    if name not in names():
-        raise FlanError("data/paper", found=f"no table {name!r}", expected=f"one of {', '.join(names())}",
+    """Read one of table1 to table4, table6, figure2 and recipe, with one number per row, or raise FlanError."""
+    paths = {path.stem: path for path in sorted((DATA / "paper").glob("*.csv"))}
+    if name not in paths:
+        raise FlanError("data/paper", found=f"no table {name!r}", expected=f"one of {', '.join(paths)}",
                         remedy="Check the name.")  # fmt: skip
-    frame = pd.read_csv(DATA / "paper" / f"{name}.csv", dtype=str, keep_default_na=False, encoding="utf-8")
+    frame = pd.read_csv(paths[name], dtype=str, keep_default_na=False, encoding="utf-8")
     return frame.assign(value=pd.to_numeric(frame["value"]))
 
 

@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -144,13 +145,11 @@ def preset() -> Preset:
     if text := setting("SEEDS"):
         seeds = [_number("SEEDS", part, int, above=-1) for part in text.split(",")]
         result = replace(result, seeds=tuple(dict.fromkeys(seeds)))  # without repeats
-    if text := setting("TOKENS"):
-        result = replace(result, trained_tokens=_number("TOKENS", text, int))
-    if text := setting("RATE"):
-        result = replace(result, learning_rate=_number("RATE", text, float))
-    if text := setting("HELDOUT"):
-        heldout = _number("HELDOUT", text, int)
-        result = replace(result, heldout=heldout, free=min(result.free, heldout), watched=min(result.watched, heldout))
+    fields = {"TOKENS": ("trained_tokens", int), "RATE": ("learning_rate", float), "HELDOUT": ("heldout", int)}
+    for name, (field, kind) in fields.items():
+        if text := setting(name):
+            result = replace(result, **{field: _number(name, text, kind)})
+    result = replace(result, **{part: min(getattr(result, part), result.heldout) for part in ("free", "watched")})
     fresh()  # raises now, before anything runs, if FRESH cannot be parsed
     return result
 
@@ -168,8 +167,7 @@ def example() -> str:
 
 def fresh() -> bool:
     """Tell whether ``FRESH`` says to ignore shipped results. Raises FlanError for anything but 0 and 1."""
-    text = setting("FRESH") or "0"
-    if text not in ("0", "1"):
+    if (text := setting("FRESH")) not in ("", "0", "1"):
         raise _bad_setting("FRESH", text)
     return text == "1"
 
@@ -195,13 +193,11 @@ def source_name(data: str) -> str:
 
 
 def _number(name: str, text: str, kind: type, *, above: int = 0) -> Any:
-    try:
+    with suppress(ValueError):
         value = kind(text.strip().replace("_", ""))
-    except ValueError:
-        raise _bad_setting(name, text) from None
-    if not above < value < math.inf:  # refuses NaN too
-        raise _bad_setting(name, text)
-    return value
+        if above < value < math.inf:  # refuses NaN too
+            return value
+    raise _bad_setting(name, text)
 
 
 def _bad_setting(name: str, text: str) -> FlanError:

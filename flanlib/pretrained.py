@@ -56,9 +56,8 @@ def identity(name: str) -> str:
     For the default model it is the digest of the wheel, so that its results are found on any machine. For a folder
     it is the digest of its files, computed once per process.
     """
-    if name in (SMOLLM2, RANDOM):
-        return SHA256 if name == SMOLLM2 else f"random-{TINY}"
-    return store.folder_digest(Path(name)) if Path(name).is_dir() else name
+    fixed = {SMOLLM2: SHA256, RANDOM: f"random-{TINY}"}
+    return fixed.get(name) or (store.folder_digest(Path(name)) if Path(name).is_dir() else name)
 
 
 def _complete(folder: Path) -> Path:

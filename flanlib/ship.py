@@ -23,12 +23,10 @@ def note(read: Mapping[str, Sequence[str]]) -> None:
 
     All of them go to ``data/runs/read.csv``, and those that ship to ``data/results/read.csv`` too.
     """
-    new_rows = [(notebook, result) for notebook, results in read.items() for result in results]
     for folder in filter(Path.is_dir, (store.RUNS, store.RESULTS)):
         rows = {(notebook, result) for notebook, result in _rows(folder) if notebook not in read}
-        for notebook, result in new_rows:
-            if folder == store.RUNS or ((folder / result).is_dir() and not notebook.startswith(OWN)):
-                rows.add((notebook, result))
+        rows |= {(notebook, result) for notebook, results in read.items() for result in results
+                 if folder == store.RUNS or ((folder / result).is_dir() and not notebook.startswith(OWN))}
         store.write_table(folder / READ, pd.DataFrame(sorted(rows), columns=COLUMNS))
 
 

@@ -42,10 +42,8 @@ def digest(*parts: bytes | str | Mapping | Iterable) -> str:
     """
     sha256 = hashlib.sha256()
     for part in parts:
-        if not isinstance(part, (bytes, str)):
-            part = json.dumps(part, sort_keys=True, allow_nan=False)
-        sha256.update(part if isinstance(part, bytes) else part.encode())
-        sha256.update(b"\0")
+        text = part if isinstance(part, (bytes, str)) else json.dumps(part, sort_keys=True, allow_nan=False)
+        sha256.update((text if isinstance(text, bytes) else text.encode()) + b"\0")
     return sha256.hexdigest()[:12]
 
 

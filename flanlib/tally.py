@@ -27,9 +27,9 @@ class Tally:
         """Count rows that are kept."""
         self.kept += n
 
-    def drop(self, reason: str, where: str, n: int = 1) -> None:
-        """Count dropped rows under a short reason. ``where`` says which row it was."""
-        self.dropped[reason] += n
+    def drop(self, reason: str, where: str) -> None:
+        """Count a dropped row under a short reason. ``where`` says which row it was."""
+        self.dropped[reason] += 1
         self.first.setdefault(reason, where)
 
     def note(self, what: str, n: int = 1) -> None:

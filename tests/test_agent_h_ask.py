@@ -2,7 +2,7 @@
 
 import pytest
 
-from flanlib.benchmarks.agent_h.ask import COLUMNS, measure, prompt
+from flanlib.benchmarks.agent_h.ask import COLUMNS, measure
 from flanlib.benchmarks.agent_h.replies import ANNOUNCED, DEGENERATE, INVENTED, MALFORMED, OFFERED, PLAIN
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, FORMAT, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import PLAIN as PLAIN_TRUTH
@@ -32,6 +32,12 @@ class Model:
 
 def plans(text):
     return "look" in text
+
+
+def prompt(sample, protocol):
+    model = Model("Fine.")
+    measure([sample], protocol, model)
+    return model.prompts[0].turns
 
 
 @pytest.mark.parametrize("protocol", DIALECTS)

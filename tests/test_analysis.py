@@ -24,19 +24,17 @@ STRAIGHT = {("react", 0, "reasoning"): [4.0, 3.0, 2.0, 1.0, 0.0, 0.0, 0.0, 0.0, 
 def test_tokens_to_a_share_of_the_fall_lie_between_the_logged_points():
     """From 4 at 100 tokens straight to 0 at 500: nine tenths of the fall, 0.4, is reached at 460."""
     assert analysis.tokens_to_drop(losses(STRAIGHT), "react", ["reasoning"]) == [pytest.approx(460)]
-    assert analysis.tokens_to_drop(losses(STRAIGHT), "react", ["reasoning"], drop=0.5) == [pytest.approx(300)]
 
 
 def test_a_loss_that_never_fell_has_no_speed():
     rising = losses({("react", 0, "reasoning"): [1.0, 2.0, 3.0, 3.0, 3.0]})
     assert np.isnan(analysis.tokens_to_drop(rising, "react", ["reasoning"])).all()
-    result = analysis.speeds(rising, ["react"], splits=["train"], kinds=["reasoning"])
+    result = analysis.speeds(rising, ["react"])
     assert np.isnan(result["tokens"]).all()
 
 
 def test_shares_run_from_one_to_nothing_whatever_the_loss():
-    result = analysis.learning(losses(STRAIGHT | {("react", 0, "retrieval"): [40.0, 20.0, *[10.0] * 8]}), ["react"],
-                             splits=["train"])  # fmt: skip
+    result = analysis.learning(losses(STRAIGHT | {("react", 0, "retrieval"): [40.0, 20.0, *[10.0] * 8]}), ["react"])
     by = result.set_index(["kind", "trained_tokens"])["share"]
     assert by["reasoning"].tolist()[:5] == [1, 0.75, 0.5, 0.25, 0]
     assert by["retrieval"].tolist()[:3] == pytest.approx([1, 1 / 3, 0])
@@ -44,7 +42,7 @@ def test_shares_run_from_one_to_nothing_whatever_the_loss():
 
 @pytest.mark.parametrize("curve", [[1.0, 1.2, *[0.9] * 8], [1.0, *[1.1] * 9]], ids=["rose further", "never fell"])
 def test_a_kind_that_rose_further_than_it_fell_has_no_shares(curve):
-    result = analysis.learning(losses({("react", 0, "understanding"): curve, **STRAIGHT}), ["react"], splits=["train"])
+    result = analysis.learning(losses({("react", 0, "understanding"): curve, **STRAIGHT}), ["react"])
     result = result.set_index("kind")
     assert result["share"]["understanding"].isna().all()
     assert result["nats_per_token"]["understanding"].notna().all()
@@ -54,14 +52,14 @@ def test_a_kind_that_rose_further_than_it_fell_has_no_shares(curve):
 def test_a_run_that_hardly_fell_does_not_drown_the_others():
     """Shares are of the mean fall: with one run falling by 4 and one by 0, 2 is the whole."""
     two = losses({("react", 0, "reasoning"): [4.0, 1.0, *[0.0] * 8], ("react", 1, "reasoning"): [1.0] * 10})
-    result = analysis.learning(two, ["react"], splits=["train"])
+    result = analysis.learning(two, ["react"])
     assert result["share"].tolist()[:3] == [1.0, 0.25, 0.0]
     assert result["share_high"].tolist()[:3] == [2.0, 0.5, 0.0]
 
 
 def test_bands_reach_over_the_seeds():
     two = losses({("react", seed, "reasoning"): [4.0 + seed, 2.0 + seed, 1.0, 1.0, 1.0] for seed in (0, 1)})
-    first = analysis.learning(two, ["react"], splits=["train"]).iloc[0]
+    first = analysis.learning(two, ["react"]).iloc[0]
     assert (first["low"], first["nats_per_token"], first["high"], first["n"]) == (4.0, 4.5, 5.0, 2)
 
 

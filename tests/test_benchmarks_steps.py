@@ -216,4 +216,3 @@ def test_the_order_of_training_thoughts_changes_neither_weights_nor_digest():
     one, other = Intention.of(training), Intention.of(training[::-1])
     assert one == other
     assert Intention.of(training[1:]).learnt != one.learnt
-    assert Intention({"a": 1.0}).learnt != Intention({"a": 2.0}).learnt

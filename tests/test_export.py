@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from flanlib import sources
 from flanlib.corpus.balance import APPENDIX, balance
-from flanlib.corpus.export import SHAPES, export, row
+from flanlib.corpus.export import export, row
 from flanlib.dialects import DIALECTS, render_all
 from flanlib.lab import tasks
 from flanlib.presets import DATA
-from flanlib.records import Conversation, FlanError, Step, Trajectory, Turn, say, spans, to_json
+from flanlib.records import Conversation, Step, Trajectory, Turn, say, spans, to_json
 from flanlib.tally import Tally
 
 TASK = Trajectory("t", "test", "Was ist größer,\u2028Ulm oder\tBonn?", (),
@@ -32,43 +32,41 @@ def read(path, **options):
     return rows
 
 
-@pytest.mark.parametrize("shape", SHAPES)
 @given(system=st.none() | words, exchanges=exchanges)
 @settings(max_examples=40, deadline=None)
-def test_turns_and_flags_survive(tmp_path_factory, shape, system, exchanges):
+def test_turns_and_flags_survive(tmp_path_factory, system, exchanges):
     turns = [say("system", system)] if system else []
     for user, reply, flag in [*exchanges, ("Bye", "Bye", True)]:
         turns += [say("user", user), say("assistant", reply, "general", trained=flag)]
     before = Conversation("a", "test", tuple(turns))
     path = tmp_path_factory.mktemp("export") / "rows.jsonl"
-    assert export([before, before], path, shape) == 2
+    export([before, before], path)
     assert [messages(after) for after in read(path, format="chat")] == [messages(before)] * 2
 
 
-@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_balanced_rows_read_back_as_they_are_trained(tmp_path, shape, dialect):
+def test_balanced_rows_read_back_as_they_are_trained(tmp_path, dialect):
     rows = [Trajectory(f"t{i}", "test", TASK.query, (), TASK.steps, TASK.answer, "I know.") for i in range(8)]
     before = balance(render_all(rows, dialect), APPENDIX, seed=0, tally=Tally("test"))
-    export(before, tmp_path / "rows.jsonl", shape)
+    export(before, tmp_path / "rows.jsonl")
     after = read(tmp_path / "rows.jsonl", format="chat")
     assert [messages(a) for a in after] == [messages(b) for b in before]
     assert [a.id for a in after] == [b.id for b in before]
     assert after == [Conversation(a.id, "chat", a.turns) for a in after]
 
 
-def test_the_published_shape_is_recognised_by_itself(tmp_path):
+def test_the_rows_are_recognised_by_themselves(tmp_path):
     rows = render_all([TASK], "chat") + render_all([TASK], "react")
-    export(rows, tmp_path / "rows.jsonl", "agent_flan")
+    export(rows, tmp_path / "rows.jsonl")
     assert [messages(a) for a in read(tmp_path / "rows.jsonl")] == [messages(b) for b in rows]
 
 
 def test_a_row_by_hand():
     turns = (say("system", "Be kind."), say("user", "Ulm?"), say("assistant", "find_town", "retrieval"),
              say("user", "And?"), say("assistant", "Big.", "reasoning", trained=True))  # fmt: skip
-    assert row(Conversation("t_3", "test", turns), "agent_flan") == {
+    assert row(Conversation("t_3", "test", turns)) == {
         "id": "t_3",
-        "conversation": [
+        "messages": [
             {"role": "system", "content": "Be kind."},
             {"role": "user", "content": "Ulm?"},
             {"role": "assistant", "content": "find_town", "loss": False},
@@ -81,28 +79,23 @@ def test_a_row_by_hand():
 def test_untrained_parts_of_a_turn_become_messages_of_their_own(tmp_path):
     parts = (("An example.", "context"), ("\n\nNow I know.", "general"), ("\n\nDone.", "context"))
     before = Conversation("a", "test", (say("user", "Hi"), Turn("assistant", spans(*parts), trained=True)))
-    assert [m.get("loss") for m in row(before, "messages")["messages"]] == [None, False, True, False]
-    export([before], tmp_path / "rows.jsonl", "messages")
+    assert [m.get("loss") for m in row(before)["messages"]] == [None, False, True, False]
+    export([before], tmp_path / "rows.jsonl")
     (after,) = sources.read(tmp_path / "rows.jsonl", tally=Tally("test"))
     assert after.turns == before.turns
 
 
 def test_a_line_is_a_row_whatever_it_holds(tmp_path):
-    export(render_all([TASK] * 3, "react"), tmp_path / "rows.jsonl", "agent_flan")
+    export(render_all([TASK] * 3, "react"), tmp_path / "rows.jsonl")
     lines = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["t"] * 3
-
-
-def test_an_unknown_shape_lists_the_known_ones(tmp_path):
-    with pytest.raises(FlanError, match="agent_flan, messages"):
-        export(render_all([TASK], "chat"), tmp_path / "rows.jsonl", "sharegpt")
 
 
 def test_real_conversations_survive(real_data, tmp_path):
     for name in ("agentinstruct_os", "natural"):
         before = [c for c in sources.read(real_data / name, tally=Tally("real"), format="chat")
                   if isinstance(c, Conversation)]  # fmt: skip
-        export(before, tmp_path / f"{name}.jsonl", "agent_flan")
+        export(before, tmp_path / f"{name}.jsonl")
         after = list(sources.read(tmp_path / f"{name}.jsonl", tally=Tally("again"), format="chat"))
         assert [a.turns for a in after] == [b.turns for b in before]
 

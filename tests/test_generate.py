@@ -64,9 +64,13 @@ def ask(text, id="1", **more):
     return Prompt(id, (say("user", text),), **more)
 
 
+def generate(model, tokenizer, template, prompts, *, decoding=g.GREEDY, **more):
+    return g.Writer(model, tokenizer, template, decoding, keep=0, **more).replies(prompts)
+
+
 def run(says, *, template=TEMPLATE, most=12, **more):
     model = Scripted(says, template)
-    return g.generate(model, TOKENIZER, template, list(says), decoding=g.Decoding(max_new_tokens=most), **more)
+    return generate(model, TOKENIZER, template, list(says), decoding=g.Decoding(max_new_tokens=most), **more)
 
 
 def test_a_reply_ends_at_the_mark_the_stop_text_or_its_length():
@@ -101,7 +105,7 @@ def test_replies_stand_in_the_order_of_prompts_whatever_their_lengths():
 def test_finished_rows_leave_the_batch_and_the_rest_goes_on():
     says = {ask(f"go {i}", str(i)): " word" * i + "\u0d3f" for i in range(10)}
     model = Scripted(says)
-    told = g.generate(model, TOKENIZER, TEMPLATE, list(says), decoding=g.Decoding(max_new_tokens=30))
+    told = generate(model, TOKENIZER, TEMPLATE, list(says), decoding=g.Decoding(max_new_tokens=30))
     assert [reply.text for reply in told] == [" word" * i for i in range(10)]
     sizes = model.sizes[model.sizes.index(10) :]  # before that, prompts are read
     assert sizes[-1] <= 3
@@ -112,15 +116,15 @@ def test_a_prompt_that_does_not_fit_is_told_and_never_cut():
     prompts = {ask("short"): "ok\u0d3f", ask("word " * 90): "no\u0d3f"}
     model = Scripted(prompts, positions=64)
     hidden = ask("a <|Human|>\u0d46 mark")
-    told = g.generate(model, TOKENIZER, TEMPLATE, [*prompts, hidden], decoding=g.Decoding(max_new_tokens=20))
+    told = generate(model, TOKENIZER, TEMPLATE, [*prompts, hidden], decoding=g.Decoding(max_new_tokens=20))
     assert told == [("ok", "end"), ("", "too long"), ("", "unfit")]
-    assert g.generate(model, TOKENIZER, TEMPLATE, []) == []
+    assert generate(model, TOKENIZER, TEMPLATE, []) == []
 
 
 def test_the_mode_of_the_model_is_restored():
     prompts = {ask("x"): "ok\u0d3f"}
     model = Scripted(prompts).train()
-    g.generate(model, TOKENIZER, TEMPLATE, list(prompts), decoding=g.Decoding(max_new_tokens=4))
+    generate(model, TOKENIZER, TEMPLATE, list(prompts), decoding=g.Decoding(max_new_tokens=4))
     assert model.training
 
 
@@ -159,16 +163,21 @@ def check(model, prompts, told, most):
         assert text.removeprefix(reply.text).startswith(ends)
 
 
+def size_of(branch):
+    return sum(keys.nbytes + values.nbytes for keys, values in branch.states)
+
+
 def lab_prompts(n=3, protocol="react"):
     items = tasks.tasks(n, rng=np.random.default_rng(0))
-    return list({p.prompt.id: p.prompt for item in items for p in steps.probes(item, protocol, Intention({}))}.values())
+    probes = [probe for item in items for probe in steps.probes(item, protocol, Intention({}, ""))]
+    return list({probe.prompt.id: probe.prompt for probe in probes}.values())
 
 
 @pytest.mark.parametrize("protocol", ["chat", "react", "json"])
 @pytest.mark.parametrize("batch", [1, 2000, None])
 def test_replies_to_steps_are_those_of_transformers(batch, protocol):
     prompts = lab_prompts(2, protocol)
-    told = g.generate(loud(), TOKENIZER, OWN, prompts, decoding=g.Decoding(max_new_tokens=8), tokens_per_batch=batch)
+    told = generate(loud(), TOKENIZER, OWN, prompts, decoding=g.Decoding(max_new_tokens=8), tokens_per_batch=batch)
     check(loud(), prompts, told, 8)
     assert len({reply.text for reply in told}) > len(told) / 4
 
@@ -192,7 +201,7 @@ def test_replies_round_after_round_are_those_of_transformers(talks, batch, keep,
     for count in range(3):
         check(loud(), prompts, told := writer.replies(prompts), 7)
         held = {branch for kept in writer._kept for branch in kept.chain()}
-        assert sum(branch.bytes for branch in held) <= keep
+        assert sum(map(size_of, held)) <= keep
         # What the model said goes on in other tokens than its own, where it broke off in the middle of a letter.
         prompts = [
             Prompt(
@@ -240,7 +249,7 @@ def test_what_does_not_fit_is_not_kept_and_the_first_stay():
     writer.replies(prompts)
     assert 3 <= len(writer._kept) <= 6
     assert all(f"{i} that" in TOKENIZER.decode(branch.ids) for i, branch in enumerate(writer._kept))
-    assert size == writer._kept[0].bytes // len(writer._kept[0].own)
+    assert size == size_of(writer._kept[0]) // len(writer._kept[0].own)
 
 
 def test_a_model_with_a_sliding_window_reads_every_prompt_whole():
@@ -259,8 +268,8 @@ def test_sampling_repeats_with_its_seed_and_differs_with_another():
     model, prompts = g.dense(NAME), lab_prompts(2)[:6]
 
     def texts(**how):
-        return [r.text for r in g.generate(model, TOKENIZER, OWN, prompts,
-                                           decoding=g.Decoding(max_new_tokens=12, **how))]  # fmt: skip
+        return [r.text for r in generate(model, TOKENIZER, OWN, prompts,
+                                         decoding=g.Decoding(max_new_tokens=12, **how))]  # fmt: skip
 
     before = torch.random.get_rng_state()
     warm = texts(temperature=1.5, seed=1)
@@ -284,9 +293,9 @@ def test_a_merged_model_replies_as_the_adapter_on_its_base(tmp_path, bits):
         if hasattr(module, "compute_dtype"):  # compare in fp32: rounding decides some of the replies in bfloat16
             module.compute_dtype = torch.float32
     prompts, how = lab_prompts(3), g.Decoding(max_new_tokens=12)
-    told = [g.generate(model, TOKENIZER, OWN, prompts, decoding=how) for model in (apart, merged)]
+    told = [generate(model, TOKENIZER, OWN, prompts, decoding=how) for model in (apart, merged)]
     assert told[0] == told[1]
-    assert told[1] != g.generate(g.dense(NAME, bits=bits), TOKENIZER, OWN, prompts, decoding=how)
+    assert told[1] != generate(g.dense(NAME, bits=bits), TOKENIZER, OWN, prompts, decoding=how)
     assert not [name for name, _ in merged.named_modules() if "lora" in name]
     assert {weight.dtype for weight in merged.parameters()} == {torch.float32}
 

@@ -154,7 +154,7 @@ def from_tables(step):
     if tool.verb in {"lookup", "check", "link"}:
         return rows[arguments["entity"]][key]
     if tool.verb in {"extreme", "rank"}:
-        high = arguments.get("order") == "highest" or (key and tool.best == number(tool.domain, key).most)
+        high = arguments.get("order") == "highest" or (key and tool.words["best"] == number(tool.domain, key).most)
         values = sorted(inside, key=lambda n: rows[n][key])
         return values[-1 if high else 0]
     if tool.verb == "convert":

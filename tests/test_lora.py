@@ -5,12 +5,12 @@ import torch
 from peft.tuners.lora.bnb import Linear4bit
 from peft.tuners.lora.layer import Linear
 
-from flanlib.training.lora import FusedLinear, FusedLinear4bit
+from flanlib.training import lora
 from flanlib.training.model import add_lora, load, nf4
 
 VOCAB = 96
-PLAIN = {FusedLinear4bit: Linear4bit, FusedLinear: Linear}
-FUSED = {4: FusedLinear4bit, 16: FusedLinear}
+PLAIN = {fused: plain for plain, fused in lora.FUSED.items()}
+FUSED = {4: lora.FUSED[Linear4bit], 16: lora.FUSED[Linear]}
 
 
 @pytest.fixture(params=[4, 16], ids=["4 bits", "16 bits"])
@@ -37,7 +37,7 @@ def test_weights_that_fsdp_shards_are_stored_as_floats_and_not_fused(monkeypatch
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     assert nf4().bnb_4bit_quant_storage is torch.bfloat16
     model = add_lora(load("random"), rank=4, seed=0)
-    assert not [module for module in model.modules() if isinstance(module, FusedLinear4bit)]
+    assert not [module for module in model.modules() if isinstance(module, FUSED[4])]
     layer = next(module for module in model.modules() if isinstance(module, Linear4bit))
     assert layer.base_layer.weight.dtype is torch.bfloat16
     monkeypatch.delenv("ACCELERATE_USE_FSDP")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from flanlib import paper, sources
 from flanlib.corpus.balance import APPENDIX
-from flanlib.corpus.mix import _apportion, mix
+from flanlib.corpus.mix import apportion, mix
 from flanlib.dialects import parse
 from flanlib.experiments import tuning
 from flanlib.presets import PRESETS
@@ -123,8 +123,8 @@ def test_equal_ids_get_numbers():
 
 @given(total=st.integers(0, 200), sizes=st.lists(st.integers(0, 50), min_size=1, max_size=6))
 @settings(max_examples=100)
-def test_apportioning_is_exact_and_fair(total, sizes):
-    parts = _apportion(total, {f"s{i}": size for i, size in enumerate(sizes)})
+def testapportioning_is_exact_and_fair(total, sizes):
+    parts = apportion(total, {f"s{i}": size for i, size in enumerate(sizes)})
     assert sum(parts.values()) == total
     if whole := sum(sizes):
         assert all(abs(part - total * size / whole) < 1 for part, size in zip(parts.values(), sizes, strict=True))

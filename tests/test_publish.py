@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from flanlib.benchmarks import Prompt
 from flanlib.experiments import publish as publishing
 from flanlib.experiments.publish import publish
-from flanlib.inference.generate import Decoding, dense, generate
+from flanlib.inference.generate import Decoding, Writer, dense
 from flanlib.pretrained import folder as model_folder
 from flanlib.records import Conversation, FlanError, say
 from flanlib.text.templates import get_template
@@ -47,8 +47,9 @@ def test_plain_transformers_gives_the_replies_that_the_kit_gives(published):
     ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     new = model.generate(input_ids=ids["input_ids"], attention_mask=ids["attention_mask"], do_sample=False,
                          max_new_tokens=24, tokenizer=tokenizer)  # fmt: skip
-    mine = generate(dense(arguments["base"], arguments["adapter"]), arguments["tokenizer"], arguments["template"],
-                    [Prompt("p", tuple(turns))], decoding=Decoding(24), label=None)[0]  # fmt: skip
+    write = Writer(dense(arguments["base"], arguments["adapter"]), arguments["tokenizer"], arguments["template"],
+                   Decoding(24))  # fmt: skip
+    [mine] = write.replies([Prompt("p", tuple(turns))])
     written = tokenizer.decode(new[0, ids["input_ids"].shape[1] :])
     assert written.split(arguments["template"].end.strip())[0] == mine.text
     assert mine.text

@@ -63,7 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> pd.DataFrame:
 
 
 def _chats(rows: int) -> list[Conversation]:
-    """Draw trajectories of the lab in chat form."""
     return render_all(tasks.trajectories(rows, rng=np.random.default_rng(0)), "chat")
 
 

@@ -17,7 +17,7 @@ from transformers.trainer_callback import PrinterCallback
 from flanlib import pretrained
 from flanlib.bench.timing import Contest
 from flanlib.benchmarks import Prompt
-from flanlib.inference.generate import Decoding, dense, generate, prompt_text
+from flanlib.inference.generate import Decoding, Writer, dense, prompt_text
 from flanlib.records import Conversation, FlanError
 from flanlib.tally import Tally
 from flanlib.text.packing import Row, pack
@@ -84,8 +84,7 @@ def fit_trl(model: str, tokenizer: Any, examples: Sequence[Example], changes: di
     """Train with TRL's SFTTrainer on the same token ids and labels."""
     from trl import SFTConfig, SFTTrainer  # installed with the bench extra only
 
-    data = datasets.Dataset.from_list([{"input_ids": one.ids.tolist(), "labels": _labels(one.ids, one.kinds).tolist()}
-                                       for one in examples])  # fmt: skip
+    data = datasets.Dataset.from_list([{"input_ids": one.ids.tolist(), "labels": _labels(one)} for one in examples])
     size = per_step if changes.get("packing") else batch
     # TRL checkpoints activations by default, which is slower.
     settings = {"per_device_train_batch_size": size, "max_length": row_tokens, "gradient_checkpointing": False}
@@ -98,11 +97,10 @@ def fit_trl(model: str, tokenizer: Any, examples: Sequence[Example], changes: di
 
 def fit_packed(model: str, rows: Sequence[Row], per_step: int, folder: Path, *, bits: int) -> Callable:
     """Train with transformers' Trainer on the same packed rows, whose positions tell documents apart."""
-    data = [{"input_ids": row.ids, "position_ids": row.positions, "labels": _labels(row.ids, row.kinds)}
+    data = [{"input_ids": row.ids.tolist(), "position_ids": row.positions.tolist(), "labels": _labels(row)}
             for row in rows]  # fmt: skip
     arguments = TrainingArguments(**_common(folder), per_device_train_batch_size=per_step)
-    return _quiet(Trainer(peer_model(model, bits=bits), arguments, train_dataset=data,
-                          data_collator=_stacked)).train  # fmt: skip
+    return _quiet(Trainer(peer_model(model, bits=bits), arguments, train_dataset=data)).train
 
 
 def _common(folder: Path) -> dict[str, Any]:
@@ -120,12 +118,8 @@ def peer_model(model: str, rank: int = RANK, *, bits: int = 4) -> Any:
     return get_peft_model(keep_layout(loaded), lora_config(rank)).train()
 
 
-def _labels(ids: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    return np.where(kinds == CONTEXT, -100, ids)
-
-
-def _stacked(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(np.stack([row[name] for row in rows])).long() for name in rows[0]}
+def _labels(tokens: Example | Row) -> list[int]:
+    return np.where(tokens.kinds == CONTEXT, -100, tokens.ids).tolist()
 
 
 def _quiet(trainer: Trainer) -> Trainer:
@@ -136,11 +130,11 @@ def _quiet(trainer: Trainer) -> Trainer:
 
 def generation(model: str, tokenizer: Any, template: Any, prompts: Sequence[Prompt]) -> Contest:
     """Set up greedy decoding beside ``model.generate``. Both sides have the same dense float32 weights."""
-    side = (dense(model, None), tokenizer, template, prompts)
+    side = (dense(model), tokenizer, template)
     return Contest("generation", "replies / s", len(prompts),
-                   lambda folder: partial(generate, *side, decoding=Decoding(MOST), label=None),
-                   {"generate, as they come": lambda folder: partial(_plain, *side),
-                    "generate, by length": lambda folder: partial(_plain, *side, by_length=True)})  # fmt: skip
+                   lambda folder: partial(Writer(*side, Decoding(MOST), keep=0).replies, prompts),
+                   {"generate, as they come": lambda folder: partial(_plain, *side, prompts),
+                    "generate, by length": lambda folder: partial(_plain, *side, prompts, by_length=True)})  # fmt: skip
 
 
 def _plain(model: Any, tokenizer: Any, template: Any, prompts: Sequence[Prompt], *, by_length: bool = False) -> list:

@@ -112,7 +112,6 @@ class _Player:
         self.prompts = self._chat() if protocol == "chat" else self._rounds()
 
     def episode(self, end: _Ended) -> Episode:
-        """Sum up the episode."""
         trajectory = self.task.trajectory
         needless = not trajectory.steps and self.calls  # called a tool though no tool serves the request
         solved = end.how == "answered" and not needless and solves(end.answer, self.task)
@@ -162,7 +161,6 @@ class _Player:
         return reply
 
     def _run(self, name: str, arguments: Mapping[str, Any]) -> str:
-        """Run a call in the lab's world and return its observation."""
         if self.calls == MOST_CALLS:
             raise _Ended("too many calls")
         self.calls += 1

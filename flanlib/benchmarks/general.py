@@ -47,10 +47,7 @@ def questions(n: int, *, rng: np.random.Generator) -> list[Question]:
 
 
 def measure(items: Sequence[Question], generate: Generate) -> pd.DataFrame:
-    """Generate a reply to every question and judge it.
-
-    Returns a row per question: id, family, value (1 if right), reference (the first accepted answer), reply.
-    """
+    """Judge a reply to every question: id, family, value (1 if right), reference (the first accepted answer), reply."""
     replies = ask(generate, [question.prompt for question in items])
     return pd.DataFrame([(q.prompt.id, q.family, int(right(reply, q.answers, q.others)), q.answers[0], reply)
                          for q, reply in zip(items, replies, strict=True)],

@@ -35,16 +35,12 @@ PENALTY = 0.1
 class Intention:
     """Reads intentions from words: ``weights`` are log odds of an answer, by word and by pair of words.
 
-    ``learnt`` is a digest of the training texts, by default of the weights. It stands for the weights in cache keys,
-    since the last digits of learnt weights depend on how a machine multiplies matrices.
+    ``learnt`` is a digest of the training texts. It stands for the weights in cache keys, since the last digits of
+    learnt weights depend on how a machine multiplies matrices.
     """
 
     weights: Mapping[str, float]
-    learnt: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.learnt:
-            object.__setattr__(self, "learnt", store.digest(dict(self.weights)))
+    learnt: str
 
     @classmethod
     def of(cls, trajectories: Iterable[Trajectory]) -> Intention:
@@ -55,7 +51,7 @@ class Intention:
             if one.answer_thought:
                 examples.append((one.answer_thought, 1.0))
         weights = learn([(_cues(thought), is_answer) for thought, is_answer in examples])
-        return cls(weights, store.digest(sorted(examples), [LEAST, PENALTY])) if weights else cls({})
+        return cls(weights, store.digest(sorted(examples), [LEAST, PENALTY]) if weights else store.digest({}))
 
     def answers(self, thought: str) -> bool:
         """Tell whether a thought announces the answer rather than another call."""

@@ -5,9 +5,8 @@ answers of those tasks, thoughts before an answer, other sentences of ours (refu
 real chat model's replies to ordinary requests. A restated request ("The user asks for the fare of Ulm.") counts as a
 plan: it answers nothing, and a call could follow.
 
-``tests/test_plans.py`` measures its accuracy on ``data/lab/plans.jsonl``: 276 greedy replies of SmolLM2 to samples of
-Agent-H, untuned and after 2,000 to 8,000 trained tokens in chat form. They were labelled by hand before the classifier
-read any.
+``tests/test_plans.py`` measures its accuracy on ``data/lab/plans.jsonl``: 276 replies of the default model to Agent-H,
+untuned and tuned, which were labelled by hand before the classifier read any.
 """
 
 from __future__ import annotations

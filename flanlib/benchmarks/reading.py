@@ -67,10 +67,7 @@ A passage is wrong where the conversation is too long for the model or does not 
 
 
 def passages(trajectory: Trajectory, conversation: Conversation, protocol: str) -> Iterator[Passage]:
-    """List the names and values in a trajectory that was rendered in a protocol, in order.
-
-    Empty texts between quotes are left out, since they have no character to judge.
-    """
+    """List the names and values in a rendered trajectory, in order, but no empty texts: they hold nothing to judge."""
     turns = (i for i, turn in enumerate(conversation.turns) if turn.role == "assistant")
     for k, step in enumerate(trajectory.steps):
         if protocol != "chat":

@@ -34,12 +34,6 @@ from flanlib.records import FlanError, Trajectory, first_json
 COLUMNS = ("id", "step", "protocol", "score", "type", "value", "note", "reply")
 _TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": dict,
           "null": type(None)}  # fmt: skip
-FORMS: dict[str, tuple[str, tuple[str, ...], Callable[[str], Any]]] = {
-    "react": ("Thought:", ("\nAction", "\nFinal Answer"), str.strip),
-    "json": ('{"thought":', (', "name"', ', "answer"'), lambda reply: first_json(reply)[0]),
-    "chat": ("", (), str),
-}
-"""Per protocol: how a turn with a thought begins, its stop texts, and how the thought is parsed (or ValueError)."""
 
 
 class Probe(NamedTuple):
@@ -129,7 +123,7 @@ def probes(item: Task | Trajectory, protocol: str, intention: Intention) -> Iter
     # Every reply of the reference, with the turns before it.
     references = iter([(turns[:i], turn.text) for i, turn in enumerate(turns) if turn.role == "assistant"])
     names = {tool.name for tool in trajectory.tools}
-    begun, stop, parse = FORMS[protocol]
+    begun, stop, parse = DIALECTS[protocol].OPENING
     for k, call in enumerate([*trajectory.steps, None]):
         if call is None and trajectory.answer is None:
             return

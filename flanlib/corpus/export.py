@@ -1,40 +1,33 @@
-"""Write a corpus for other trainers: as Agent-FLAN's published rows, or as OpenAI-style messages.
+"""Write a corpus for other trainers, as OpenAI-style messages.
 
-Both mark every assistant message with ``loss``, as the published rows do. XTuner and ms-swift read this field in
-messages, and so does Axolotl with ``message_field_training: loss``. :mod:`flanlib.sources.chat` reads both shapes back.
+Every assistant message has a field ``loss``, as in Agent-FLAN's published rows. XTuner and ms-swift read this field,
+and so does Axolotl with ``message_field_training: loss``. :mod:`flanlib.sources.chat` reads the rows back.
 """
 
 import json
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from flanlib import store
-from flanlib.records import Conversation, FlanError, Turn
-
-SHAPES = {"agent_flan": "conversation", "messages": "messages"}  # the key of the turns in each shape
+from flanlib.records import Conversation, Turn
 
 
-def export(conversations: Iterable[Conversation], path: Path, shape: Literal["agent_flan", "messages"]) -> int:
-    """Write conversations as JSON Lines and return how many. Raises FlanError for an unknown shape."""
-    lines = [json.dumps(row(conversation, shape)) + "\n" for conversation in conversations]
-    store.write(Path(path), "".join(lines))
-    return len(lines)
+def export(conversations: Iterable[Conversation], path: Path) -> None:
+    """Write conversations as JSON Lines."""
+    store.write(Path(path), "".join(json.dumps(row(conversation)) + "\n" for conversation in conversations))
 
 
-def row(conversation: Conversation, shape: Literal["agent_flan", "messages"]) -> dict[str, Any]:
+def row(conversation: Conversation) -> dict[str, Any]:
     """Return a conversation as one row. Tools have no key of their own: the system turn's text lists them.
 
     >>> from flanlib.records import say
     >>> chat = Conversation("1", "doc", (say("user", "Hi"), say("assistant", "Yes?", "general", trained=True)))
-    >>> row(chat, "messages")
+    >>> row(chat)
     {'id': '1', 'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Yes?', 'loss': True}]}
     """
-    if shape not in SHAPES:
-        raise FlanError("export", found=f"shape {shape!r}", expected=f"one of {', '.join(SHAPES)}",
-                        remedy="Name one of them.")  # fmt: skip
-    return {"id": conversation.id, SHAPES[shape]: [m for turn in conversation.turns for m in _messages(turn)]}
+    return {"id": conversation.id, "messages": [m for turn in conversation.turns for m in _messages(turn)]}
 
 
 def _messages(turn: Turn) -> Iterable[dict[str, Any]]:

@@ -75,9 +75,9 @@ def mix(trajectories: Iterable[Trajectory], *, seed: int, following: int, genera
             raise FlanError("mix", found=found, expected=expected, remedy="Change the argument.")
     agent = _by_source(trajectories, seed, "agent")
     chats = _by_source(general, seed, "general") or {"none": []}
-    react_counts = _apportion(round(react_share * len(trajectories)),
+    react_counts = apportion(round(react_share * len(trajectories)),
                               {source: len(rows) for source, rows in agent.items()})  # fmt: skip
-    general_counts = _apportion(round(general_ratio * len(trajectories)),
+    general_counts = apportion(round(general_ratio * len(trajectories)),
                                 {source: len(rows) for source, rows in chats.items()})  # fmt: skip
     steps = {source: sum(len(row.steps) for row in rows) for source, rows in agent.items()}
 
@@ -87,7 +87,7 @@ def mix(trajectories: Iterable[Trajectory], *, seed: int, following: int, genera
             n = react_counts[source]
             drawn = render_all(rows[:n] if form == "react" else rows[n:], form, seed=seed)
             parts.append(_Part(form, source, len(drawn), len(rows), drawn))
-    for source, n in _apportion(following, steps).items():
+    for source, n in apportion(following, steps).items():
         drawn = pairs(agent[source], min(n, steps[source]), seed=seed)
         drawn = [replace(pair, id=f"{source}-{pair.id}") for pair in drawn]
         parts.append(_Part("following", source, n, steps[source], drawn))
@@ -142,10 +142,10 @@ def _by_source(rows: Iterable, seed: int, purpose: str) -> dict[str, list]:
     return {source: list(group) for source, group in groupby(ordered, lambda row: row.source)}
 
 
-def _apportion(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
+def apportion(total: int, sizes: Mapping[str, int]) -> dict[str, int]:
     """Divide a whole number in proportion to sizes, by largest remainders. If all are 0, the first gets everything.
 
-    >>> _apportion(10, {"a": 60, "b": 25, "c": 15})
+    >>> apportion(10, {"a": 60, "b": 25, "c": 15})
     {'a': 6, 'b': 3, 'c': 1}
     """
     whole = sum(sizes.values())

@@ -13,7 +13,7 @@ import numpy as np
 from flanlib.corpus.balance import rank
 from flanlib.dialects import DIALECTS
 from flanlib.dialects.common import offer
-from flanlib.records import Conversation, FlanError, Tool, Trajectory, say
+from flanlib.records import Conversation, FlanError, Tool, Trajectory, Turn, say
 from flanlib.tally import Tally
 from flanlib.text.wording import near
 
@@ -84,12 +84,15 @@ def negatives(counts: Mapping[str, int], *, requests: Iterable[Trajectory] = (),
     return [row for kind in TYPES for row in rows[kind]]
 
 
+def opening(query: str, instructions: str, tools: Sequence[Tool] = (), how: str = "") -> tuple[Turn, ...]:
+    """Write a request as turns; instructions and tools, with ``how`` to call them, make a system turn before it."""
+    system = [offer(tools, how if tools else "", instructions)] if tools or instructions else []
+    return (*system, say("user", query))
+
+
 def _negative(request: Trajectory, kind: str, offered: Sequence[Tool], how: str, reply: str) -> Conversation:
-    own = request.instructions
-    system = [say("system", own)] if own else []
-    if offered:
-        system = [offer(offered, how, own)]
-    turns = (*system, say("user", request.query), say("assistant", reply, "general", trained=True))
+    answer = say("assistant", reply, "general", trained=True)
+    turns = (*opening(request.query, request.instructions, offered, how), answer)
     return Conversation(f"{request.id} ({kind})", request.source, turns, tuple(offered))
 
 
@@ -111,4 +114,4 @@ def _uncalled(request: Trajectory, bank: Sequence[Tool], seed: int) -> list[Tool
 
 def _nearest(text: str, tools: Sequence[Tool], seed: int, id: str) -> list[Tool]:
     rng = np.random.default_rng([seed, *id.encode()])
-    return near(text, tools, int(rng.integers(OFFERED[0], OFFERED[1] + 1)), rng=rng)
+    return near(text, tools, int(rng.integers(*OFFERED, endpoint=True)), rng=rng)

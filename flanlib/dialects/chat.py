@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from flanlib.dialects.common import Answer, offer, rebuild, reply, value_parts
+from flanlib.dialects.common import Answer, Opening, misfit, offer, rebuild, reply, value_parts
 from flanlib.dialects.elicit import ACTION, ANSWER, ARGUMENT, RESULT
 from flanlib.records import Conversation, FlanError, Kind, Step, Trajectory, Turn, clip, from_json, say
 
 HOW = "Talk with the user. Say what you think should be done next; the user asks for the details and runs the tools."
+OPENING = Opening()
 _BREAK = "\n\n"
 
 
@@ -66,13 +67,13 @@ def parse(conversation: Conversation) -> Trajectory:
         if statement is None and at + 1 < len(texts):  # no thought: the statement ends this user turn
             user, separator, statement = texts[at].rpartition(_BREAK)
             if not separator or statement not in ACTION + ANSWER:
-                raise _misfit(where, texts[at], "a user turn that asks for a tool or an answer")
+                raise misfit(where, clip(texts[at]), "a user turn that asks for a tool or an answer", "chat form")
         if query is None:
             query = user
         else:
             frame = next((frame for frame in RESULT if user.startswith(frame)), None)
             if frame is None:
-                raise _misfit(where, user, "a user turn that gives a result")
+                raise misfit(where, clip(user), "a user turn that gives a result", "chat form")
             steps[-1] = replace(steps[-1], observation=user.removeprefix(frame))
         if statement is None:
             break
@@ -108,7 +109,3 @@ def _argument_name(user: str) -> str | None:
         if user.startswith(before) and user.endswith(after) and len(user) >= len(before) + len(after):
             return user[len(before) : -len(after)]
     return None
-
-
-def _misfit(where: str, user: str, expected: str) -> FlanError:
-    return FlanError(where, found=clip(user), expected=expected, remedy="Count the row as not in chat form.")

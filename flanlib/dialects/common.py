@@ -22,6 +22,14 @@ class Answer(NamedTuple):
     text: str
 
 
+class Opening(NamedTuple):
+    """How a turn with a thought begins, the texts that end the thought, and how it is parsed (or ValueError)."""
+
+    begun: str = ""
+    stop: tuple[str, ...] = ()
+    parse: Callable[[str], Any] = str
+
+
 def tool_list(tools: Iterable[Tool]) -> str:
     """List tools in plain text, one line per tool and one per parameter.
 
@@ -81,6 +89,11 @@ def reply(*parts: tuple[str, Any]) -> Turn:
     return Turn("assistant", spans(*(("".join(text for text, _ in group), kind) for kind, group in grouped)), True)
 
 
+def misfit(where: str, found: str, expected: str, form: str) -> FlanError:
+    """Make the error for a turn that is not in a dialect; ``form`` says in which one."""
+    return FlanError(where, found=found, expected=expected, remedy=f"Count the row as not in {form}.")
+
+
 def read_object(text: str, where: str) -> Mapping[str, Any]:
     """Read one JSON object. Raises FlanError for anything else."""
     try:
@@ -88,12 +101,11 @@ def read_object(text: str, where: str) -> Mapping[str, Any]:
     except ValueError as error:
         value, reason = None, f" ({error})"
     if not isinstance(value, dict):
-        raise FlanError(where, found=clip(text) + reason, expected="one JSON object",
-                        remedy="Count the row as not in this dialect.")
+        raise misfit(where, clip(text) + reason, "one JSON object", "this dialect")
     return value
 
 
-def write_rounds(trajectory: Trajectory, how: str, call: Callable[[Step], Turn], observe: Callable[[str], str],
+def write(trajectory: Trajectory, how: str, call: Callable[[Step], Turn], observe: Callable[[str], str],
                  answer: Callable[[str, str], Turn]) -> Conversation:  # fmt: skip
     """Write a trajectory with one assistant turn per step and the observation in the user turn after it."""
     turns = [offer(trajectory.tools, how, trajectory.instructions), say("user", trajectory.query)]
@@ -106,9 +118,9 @@ def write_rounds(trajectory: Trajectory, how: str, call: Callable[[Step], Turn],
     return Conversation(trajectory.id, trajectory.source, tuple(turns), trajectory.tools)
 
 
-def read_rounds(conversation: Conversation, how: str, turn: Callable[[str, str], Call | Answer],
+def read(conversation: Conversation, how: str, turn: Callable[[str, str], Call | Answer],
                 observation: Callable[[str, str], str]) -> Trajectory:  # fmt: skip
-    """Undo :func:`write_rounds`. Raises FlanError if a turn is not in the dialect."""
+    """Undo :func:`write`. Raises FlanError if a turn is not in the dialect."""
     texts = [turn.text for turn in conversation.turns if turn.role != "system"]
     steps: list[Step] = []
     answer: Answer | None = None

@@ -4,25 +4,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flanlib.dialects.common import Answer, Call, argument_parts, read_object, read_rounds, reply, write_rounds
-from flanlib.records import Conversation, FlanError, Step, Trajectory, Turn, clip, to_json
+from flanlib.dialects.common import Answer, Call, Opening, argument_parts, misfit, read, read_object, reply, write
+from flanlib.records import Conversation, Step, Trajectory, Turn, clip, first_json, to_json
 
-HOW = (
-    "Reply with one JSON object and nothing else. To use a tool:\n"
-    '{"thought": "what you need to do next", "name": "the tool", "arguments": {"parameter": "value"}}\n'
-    "When you know enough:\n"
-    '{"thought": "why you can answer now", "answer": "the answer"}'
-)
+HOW = """\
+Reply with one JSON object and nothing else. To use a tool:
+{"thought": "what you need to do next", "name": "the tool", "arguments": {"parameter": "value"}}
+When you know enough:
+{"thought": "why you can answer now", "answer": "the answer"}"""
+OPENING = Opening('{"thought":', (', "name"', ', "answer"'), lambda reply: first_json(reply)[0])
 
 
 def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
     """Write a trajectory in JSON form. ``rng`` is unused, since this form has one wording."""
-    return write_rounds(trajectory, HOW, write_call, lambda text: to_json({"observation": text}), _answer)
+    return write(trajectory, HOW, write_call, lambda text: to_json({"observation": text}), _answer)
 
 
 def parse(conversation: Conversation) -> Trajectory:
     """Read a JSON-form conversation back. Raises FlanError if a turn is not in this form."""
-    return read_rounds(conversation, HOW, parse_turn, _observation)
+    return read(conversation, HOW, parse_turn, _observation)
 
 
 def parse_turn(text: str, where: str = "turn") -> Call | Answer:
@@ -37,8 +37,7 @@ def parse_turn(text: str, where: str = "turn") -> Call | Answer:
         return Answer(fields["thought"], fields["answer"])
     if types == {"thought": str, "name": str, "arguments": dict}:
         return Call(fields["thought"], fields["name"], fields["arguments"])
-    raise FlanError(where, found=clip(text), expected="the keys thought, name, arguments or thought, answer",
-                    remedy="Count the row as not in JSON form.")
+    raise misfit(where, clip(text), "the keys thought, name, arguments or thought, answer", "JSON form")
 
 
 def write_call(step: Step, keys: Sequence[str] = ("thought", "name", "arguments")) -> Turn:
@@ -56,6 +55,5 @@ def _answer(thought: str, answer: str) -> Turn:
 def _observation(text: str, where: str) -> str:
     fields = read_object(text, where)
     if set(fields) != {"observation"} or not isinstance(fields["observation"], str):
-        raise FlanError(where, found=clip(text), expected="an object with the key observation",
-                        remedy="Count the row as not in JSON form.")
+        raise misfit(where, clip(text), "an object with the key observation", "JSON form")
     return fields["observation"]

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flanlib.dialects.common import Answer, Call, argument_parts, read_object, read_rounds, reply, write_rounds
-from flanlib.records import Conversation, FlanError, Step, Trajectory, Turn, clip
+from flanlib.dialects.common import Answer, Call, Opening, argument_parts, misfit, read, read_object, reply, write
+from flanlib.records import Conversation, Step, Trajectory, Turn, clip
 
-HOW = (
-    "Reply in this format, one step at a time:\n"
-    "Thought: what you need to do next\n"
-    "Action: the name of one tool\n"
-    "Action Input: its arguments as a JSON object on one line\n"
-    "You are then given an Observation. When you know enough, reply:\n"
-    "Thought: why you can answer now\n"
-    "Final Answer: the answer"
-)
+HOW = """\
+Reply in this format, one step at a time:
+Thought: what you need to do next
+Action: the name of one tool
+Action Input: its arguments as a JSON object on one line
+You are then given an Observation. When you know enough, reply:
+Thought: why you can answer now
+Final Answer: the answer"""
+OPENING = Opening("Thought:", ("\nAction", "\nFinal Answer"), str.strip)
 _LABELS = r"(Thought|Action Input|Action|Final Answer):"
 _LABEL = re.compile(f"^{_LABELS} ?", re.M)
 _FORMS = [["Thought", "Action", "Action Input"], ["Thought", "Final Answer"]]
@@ -24,12 +24,12 @@ _FORMS = [["Thought", "Action", "Action Input"], ["Thought", "Final Answer"]]
 
 def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
     """Write a trajectory in ReAct form. ``rng`` is unused, since this form has one wording."""
-    return write_rounds(trajectory, HOW, write_call, "Observation: {}".format, _answer)
+    return write(trajectory, HOW, write_call, "Observation: {}".format, _answer)
 
 
 def parse(conversation: Conversation) -> Trajectory:
     """Read a ReAct conversation back. Raises FlanError if a turn is not in this form."""
-    return read_rounds(conversation, HOW, parse_turn, _observation)
+    return read(conversation, HOW, parse_turn, _observation)
 
 
 def parse_turn(text: str, where: str = "turn") -> Call | Answer:
@@ -47,9 +47,8 @@ def parse_turn(text: str, where: str = "turn") -> Call | Answer:
         if len(rest) == 1:
             return Answer(_unescaped(thought), _unescaped(rest[0]))
         return Call(_unescaped(thought), rest[0].strip(), read_object(rest[1], where))
-    raise FlanError(where, found=f"labels {', '.join(labels) or 'none'} in {clip(text)}",
-                    expected="Thought, Action, Action Input or Thought, Final Answer",
-                    remedy="Count the row as not in ReAct form.")
+    raise misfit(where, f"labels {', '.join(labels) or 'none'} in {clip(text)}",
+                 "Thought, Action, Action Input or Thought, Final Answer", "ReAct form")  # fmt: skip
 
 
 def write_call(step: Step, labels: Sequence[str] = _FORMS[0]) -> Turn:
@@ -66,8 +65,7 @@ def _answer(thought: str, answer: str) -> Turn:
 
 def _observation(text: str, where: str) -> str:
     if not text.startswith("Observation: "):
-        raise FlanError(where, found=clip(text), expected="a user turn that begins with 'Observation: '",
-                        remedy="Count the row as not in ReAct form.")
+        raise misfit(where, clip(text), "a user turn that begins with 'Observation: '", "ReAct form")
     return text.removeprefix("Observation: ")
 
 

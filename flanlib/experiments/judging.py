@@ -21,12 +21,13 @@ from flanlib.benchmarks.general import Question
 from flanlib.benchmarks.intention import Intention
 from flanlib.benchmarks.plans import Plans
 from flanlib.benchmarks.reading import Read
+from flanlib.corpus.negatives import opening
 from flanlib.experiments import tuning, workers
 from flanlib.inference.generate import GREEDY, Decoding, Writer, dense
 from flanlib.inference.reader import Reader
 from flanlib.lab.tasks import Task
 from flanlib.presets import Preset
-from flanlib.records import FlanError, Trajectory, say
+from flanlib.records import FlanError, Trajectory
 
 # By benchmark. Raise a number when the prompts or the judging of that benchmark change.
 VERSIONS = {"steps": 2, "episodes": 2, "general": 2, "agent_h": 3, "replies": 1}
@@ -140,17 +141,11 @@ class _Job(workers.Job):
             rows = agent_h.measure(trial.items, trial.protocol, write, plans=plans)
             return rows.assign(score="agent_h", type=rows["cell"])
         if trial.benchmark == "replies":
-            texts = ask(write, [_request(one) for one in trial.items])
+            texts = ask(write, [Prompt(one.id, opening(one.query, one.instructions)) for one in trial.items])
             return pd.DataFrame({"id": [one.id for one in trial.items], "score": "replies", "type": "reply",
                                  "value": 1, "reply": texts}).astype({"value": int})
         rows = general.measure(trial.items, write)
         return rows.assign(score="general", type=rows["family"])
-
-
-def _request(trajectory: Trajectory) -> Prompt:
-    """Return a trajectory's instructions and query as a prompt, without its tools."""
-    turns = (("system", trajectory.instructions), ("user", trajectory.query))
-    return Prompt(trajectory.id, tuple(say(role, text) for role, text in turns if text))
 
 
 @lru_cache(maxsize=512)

@@ -84,10 +84,10 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
         # peft wrote the path of the base model on this machine.
         config = json.loads(path.read_text()) | {"base_model_name_or_path": base_name}
         store.write(path, json.dumps(config, indent=2))
-        export(corpus, unfinished / "corpus.jsonl", "messages")
+        export(corpus, unfinished / "corpus.jsonl")
         terms = f"The licence of the base model, {licence}," if licence else "What the base model's licence asks for"
         store.write(unfinished / "README.md", CARD.format(
-            base=base_name, name=folder.name, rows=len(corpus), scores=_table(scores),
+            base=base_name, name=folder.name, rows=len(corpus), scores=_markdown(scores),
             metadata=f"license: {licence}\n" if licence else "", licence=f"{terms} holds for this one too."))
         unfinished.rename(folder)
     return folder
@@ -108,8 +108,7 @@ def _origin(base: str) -> tuple[str, str]:
     return Path(base).name if Path(base).is_dir() else base, licence[1] if licence else ""
 
 
-def _table(scores: pd.DataFrame) -> str:
-    """Write a table in Markdown, with three decimals."""
+def _markdown(scores: pd.DataFrame) -> str:
     if scores.empty:
         return "Nothing yet."
     rows = [list(scores), ["---"] * len(scores.columns),

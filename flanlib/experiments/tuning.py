@@ -97,8 +97,6 @@ def measured(texts: Mapping[str, Sequence[Conversation]], models: Mapping[str, S
 
 
 class _Measure(workers.Job):
-    """Measures the loss of one model on some texts."""
-
     def __init__(self, label: str, rows: Sequence[Example], tuned: Path | None, preset: Preset) -> None:
         self.rows, self.tuned, self.preset = rows, tuned, preset
         config = {"version": VERSION, "data": _digest(rows), **model_key(preset), "tuned": tuned and tuned.name}

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from flanlib import store
-from flanlib.records import FlanError
+from flanlib.records import FlanError, freeze
 from flanlib.training.model import device
 
 # Each process holds a model and the activations of a step.
@@ -134,11 +134,6 @@ def _work(job: Job) -> None:
         job.run(tell)
 
 
-def _frozen(values: dict) -> MappingProxyType:
-    return MappingProxyType(values)
-
-
 # pickle cannot rebuild these two by itself, and jobs and their errors cross processes with them inside.
-copyreg.pickle(MappingProxyType, lambda mapping: (_frozen, (dict(mapping),)))
-copyreg.pickle(FlanError, lambda error: (partial(FlanError, error.where, found=error.found, expected=error.expected,
-                                                 remedy=error.remedy), ()))  # fmt: skip
+copyreg.pickle(MappingProxyType, lambda mapping: (freeze, (dict(mapping),)))
+copyreg.pickle(FlanError, lambda error: (partial(FlanError, **vars(error)), ()))

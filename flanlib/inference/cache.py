@@ -33,24 +33,12 @@ class Branch:
         """The tokens that the branch adds to its parent."""
         return self.ids[self.start :]
 
-    @property
-    def bytes(self) -> int:
-        """Memory of its own states."""
-        return sum(keys.nbytes + values.nbytes for keys, values in self.states)
-
     def chain(self) -> Iterator[Branch]:
         """Yield the branch, its parent and so on."""
         branch: Branch | None = self
         while branch:
             yield branch
             branch = branch.parent
-
-    def pieces(self, stop: int) -> Iterator[tuple[Branch, int, int]]:
-        """Yield (branch, from, to) for the branches that hold the states of the first ``stop`` tokens, last first."""
-        for branch in self.chain():
-            if branch.start < stop:
-                yield branch, branch.start, stop
-                stop = branch.start
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
@@ -103,9 +91,7 @@ def groups(rows: Sequence[list[int]], max_tokens: int) -> list[list[int]]:
     >>> groups([[1, 2], [7, 8, 9], [1, 2, 3], [5]], max_tokens=4)
     [[0, 2], [1, 3]]
     """
-    trees: list[list[int]] = []
-    sizes: list[int] = []
-    previous: list[int] = []
+    trees, sizes, previous = [], [], []
     for i in sorted(range(len(rows)), key=rows.__getitem__):
         size, shared = len(rows[i]), common_prefix(previous, rows[i])
         if trees and shared >= size / 2 and sizes[-1] + size - shared <= max_tokens:
@@ -115,8 +101,7 @@ def groups(rows: Sequence[list[int]], max_tokens: int) -> list[list[int]]:
             trees.append([i])
             sizes.append(size)
         previous = rows[i]
-    grouped: list[list[int]] = []
-    filled = 0
+    grouped, filled = [], 0
     for tree, size in sorted(zip(trees, sizes, strict=True), key=lambda pair: -max(len(rows[i]) for i in pair[0])):
         if not grouped or filled + size > max_tokens:
             grouped.append([])
@@ -132,7 +117,7 @@ def first_fitting(branches: Mapping[int, Branch | None], max_bytes: int) -> dict
     fitting = {}
     for i, branch in sorted((i, branch) for i, branch in branches.items() if branch):
         new = [one for one in branch.chain() if one not in counted]
-        max_bytes -= sum(one.bytes for one in new)
+        max_bytes -= sum(keys.nbytes + values.nbytes for one in new for keys, values in one.states)
         if max_bytes < 0:
             break
         counted.update(new)
@@ -267,7 +252,9 @@ def _joined(prefixes: Sequence[tuple[Branch | None, int]], layer: int, which: in
     # Not new_empty: attention multiplies padding by 0, which does not remove a NaN.
     joined = example.new_zeros(len(prefixes), heads, width, size)
     for row, (branch, stop) in enumerate(prefixes):
-        for piece, a, b in branch.pieces(stop) if branch else ():
-            states = piece.states[layer][which][:, a - piece.start : b - piece.start]
-            joined[row, :, width - stop + a : width - stop + b] = states
+        left = width - stop
+        for piece in branch.chain() if branch else ():  # the last tokens first
+            if piece.start < stop:
+                joined[row, :, left + piece.start : left + stop] = piece.states[layer][which][:, : stop - piece.start]
+                stop = piece.start
     return joined

@@ -68,14 +68,6 @@ def dense(name: str, folder: Path | None = None, *, bits: int = 16) -> Any:
     return (PeftModel.from_pretrained(model, folder).merge_and_unload() if folder else model).eval()
 
 
-def generate(model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, prompts: Sequence[Prompt], *,
-             decoding: Decoding = GREEDY, tokens_per_batch: int | None = None,
-             label: str | None = "generate") -> list[Reply]:  # fmt: skip
-    """Generate a reply to every prompt, in their order: a :class:`Writer` for a single call, with nothing kept."""
-    writer = Writer(model, tokenizer, template, decoding, tokens_per_batch=tokens_per_batch, keep=0, label=label)
-    return writer.replies(prompts)
-
-
 class Writer:
     """Generates replies and reads no token twice: a ``Generate`` callable for the benchmarks.
 

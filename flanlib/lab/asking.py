@@ -70,16 +70,14 @@ class Asker:
                 wording = phrases.CONVERTED
         want = " ".join(self.draw.fill(wording, **slots).split())
         brief = f"{slots['do']} {slots['a_thing']} {slots['at']} {slots['entity']}" if mood == "do" else want
-        said = self._result(tool, value, slots)
-        return Ask(tool, arguments, want, brief, mood, slots, value, observation, said)
-
-    def _result(self, tool: LabTool, value: Any, slots: Mapping[str, str]) -> str:
         if tool.verb in {"convert", "lookup", "total", "count"}:
-            unit = {"convert": slots["other"], "count": tool.domain.plural}.get(tool.verb, slots["measured"])
-            return quantity(value, unit)
-        if tool.verb == "check":
-            return "yes" if value else "no"
-        return join(value) if isinstance(value, list) else value
+            unit = {"convert": slots["other"], "count": domain.plural}.get(tool.verb, slots["measured"])
+            said = quantity(value, unit)
+        elif tool.verb == "check":
+            said = "yes" if value else "no"
+        else:
+            said = join(value) if isinstance(value, list) else value
+        return Ask(tool, arguments, want, brief, mood, slots, value, observation, said)
 
     def _slots(self, tool: LabTool, by_role: Mapping[str, Any]) -> dict[str, str]:
         """Return the words that phrases about a call may use."""

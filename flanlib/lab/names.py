@@ -20,10 +20,7 @@ FORMS: dict[str, str] = {
 
 
 class Names:
-    """Draws new names. No invented word is part of another, so a text search finds exactly the name meant.
-
-    Invented words of the two splits start with different syllables (:class:`flanlib.lab.words.Draw`).
-    """
+    """Draws new names, so different that a text search finds exactly the name meant."""
 
     def __init__(self, seed: int) -> None:
         self._draws = {"train": Draw(seed, "train"), "heldout": Draw(seed + 1, "heldout")}

@@ -12,6 +12,9 @@ def _parts(text: str) -> tuple[str, ...]:
 
 
 def _by_mood(**blocks: str) -> dict[str, tuple[str, ...]]:
+    """Split a block for each mood. The one for ``noun`` also serves ``who``, unless that has its own."""
+    if "noun" in blocks:
+        blocks = {"who": blocks["noun"], **blocks}
     return {mood: _parts(text) for mood, text in blocks.items()}
 
 
@@ -93,7 +96,6 @@ WISH = _by_mood(
         [What must be checked|The thing to check] is whether {want}""",
     do="""[The user|This person] [wants|asks|needs|would like] me to {want} / [I am asked|They ask me|The request is|The
         task is] to {want}""")
-WISH["who"] = WISH["noun"]
 
 # How a thought goes on where one call is enough, by mood.
 PLAN = _by_mood(
@@ -108,7 +110,6 @@ PLAN = _by_mood(
         know|cannot tell] without a [check|look]""",
     do=""", so I [should|must|have to|will] make it / , and all the details [for it are|are] given / . Nothing is
         missing, so [it can be made|I go ahead] / , so [the next step|my next move] is to do it""")
-PLAN["who"] = PLAN["noun"]
 
 # Thoughts of a chain, NEXT by mood: {goal} is the final result, {want} this call's, {fact} the previous call's.
 FIRST = _parts("""To [get to|find|reach|work out] {goal} I first [need|have to know|must find] {want}. / [First|To
@@ -135,7 +136,6 @@ NEXT = _by_mood(
         it is {fact}, what is left to [find|check] is whether {want}. / [With {fact} in hand|With {fact} known|Given
         {fact}], [what is left|the open part] is whether {want}. / [The last call|The look-up|My first step]
         [gave|found] {fact}; [now|next] I [check|must see] whether {want}.""")
-NEXT["who"] = NEXT["noun"]
 
 # Thoughts of several calls of one tool: a comparison, a difference or a total.
 START = _parts("""To {aim} I need the {words} of [each {noun}|every {noun}|all of them], [starting with|and I begin
@@ -178,7 +178,7 @@ KNOWN = _by_mood(
         / {said_up} is [what was asked for|what I needed|what follows|the outcome|what the values say] / [From these
         values|Put together|Side by side], [I get|it is] {said} / [All values are known|Every value is there|The values
         are complete], and [the outcome|the answer|the result] is {said}""")
-KNOWN["who"] = KNOWN["do"] = KNOWN["noun"]
+KNOWN["do"] = KNOWN["noun"]
 CLOSING = _parts(""", [so|and|and now] [I can|it is time to|I should|all I have to do is] [answer|reply to|tell|write
     to] the user. / , [so|and] [no other|no further|not one more] [step|call|look-up] is [needed|left|called for]. / ,
     [which|and that] is [enough for|all I need for|what belongs in|the heart of] [the|my] [answer|reply]. / ;
@@ -219,7 +219,6 @@ ANSWER = _by_mood(
     total="""The total is {said}: {values}. / {values_up}, [which makes|so together that is|and that adds up to] {said}.
         / [Together that is|It adds up to|In all that is] {said}: {values}. / [The sum is|All in all it is] {said},
         [since|for] {values}.""")
-ANSWER["who"] = ANSWER["noun"]
 COURTESY = _parts("""/ / / / [Sure|Of course|Gladly|Certainly]. / [Good|Thanks for the|A fair] question. / [I had a
     look|I checked that for you|I looked into it]. / Here [you go|you are|it is]. / [No problem|With pleasure|Happy to
     help].""")

@@ -58,16 +58,15 @@ ORDER = ("highest", "lowest")
 class LabTool:
     """A tool and its implementation.
 
-    ``verb`` is the operation, ``attribute`` what it works on, ``best`` the superlative that an ``extreme`` looks for,
-    ``slots`` the parameter names by role (entity, group, person, ...), ``words`` the words for phrases about it.
-    ``run`` takes checked arguments by role and returns a JSON value. ``form`` is the layout of the observation.
+    ``verb`` is the operation, ``attribute`` what it works on, ``slots`` the parameter names by role (entity, group,
+    person, ...), ``words`` the words for phrases about it. ``run`` takes checked arguments by role and returns a JSON
+    value. ``form`` is the layout of the observation.
     """
 
     tool: Tool
     domain: Domain
     verb: str
     attribute: str
-    best: str
     slots: Mapping[str, str]
     words: Mapping[str, str]
     run: Callable[..., Any]
@@ -110,7 +109,7 @@ def build(domain: Domain, rows: Mapping[str, Any], members: Mapping[str, Any], d
         names.append(name)
         code = _code(domain, verb, key, best, rows, members, name)
         form = draw.one(forms.split()).format(**words)
-        tools.append(LabTool(tool, domain, verb, key, best, slots, words, code, form))
+        tools.append(LabTool(tool, domain, verb, key, slots, words, code, form))
     return tools
 
 
@@ -139,13 +138,11 @@ def _words(domain: Domain, key: str, best: str) -> dict[str, str]:
 
 
 def _schema(role: str, domain: Domain) -> dict[str, Any]:
-    if role == "extra":
-        return {"type": "integer" if domain.counts_extra else "boolean"}
+    types = {"limit": "integer", "amount": "number", "extra": "integer" if domain.counts_extra else "boolean"}
     if role == "entities":
         return {"type": "array", "items": {"type": "string"}}
-    if role in {"order", "choice"}:
-        return {"type": "string", "enum": list(ORDER if role == "order" else domain.text[1])}
-    return {"type": {"limit": "integer", "amount": "number"}.get(role, "string")}
+    choices = {"order": ORDER, "choice": domain.text[1]}.get(role)
+    return {"type": types.get(role, "string")} | ({"enum": list(choices)} if choices else {})
 
 
 def _code(domain: Domain, verb: str, key: str, best: str, rows: Mapping[str, Any], members: Mapping[str, Any],

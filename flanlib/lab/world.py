@@ -29,6 +29,11 @@ class _Refused(Exception):  # noqa: N818 (a normal result of a tool call, not an
     """A call with bad arguments. Its observation is the error text."""
 
 
+def _refuse_if(condition: bool, error: str) -> None:
+    if condition:
+        raise _Refused(error)
+
+
 class World:
     """Tables, tools and their split. Get one from :func:`world`.
 
@@ -84,50 +89,41 @@ class World:
     def _checked(self, tool: LabTool, arguments: Any) -> dict[str, Any]:
         """Return the arguments by role, each of the right type, in bounds and known to the tables."""
         properties = tool.tool.properties
-        if not isinstance(arguments, Mapping):
-            raise _Refused("the arguments must have names")
-        if any(key not in properties for key in arguments):
-            raise _Refused(f"unknown argument, expected {', '.join(properties)}")
+        _refuse_if(not isinstance(arguments, Mapping), "the arguments must have names")
+        _refuse_if(not set(arguments) <= set(properties), f"unknown argument, expected {', '.join(properties)}")
         for key in tool.tool.required:
-            if key not in arguments:
-                raise _Refused(f"{key} is missing")
+            _refuse_if(key not in arguments, f"{key} is missing")
         return {role: self._value(tool.domain, role, key, properties[key], arguments[key])
                 for role, key in tool.slots.items() if key in arguments}
 
     def _value(self, domain: Domain, role: str, key: str, schema: Mapping[str, Any], value: Any) -> Any:
         # No error repeats the value, which can be huge, deeply nested or not printable.
         if schema["type"] == "boolean":
-            if not isinstance(value, bool):
-                raise _Refused(f"{key} must be true or false")
+            _refuse_if(not isinstance(value, bool), f"{key} must be true or false")
             return value
         if schema["type"] in {"integer", "number"}:
             whole = schema["type"] == "integer"
-            if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
-                raise _Refused(f"{key} must be a {'whole ' if whole else ''}number")
+            _refuse_if(isinstance(value, bool) or not isinstance(value, int if whole else (int, float)),
+                       f"{key} must be a {'whole ' if whole else ''}number")  # fmt: skip
             least, most = (1, 99) if role == "extra" else (-_LARGEST, _LARGEST)
-            if not least <= value <= most or not math.isfinite(value):
-                raise _Refused(f"{key} must be from {least} to {most}")
+            _refuse_if(not least <= value <= most or not math.isfinite(value), f"{key} must be from {least} to {most}")
             return value
         if schema["type"] == "array":
-            if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= _MOST:
-                raise _Refused(f"{key} must be a list of 1 to {_MOST} names")
+            _refuse_if(not isinstance(value, (list, tuple)) or not 1 <= len(value) <= _MOST,
+                       f"{key} must be a list of 1 to {_MOST} names")  # fmt: skip
             return [self._text(domain, "entity", key, schema, item) for item in value]
         return self._text(domain, role, key, schema, value)
 
     def _text(self, domain: Domain, role: str, key: str, schema: Mapping[str, Any], value: Any) -> str:
-        if not isinstance(value, str):
-            raise _Refused(f"{key} must be text")
+        _refuse_if(not isinstance(value, str), f"{key} must be text")
         value = value.strip() if len(value) <= _LONGEST else ""
-        if not value.isprintable() or not value:
-            raise _Refused(f"{key} must be 1 to {_LONGEST} plain characters")
-        if "enum" in schema and value not in schema["enum"]:
-            raise _Refused(f"{key} must be one of {', '.join(schema['enum'])}")
-        if role == "date" and value not in _DATES:
-            raise _Refused(f"{key} must be a date such as May 12")
+        _refuse_if(not value.isprintable() or not value, f"{key} must be 1 to {_LONGEST} plain characters")
+        if "enum" in schema:
+            _refuse_if(value not in schema["enum"], f"{key} must be one of {', '.join(schema['enum'])}")
+        _refuse_if(role == "date" and value not in _DATES, f"{key} must be a date such as May 12")
         if role in {"entity", "group", "person"}:
             known = self._known[domain.name, role]
-            if value.casefold() not in known:
-                raise _Refused(f"{key} is not known")
+            _refuse_if(value.casefold() not in known, f"{key} is not known")
             return known[value.casefold()]
         return value
 

@@ -12,6 +12,7 @@ from flanlib.records import CAPABILITIES, CONTENT, KINDS
 from flanlib.text.tokens import Example
 
 SEED = 0  # of the bootstrap, so that an interval is reproducible
+SPLITS = ("train", "heldout")
 GROUPS: dict[str, tuple[str, ...]] = {"format": ("instruction",), "content": CONTENT}
 
 
@@ -114,13 +115,12 @@ def curves(losses: pd.DataFrame, *, split: str = "train", kinds: Sequence[str] =
 
 def final(losses: pd.DataFrame, form: str, kinds: Iterable[str]) -> Interval:
     """Return the training loss in nats per token over the last fifth of a run's tokens, with its seed interval."""
-    return seeds(_final_by_seed(losses, form, kinds, "train", 0.2))
+    return seeds(_final_by_seed(losses, form, kinds, "train"))
 
 
-def final_gap(losses: pd.DataFrame, form: str, kinds: Iterable[str], less: Iterable[str], *, split: str = "train",
-              share: float = 0.2) -> Interval:  # fmt: skip
-    """Return the final loss of ``kinds`` minus that of ``less``, seed by seed, over the last ``share`` of tokens."""
-    a, b = (_final_by_seed(losses, form, group, split, share) for group in (kinds, less))
+def final_gap(losses: pd.DataFrame, form: str, kinds: Iterable[str], less: Iterable[str]) -> Interval:
+    """Return the difference of two :func:`final` losses, ``kinds`` minus ``less``, seed by seed."""
+    a, b = (_final_by_seed(losses, form, group, "train") for group in (kinds, less))
     return seeds([x - y for x, y in zip(a, b, strict=True)])
 
 
@@ -129,26 +129,25 @@ def _by_seed(losses: pd.DataFrame, form: str, kinds: Iterable[str], split: str) 
     return [run for _, run in rows.groupby("seed", sort=True)]
 
 
-def _final_by_seed(losses: pd.DataFrame, form: str, kinds: Iterable[str], split: str, share: float) -> list[float]:
+def _final_by_seed(losses: pd.DataFrame, form: str, kinds: Iterable[str], split: str) -> list[float]:
     finals = []
     for run in _by_seed(losses, form, kinds, split):
-        last = run[run["trained_tokens"] > (1 - share) * run["trained_tokens"].max()]
+        last = run[run["trained_tokens"] > 0.8 * run["trained_tokens"].max()]
         finals.append(last["nats"].sum() / last["tokens"].sum())
     return finals
 
 
-def tokens_to_drop(losses: pd.DataFrame, form: str, kinds: Iterable[str], *, split: str = "train",
-                   drop: float = 0.9) -> list[float]:  # fmt: skip
-    """Return, seed by seed, the trained tokens after which a loss has made the share ``drop`` of its own total fall.
+def tokens_to_drop(losses: pd.DataFrame, form: str, kinds: Iterable[str], *, split: str = "train") -> list[float]:
+    """Return, seed by seed, the trained tokens after which a loss has made nine tenths of its own total fall.
 
     The total fall goes from the first logged loss to the mean of the last fifth. Losses between logged points are
     interpolated linearly, and the first crossing counts. The value is NaN if the loss never fell.
     """
-    ends, tokens = _final_by_seed(losses, form, kinds, split, 0.2), []
+    ends, tokens = _final_by_seed(losses, form, kinds, split), []
     for end, run in zip(ends, _by_seed(losses, form, kinds, split), strict=True):
         curve = _by_tokens(run)
         x, y = curve.index.to_numpy(float), curve.to_numpy()
-        bound = y[0] - drop * (y[0] - end)
+        bound = y[0] - 0.9 * (y[0] - end)
         below = np.flatnonzero(y <= bound)
         if y[0] <= end or not len(below):
             tokens.append(float("nan"))
@@ -159,7 +158,7 @@ def tokens_to_drop(losses: pd.DataFrame, form: str, kinds: Iterable[str], *, spl
     return tokens
 
 
-def learning(losses: pd.DataFrame, forms: Sequence[str], splits: Sequence[str] = ("train", "heldout")) -> pd.DataFrame:
+def learning(losses: pd.DataFrame, forms: Sequence[str]) -> pd.DataFrame:
     """Tabulate how each kind is learned: its loss, and the share of its own total fall still to come.
 
     Values are means over seeds, bounds the range over seeds. Returns form, split, kind, trained_tokens, nats_per_token,
@@ -167,8 +166,8 @@ def learning(losses: pd.DataFrame, forms: Sequence[str], splits: Sequence[str] =
     fall of all runs. They are NaN for a kind whose loss rose further above its start than it ended below it.
     """
     table = []
-    for form, split, kind in product(forms, splits, CAPABILITIES):
-        ends = _final_by_seed(losses, form, [kind], split, 0.2)
+    for form, split, kind in product(forms, SPLITS, CAPABILITIES):
+        ends = _final_by_seed(losses, form, [kind], split)
         curves = [_by_tokens(run) for run in _by_seed(losses, form, [kind], split)]
         points = min(map(len, curves), default=0)
         if not points:
@@ -184,18 +183,16 @@ def learning(losses: pd.DataFrame, forms: Sequence[str], splits: Sequence[str] =
                                         "share", "share_low", "share_high", "n"])  # fmt: skip
 
 
-def speeds(losses: pd.DataFrame, forms: Sequence[str], *, splits: Sequence[str] = ("train", "heldout"),
-           kinds: Sequence[str] = CAPABILITIES) -> pd.DataFrame:  # fmt: skip
+def speeds(losses: pd.DataFrame, forms: Sequence[str]) -> pd.DataFrame:
     """Tabulate how fast each kind is learned: form, split, kind, tokens (:func:`tokens_to_drop`), low, high, n."""
     table = [(form, split, kind, *astuple(seeds(tokens_to_drop(losses, form, [kind], split=split))))
-             for form, split, kind in product(forms, splits, kinds)]  # fmt: skip
+             for form, split, kind in product(forms, SPLITS, CAPABILITIES)]  # fmt: skip
     return pd.DataFrame(table, columns=["form", "split", "kind", "tokens", "low", "high", "n"])
 
 
-def slower(losses: pd.DataFrame, form: str, kinds: Iterable[str], than: Iterable[str], *,
-           split: str = "train") -> Interval:  # fmt: skip
+def slower(losses: pd.DataFrame, form: str, kinds: Iterable[str], than: Iterable[str]) -> Interval:
     """Return the ratio of :func:`tokens_to_drop` between two groups of kinds, as a geometric mean over seeds."""
-    a, b = (tokens_to_drop(losses, form, group, split=split) for group in (kinds, than))
+    a, b = (tokens_to_drop(losses, form, group) for group in (kinds, than))
     return ratios([x / y for x, y in zip(a, b, strict=True)])
 
 

@@ -26,10 +26,7 @@ WORDS = {"holds": "✓ holds", "differs": "✗ differs", "unclear": "? unclear"}
 
 
 def conversation(conv: Conversation, title: str | None = None, *, limit: int = 800) -> None:
-    """Show a conversation: a card per turn, its spans tinted and underlined by kind.
-
-    A turn is cut after ``limit`` characters, with a note of how many more it has.
-    """
+    """Show a conversation: a card per turn, cut after ``limit`` characters, its spans tinted and underlined by kind."""
     title = title or f"{conv.source}, {conv.id}"
     kinds = [kind for kind in KINDS if any(span.kind == kind for turn in conv.turns for span in turn.spans)]
     cards, lines = [], [title]

@@ -9,7 +9,7 @@ import re
 from typing import Any, NamedTuple
 
 from flanlib.records import Tool, Trajectory
-from flanlib.sources.common import Drop, Note, Steps, messages, row_id, tool
+from flanlib.sources.common import Drop, Note, Steps, drop_if, messages, row_id, tool
 
 
 class Task(NamedTuple):
@@ -86,29 +86,25 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
     parsed = messages(row["conversations"], ("human", "user", *_AGENT))
     # The request is the turn before the first trained one. All before it is scripted: instructions and an example.
     first = next((i for i, m in enumerate(parsed) if m.role in _AGENT and m.raw.get("loss") is not False), None)
-    if not first:
-        raise Drop("nothing to train" if first is None else "no request before the first turn")
+    drop_if(not first, "nothing to train" if first is None else "no request before the first turn")
     if first > 1:
         note("scripted turns left out")
     name, request, steps = task_of(row), parsed[first - 1].text, Steps(note)
     task = TASKS[name]
     for i, message in enumerate(parsed[first:]):
         agent = message.role in _AGENT
-        if agent != (i % 2 == 0):
-            raise Drop("turns do not alternate")
+        drop_if(agent != (i % 2 == 0), "turns do not alternate")
         if steps.answer is not None:
             note("turns after the answer left out")
             break
         if not agent:
             steps.observe(_clean(message.text, task, note))
             continue
-        if not message.text.strip():
-            raise Drop("an empty agent turn")
+        drop_if(not message.text.strip(), "an empty agent turn")
         if message.raw.get("loss") is False:
             note("untrained turn inside the task")
         action = _PARSERS[name](message.text, request, note)
-        if action is None:
-            raise Drop("a turn without an action")
+        drop_if(action is None, "a turn without an action")
         tool_name, thought, content = action
         steps.think(thought)
         if tool_name == "answer":
@@ -168,8 +164,7 @@ def _kg(text: str, page: str, note: Note) -> _Action:
     names = next((t.required for t in TASKS["kg"].tools if t.name == call[1]), ())
     # Split at the last comma: names of entities can hold commas, relations and variables cannot.
     values = [v.strip() for v in (call[2].rsplit(",", 1) if len(names) == 2 else [call[2]])]
-    if len(values) != len(names) or not all(values):
-        raise Drop("a call of no known function")
+    drop_if(len(values) != len(names) or not all(values), "a call of no known function")
     return call[1], thought, dict(zip(names, values, strict=True))
 
 
@@ -204,8 +199,7 @@ def _mind2web(text: str, page: str, note: Note) -> _Action:
     value = re.search(r"^Value: *(.*)", text[act.end():], re.M)
     if act[1] == "CLICK":
         return "click", thought, {"choice": letter[1]}
-    if not value:
-        raise Drop("a choice without its value")
+    drop_if(not value, "a choice without its value")
     return act[1].lower(), thought, {"choice": letter[1], "value": value[1].strip()}
 
 

@@ -9,7 +9,7 @@ from itertools import groupby, takewhile, zip_longest
 from typing import Any
 
 from flanlib.records import Conversation, Tool, Trajectory, Turn, from_json, spans, to_json
-from flanlib.sources.common import Drop, Message, Note, Steps, messages, parts_of, row_id, tools_of, turns_of
+from flanlib.sources.common import Drop, Message, Note, Steps, drop_if, messages, parts_of, row_id, tools_of, turns_of
 
 ROLES = (dict.fromkeys(("human", "user"), "user") | {"system": "system"}
          | dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "assistant", "agent", "function_call"), "assistant")
@@ -32,10 +32,8 @@ def matches(row: Any) -> bool:
 def convert(row: Any, where: str, note: Note) -> Conversation | Trajectory:
     """Read one row. Raises Drop, with the reason, for rows that cannot be used."""
     fields = row if isinstance(row, dict) else {}
-    if fields.get("label") is False:
-        raise Drop("a rejected answer (label false)")
-    if "traj" in fields and not fields.get("reward", True):
-        raise Drop("failed episode")
+    drop_if(fields.get("label") is False, "a rejected answer (label false)")
+    drop_if("traj" in fields and not fields.get("reward", True), "failed episode")
     parsed = _messages(row, fields, note)
     tools = tools_of(fields.get("tools") or fields.get("functions"), note)
     if any(_HTML.search(m.text) for m in parsed):
@@ -44,8 +42,7 @@ def convert(row: Any, where: str, note: Note) -> Conversation | Trajectory:
         parsed.insert(0, Message("system", fields["system"], {}))
     if any(_has_calls(m) for m in parsed):
         return _trajectory(row_id(row, where), parsed, tools, note)
-    if any(ROLES[m.role] == "tool" for m in parsed):
-        raise Drop("a result without a call")
+    drop_if(any(ROLES[m.role] == "tool" for m in parsed), "a result without a call")
     return Conversation(row_id(row, where), "chat", _clean(parsed, note), tools)
 
 
@@ -66,16 +63,13 @@ def _messages(row: Any, fields: dict[str, Any], note: Note) -> list[Message]:
 def _text_rows(fields: dict[str, Any]) -> list[Message]:
     """Read rows that hold their turns as text: Alpaca's instruction and input, or OASST's ``### Human:`` text."""
     instruction, inputs, output = (fields.get(key) for key in ("instruction", "input", "output"))
-    if not isinstance(output, str) or not (isinstance(instruction, str) or isinstance(inputs, str)):
-        raise Drop("no turns")
     if isinstance(instruction, str):
         request = f"{instruction}\n\n{inputs}" if isinstance(inputs, str) and inputs.strip() else instruction
         return [Message("user", request, {}), Message("assistant", output, {})]
     before, *pieces = _OASST.split(inputs)
     parsed = [Message("user" if speaker == "Human" else "assistant", text.strip(), {})
               for speaker, text in zip(pieces[::2], pieces[1::2], strict=True)]
-    if not parsed or parsed[-1].role != "assistant" or parsed[-1].text:
-        raise Drop("no turns")
+    drop_if(parsed[-1].role != "assistant" or parsed[-1].text, "no turns")
     system = [Message("system", before.strip(), {})] if before.strip() else []
     return [*system, *parsed[:-1], Message("assistant", output, {})]
 
@@ -84,8 +78,7 @@ def _clean(parsed: list[Message], note: Note) -> tuple[Turn, ...]:
     """Start at the first user turn, merge neighbours of one role, cut at an empty turn, and end with the assistant."""
     head = parsed[:1] if parsed[0].role == "system" else []
     body = parsed[len(head):]
-    if any(m.role == "system" for m in body):
-        raise Drop("a system turn after the start")
+    drop_if(any(m.role == "system" for m in body), "a system turn after the start")
     for message in parsed:
         for _ in parts_of(message.raw.get("content"), "reasoning"):
             note("reasoning part left out")
@@ -101,8 +94,7 @@ def _clean(parsed: list[Message], note: Note) -> tuple[Turn, ...]:
     elif len(nonempty) % 2:
         note("trailing user turn left out")
     turns = [_turn(group) for group in nonempty[:len(nonempty) // 2 * 2]]
-    if not any(turn.trained for turn in turns):
-        raise Drop("nothing to train")
+    drop_if(not any(turn.trained for turn in turns), "nothing to train")
     return tuple(([_turn(head)] if head and head[0].text.strip() else []) + turns)
 
 
@@ -130,10 +122,14 @@ def _has_calls(message: Message) -> bool:
 def _trajectory(name: str, parsed: list[Message], tools: tuple[Tool, ...], note: Note) -> Trajectory:
     instructions = [m.text.strip() for m in parsed if m.role == "system"]
     dialogue = [m for m in parsed if m.role != "system"]
-    start = _request_start(dialogue, note)
+    first_call = next(i for i, m in enumerate(dialogue) if _has_calls(m))
+    start = next((i for i in range(first_call, -1, -1) if ROLES[dialogue[i].role] == "user"), None)
+    drop_if(start is None, "a call without a request")
+    while start and ROLES[dialogue[start - 1].role] == "user":
+        note("neighbours of one role merged")
+        start -= 1
     before, rest = dialogue[:start], dialogue[start:]
-    if any(ROLES[m.role] == "tool" for m in before):
-        raise Drop("a result without a call")
+    drop_if(any(ROLES[m.role] == "tool" for m in before), "a result without a call")
     if before:
         note("earlier turns moved to the instructions")
         lines = (f"{'User' if ROLES[m.role] == 'user' else 'Assistant'}: {m.text.strip()}" for m in before)
@@ -145,18 +141,6 @@ def _trajectory(name: str, parsed: list[Message], tools: tuple[Tool, ...], note:
         note("later requests left out")
     query = "\n\n".join(m.text.strip() for m in request)
     return steps.trajectory(name, "chat", query, tools, "\n\n".join(text for text in instructions if text))
-
-
-def _request_start(dialogue: list[Message], note: Note) -> int:
-    """Return where the user's request before the first call starts."""
-    first_call = next(i for i, m in enumerate(dialogue) if _has_calls(m))
-    start = next((i for i in range(first_call, -1, -1) if ROLES[dialogue[i].role] == "user"), None)
-    if start is None:
-        raise Drop("a call without a request")
-    while start and ROLES[dialogue[start - 1].role] == "user":
-        note("neighbours of one role merged")
-        start -= 1
-    return start
 
 
 def _read_steps(episode: list[Message], note: Note) -> Steps:
@@ -214,7 +198,6 @@ def _calls(message: Message) -> list[dict[str, Any]]:
     calls = []
     for call in written:
         function = call.get("function", call) if isinstance(call, dict) else None
-        if not isinstance(function, dict):
-            raise Drop("a call that is not an object")
+        drop_if(not isinstance(function, dict), "a call that is not an object")
         calls.append({"name": function.get("name"), "raw_arguments": function.get("arguments"), "id": call.get("id")})
     return calls

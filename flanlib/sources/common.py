@@ -18,6 +18,12 @@ class Drop(Exception):  # noqa: N818 - an expected outcome for a row, not an err
     """Raised for a row that cannot be used. The text is a short reason, under which the row is counted."""
 
 
+def drop_if(condition: object, reason: str) -> None:
+    """Raise Drop with a reason if a condition holds."""
+    if condition:
+        raise Drop(reason)
+
+
 class Message(NamedTuple):
     """One message of a row: its role in lower case, its text, and the raw turn."""
 
@@ -35,27 +41,21 @@ def turns_of(row: Any) -> list[Any] | None:
 
 
 def messages(turns: Any, roles: Collection[str] = ()) -> list[Message]:
-    """Parse turns of ``{from, value}`` or ``{role, content}``.
-
-    Raises Drop for anything else, and for a role that is not in ``roles``, unless ``roles`` is empty.
+    """Parse turns of ``{from, value}`` or ``{role, content}``, of any role or only of ``roles``, or raise Drop.
 
     >>> messages([{"from": "human", "value": "Hi"}])[0][:2]
     ('human', 'Hi')
     """
-    if not isinstance(turns, list) or not turns:
-        raise Drop("no turns")
+    drop_if(not isinstance(turns, list) or not turns, "no turns")
     parsed = []
     for turn in turns:
-        if not isinstance(turn, dict):
-            raise Drop("a turn is not an object")
+        drop_if(not isinstance(turn, dict), "a turn is not an object")
         role = turn.get("from") if isinstance(turn.get("from"), str) else turn.get("role")
-        if not isinstance(role, str) or not role.strip():
-            raise Drop("a turn without a role")
+        drop_if(not isinstance(role, str) or not role.strip(), "a turn without a role")
         content = turn.get("content") if turn.get("value") is None else turn["value"]
         parsed.append(Message(role.strip().lower(), text_of(content), turn))
-    unknown = [message.role for message in parsed if roles and message.role not in roles]
-    if unknown:
-        raise Drop(f"unknown role {unknown[0][:20]}")
+    for message in parsed:
+        drop_if(roles and message.role not in roles, f"unknown role {message.role[:20]}")
     return parsed
 
 
@@ -63,8 +63,7 @@ def parts_of(content: Any, kind: str) -> list[str]:
     """Return the texts of all content parts of one type: text, reasoning or tool_call."""
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     texts = [part.get("text", part.get("value", part.get("content"))) for part in parts if part.get("type") == kind]
-    texts = ["" if text is None else text for text in texts]
-    return [text if isinstance(text, str) else json.dumps(text) for text in texts]
+    return [text if isinstance(text, str) else "" if text is None else json.dumps(text) for text in texts]
 
 
 def text_of(content: Any) -> str:
@@ -99,8 +98,7 @@ def arguments(value: Any, note: Note) -> dict[str, Any]:
     if isinstance(value, str):
         note("arguments were JSON inside JSON")
         return arguments(value, note)
-    if not isinstance(value, dict):
-        raise Drop("arguments are not an object")
+    drop_if(not isinstance(value, dict), "arguments are not an object")
     return value
 
 
@@ -113,14 +111,12 @@ def tools_of(value: Any, note: Note, *, leave_out: Collection[str] = ()) -> tupl
             raise Drop("tool list is not JSON") from None
     if value is None:
         return ()
-    if not isinstance(value, list):
-        raise Drop("tool list is not a list")
+    drop_if(not isinstance(value, list), "tool list is not a list")
     tools: dict[str, Tool] = {}
     for item in value:
         spec = item.get("function", item) if isinstance(item, dict) else None
         name = spec.get("name") if isinstance(spec, dict) else None
-        if not isinstance(name, str) or not name.strip():
-            raise Drop("a tool without a name")
+        drop_if(not isinstance(name, str) or not name.strip(), "a tool without a name")
         name, description = name.strip(), spec.get("description")
         if name in tools:
             note("a tool listed twice, the first kept")
@@ -156,16 +152,14 @@ class Steps:
     def call(self, name: Any, raw_arguments: Any, id: Any = None) -> None:
         """Add a call. Raises Drop for arguments that cannot be parsed and for a missing name."""
         args = arguments(raw_arguments, self.note)
-        if not isinstance(name, str) or not name.strip():
-            raise Drop("a call without a name")
+        drop_if(not isinstance(name, str) or not name.strip(), "a call without a name")
         self.calls.append({"name": name.strip(), "arguments": args, "id": id, "thought": self._thought, "result": None})
         self._thought = ""
 
     def observe(self, text: str, id: Any = None) -> None:
         """Add a result to the waiting call with that id, or to the first waiting call if not exactly one has it."""
         waiting = [call for call in self.calls if call["result"] is None]
-        if not waiting:
-            raise Drop("a result without a call")
+        drop_if(not waiting, "a result without a call")
         same_id = [call for call in waiting if id is not None and call["id"] == id]
         (same_id if len(same_id) == 1 else waiting)[0]["result"] = text
 
@@ -183,8 +177,7 @@ class Steps:
         elif not self.answer.strip():
             raise Drop("an empty answer")
         must_have_result = self.calls[:-1] if self.answer is None else self.calls
-        if any(call["result"] is None for call in must_have_result):
-            raise Drop("a call without a result")
+        drop_if(any(call["result"] is None for call in must_have_result), "a call without a result")
         if self.calls and not tools:
             self.note("no tool list")
         known = {tool.name for tool in tools}

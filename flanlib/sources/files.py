@@ -33,7 +33,6 @@ def rows(data: str | os.PathLike, *, tally: Tally) -> Iterator[tuple[str, Any]]:
     Reads .json (a list, an object of id -> row, one row, or JSON Lines), .jsonl and .parquet, each also as .gz.
     A bad line of JSON Lines is counted in the tally as dropped. Folders are read recursively, in sorted order. Lists
     and lines are read row by row, so that memory does not grow with the file. An object of rows is loaded whole.
-
     Raises FlanError for a file that is missing, empty, truncated, not UTF-8, or of an unknown type.
     """
     labelled = files(data)
@@ -48,9 +47,8 @@ def files(data: str | os.PathLike) -> list[tuple[Path, str]]:
     path, text = Path(data), os.fspath(data)
     if path.is_file():
         if not _suffix(path):
-            raise FlanError(text, found=f"the file type {clip(path.suffix)}",
-                            expected="one of " + ", ".join(SUFFIXES) + ", each also .gz",
-                            remedy="Convert the file to JSON Lines.")
+            raise FlanError(text, found=f"the file type {clip(path.suffix)}", remedy="Convert the file to JSON Lines.",
+                            expected="one of " + ", ".join(SUFFIXES) + ", each also .gz")
         return [(path, path.name)]
     if path.is_dir():
         found = [(p, p.relative_to(path).as_posix()) for p in sorted(path.rglob("*")) if p.is_file() and _suffix(p)]
@@ -78,67 +76,58 @@ def values(read: Callable[[int], bytes], begun: bytes = b"", *, chunk: int = CHU
     >>> list(values(io.BytesIO(b'[1, "two", [3]]').read, chunk=4))
     [1, 'two', [3]]
     """
-    text = _Text(read, begun, chunk)
-    if text.next() != "[":
-        raise ValueError("not a list")
-    text.at += 1
-    if text.next() != "]":
-        yield text.value()
-        while text.next() == ",":
-            text.at += 1
-            yield text.value()
-    mark = text.next()
-    if mark != "]":
-        raise ValueError(f"{mark!r} after a value" if mark else "the list does not end")
-    text.at += 1
-    if text.next():
-        raise ValueError("more text after the list")
+    decode, decoder = codecs.getincrementaldecoder("utf-8")().decode, json.JSONDecoder()
+    text, at, ended = decode(begun), 0, False  # what is before the position ``at`` has been used
 
-
-class _Text:
-    """A buffer over text that is read on demand. Everything before the position ``at`` has been consumed."""
-
-    def __init__(self, read: Callable[[int], bytes], begun: bytes, chunk: int) -> None:
-        self.read, self.chunk, self.at = read, chunk, 0
-        self.decode, self.decoder = codecs.getincrementaldecoder("utf-8")().decode, json.JSONDecoder()
-        self.buffer, self.ended = self.decode(begun), False
-
-    def more(self) -> bool:
-        """Read more text, as much as is buffered or more, so that a large value is retried rarely. False at the end."""
-        if self.ended:
+    def more() -> bool:
+        """Read as much text as is left or more, so that a large value is tried again rarely. False at the end."""
+        nonlocal text, at, ended
+        if ended:
             return False
-        data = self.read(max(self.chunk, len(self.buffer) - self.at))
-        self.ended = not data
-        self.buffer, self.at = self.buffer[self.at :] + self.decode(data, final=self.ended), 0
+        data = read(max(chunk, len(text) - at))
+        text, at, ended = text[at:] + decode(data, final=not data), 0, not data
         return True
 
-    def next(self) -> str:
-        """Return the next character that is not whitespace, without consuming it, or "" at the end."""
-        while True:
-            self.at = _SPACE.match(self.buffer, self.at).end()
-            if self.at < len(self.buffer):
-                return self.buffer[self.at]
-            if not self.more():
-                return ""
+    def mark() -> str:
+        """Go to the next character that is not whitespace, and return it, or "" at the end."""
+        nonlocal at
+        while (at := _SPACE.match(text, at).end()) == len(text) and more():
+            pass
+        return text[at : at + 1]
 
-    def value(self) -> Any:
-        """Consume the next JSON value and return it."""
+    def value() -> Any:
+        """Return the next JSON value, and go to its end."""
+        nonlocal at
         while True:
-            self.next()
+            mark()
             try:
-                value, end = self.decoder.raw_decode(self.buffer, self.at)
+                found, end = decoder.raw_decode(text, at)
             except RecursionError as error:
                 raise ValueError("nested too deeply") from error
             except ValueError:
-                if not self.more():
+                if not more():
                     raise
                 continue
-            # A number at the end of the buffer can go on in the next chunk: 12 can be 123, or 12.5 after the point.
-            if end < len(self.buffer) and (self.buffer[end] not in ".eE" or type(value) not in (int, float)):
-                self.at = end
-                return value
-            if not self.more():
+            # A number at the end of the text can go on in the next chunk: 12 can be 123, or 12.5 after the point.
+            if end < len(text) and (text[end] not in ".eE" or type(found) not in (int, float)):
+                at = end
+                return found
+            if not more():
                 raise ValueError("the list does not end")
+
+    if mark() != "[":
+        raise ValueError("not a list")
+    at += 1
+    if mark() != "]":
+        yield value()
+        while mark() == ",":
+            at += 1
+            yield value()
+    if (last := mark()) != "]":
+        raise ValueError(f"{last!r} after a value" if last else "the list does not end")
+    at += 1
+    if mark():
+        raise ValueError("more text after the list")
 
 
 def _suffix(path: Path) -> str | None:

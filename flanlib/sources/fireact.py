@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from flanlib.records import Trajectory
-from flanlib.sources.common import Drop, Note, Steps, messages, row_id, tool
+from flanlib.sources.common import Drop, Note, Steps, drop_if, messages, row_id, tool
 
 TOOLS = (tool("search", "Search the web and see a short result.", query="What to look for"),)
 INSTRUCTIONS = "You answer a question, looking up what you need."
@@ -33,7 +33,11 @@ def matches(row: Any) -> bool:
 
 def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
     """Read one row. Raises Drop for failed episodes and for turns without an action."""
-    query, turns = _gpt(row) if "messages" in row else _alpaca(row)
+    if "messages" in row:
+        turns = [(m.role, m.text) for m in messages(row["messages"], ("user", "assistant"))]
+        query = turns.pop(0)[1] if turns[0][0] == "user" else ""
+    else:
+        query, turns = _alpaca(row)
     steps, grade = Steps(note), None
     query = re.sub(r"\A\s*Question:\s*", "", query).strip()
     for i, (role, text) in enumerate(turns):
@@ -48,10 +52,8 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
             elif steps.answer is None:
                 steps.observe(result)
             continue
-        if role == "user":
-            raise Drop("a user turn that is no result")
-        if steps.answer is not None:
-            raise Drop("turns after the answer")
+        drop_if(role == "user", "a user turn that is no result")
+        drop_if(steps.answer is not None, "turns after the answer")
         preface, thought, name, argument = _turn(text, first=i == 0, note=note)
         if preface and preface not in query:
             note("start of the episode moved to the query")
@@ -64,20 +66,13 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
         else:
             raise Drop("an unknown action")
     note("no grade" if grade is None else "grade cut")
-    if grade in ("False", "0"):
-        raise Drop("failed episode")
+    drop_if(grade in ("False", "0"), "failed episode")
     return steps.trajectory(row_id(row, where), "fireact", query, TOOLS, INSTRUCTIONS)
-
-
-def _gpt(row: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
-    turns = [(m.role, m.text) for m in messages(row["messages"], ("user", "assistant"))]
-    return (turns[0][1], turns[1:]) if turns[0][0] == "user" else ("", turns)
 
 
 def _alpaca(row: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
     input_text, turns = row.get("input") or "", []
-    if not isinstance(input_text, str):
-        raise Drop("content is not text")
+    drop_if(not isinstance(input_text, str), "content is not text")
     for piece in re.split(r"\n(?=Observation:)", row["output"].rstrip("\n")):
         if not piece.startswith("Observation:"):
             turns.append(("assistant", piece))
@@ -90,8 +85,7 @@ def _alpaca(row: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
 def _turn(text: str, *, first: bool, note: Note) -> tuple[str, str, str, str]:
     """Split an agent turn into the text before its labels, the thought, the action's name and its argument."""
     actions = list(_ACT.finditer(text))
-    if not actions:
-        raise Drop("a turn without an action")
+    drop_if(not actions, "a turn without an action")
     if len(actions) > 1:
         note("two actions in a turn, the first kept")
     action, end = actions[0], actions[1].start() if len(actions) > 1 else len(text)

@@ -3,18 +3,16 @@ r"""Glaive function calling (glaiveai/glaive-function-calling, v1 and v2): whole
 v2 rows are ``{system, chat}``. v1 rows hold both in ``{sample}``. The system text lists functions as JSON objects, one
 after the other. A turn starts at a mark (``USER:``, ``ASSISTANT:``, ``FUNCTION RESPONSE:``) after an empty line, in v1
 after any line. A call follows ``<functioncall>``. It looks like JSON, but its arguments are mostly quoted by
-apostrophes, with no escaping of apostrophes inside. This module parses marks and calls, and
-:mod:`flanlib.sources.chat` does the rest. Rows that cannot be parsed are dropped, never guessed.
+apostrophes, with none of those inside escaped. :mod:`flanlib.sources.chat` reads what these marks and calls become.
 """
 
-import json
 import re
 from dataclasses import replace
 from typing import Any
 
-from flanlib.records import Conversation, Trajectory
+from flanlib.records import Conversation, Trajectory, first_json
 from flanlib.sources import chat
-from flanlib.sources.common import Drop, Note, arguments
+from flanlib.sources.common import Drop, Note, arguments, drop_if
 
 END = "<|endoftext|>"
 _MARK = r"(USER|ASSISTANT|FUNCTION RESPONSE):(?!\S)"
@@ -68,13 +66,11 @@ def read_call(text: str, note: Note) -> tuple[str, dict[str, Any]]:
         raise Drop("a call that breaks off")
     else:
         call = _json(text, note, "a call that is not JSON")
-    if not isinstance(call, dict):
-        raise Drop("a call that is not an object")
+    drop_if(not isinstance(call, dict), "a call that is not an object")
     if "arguments" not in call and "parameters" in call:
         note("parameters read as arguments")
     name, raw_arguments = call.get("name"), call.get("arguments", call.get("parameters"))
-    if not isinstance(name, str) or not name.strip():
-        raise Drop("a call without a name")
+    drop_if(not isinstance(name, str) or not name.strip(), "a call without a name")
     return name.strip(), arguments(raw_arguments, note)
 
 
@@ -100,18 +96,11 @@ def _json(text: str, note: Note, reason: str) -> Any:
 
 def _first(text: str, reason: str) -> tuple[Any, str]:
     """Parse the JSON value at the start of a text. Return it and the rest. Raises Drop with ``reason`` without one."""
-
-    def refuse_nan(name: str) -> Any:
-        raise Drop("values that JSON cannot carry")
-
-    text = text.lstrip()
     try:
-        value, end = json.JSONDecoder(strict=False, parse_constant=refuse_nan).raw_decode(text)
-    except ValueError:
-        raise Drop(reason) from None
-    except RecursionError:
-        raise Drop("nested too deeply") from None
-    return value, text[end:]
+        return first_json(text.lstrip(), strict=False)
+    except ValueError as error:
+        reasons = {"nested": "nested too deeply", "is not JSON": "values that JSON cannot carry"}
+        raise Drop(next((reasons[part] for part in reasons if part in str(error)), reason)) from None
 
 
 def _is_v2(row: Any) -> bool:
@@ -126,8 +115,7 @@ def _split(row: dict[str, Any], note: Note) -> tuple[str, list[dict[str, str]]]:
     """Split a row at its marks. Return the system text, and the turns without their end marks."""
     v2 = _is_v2(row)
     before, *pieces = _V2.split(row["chat"].strip()) if v2 else _V1.split(row["sample"].strip())
-    if v2 and before:
-        raise Drop("text before the first turn")
+    drop_if(v2 and before, "text before the first turn")
     turns: list[dict[str, str]] = []
     for mark, text in zip(pieces[::2], pieces[1::2], strict=True):
         role, text = _ROLES[mark], text.strip()
@@ -141,8 +129,7 @@ def _split(row: dict[str, Any], note: Note) -> tuple[str, list[dict[str, str]]]:
             note("two assistant turns in a row joined")
             text = f"{turns.pop()['content']}\n\n{text}".strip()
         turns.append({"role": role, "content": text})
-    if not turns:
-        raise Drop("no turns")
+    drop_if(not turns, "no turns")
     return row["system"] if v2 else before, turns
 
 

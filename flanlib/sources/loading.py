@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from flanlib.presets import source_name
 from flanlib.records import Conversation, FlanError, Trajectory
 from flanlib.sources import agentinstruct, chat, fireact, glaive, toolbench
-from flanlib.sources.common import Drop, Note, counted
+from flanlib.sources.common import Note, counted, drop_if
 from flanlib.sources.files import rows
 from flanlib.tally import Tally
 
@@ -24,9 +24,7 @@ def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) ->
 
     ``format`` is a name in FORMATS. By default the shape of each row decides. ToolBench training rows come last, after
     all rows have been read, because only the longest row of a trajectory is kept. Notes are counted for kept rows only.
-
-    Raises FlanError for an unknown format and for files that cannot be read (see
-    :func:`flanlib.sources.files.rows`), but never for a single row.
+    Raises FlanError for an unknown format and as :func:`flanlib.sources.files.rows`, but never for a single row.
     """
     if format is not None and format not in FORMATS:
         raise FlanError(str(data), found=f"format {format!r}", expected="one of " + ", ".join(FORMATS),
@@ -54,10 +52,8 @@ def _read(data: str | os.PathLike, tally: Tally, format: str | None) -> Iterator
 
 
 def _convert(where: str, row: Any, format: str | None, note: Note) -> Trajectory | Conversation:
-    if not isinstance(row, (dict, list)):
-        raise Drop("not an object")
+    drop_if(not isinstance(row, (dict, list)), "not an object")
     candidates = FORMATS.values() if format is None else [FORMATS[format]]
     module = next((module for module in candidates if module.matches(row)), None)
-    if module is None:
-        raise Drop("no known format" if format is None else f"not in format {format}")
+    drop_if(module is None, "no known format" if format is None else f"not in format {format}")
     return module.convert(row, where, note)

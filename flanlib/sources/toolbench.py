@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from flanlib.records import Tool, Trajectory, to_json
-from flanlib.sources.common import Drop, Message, Note, Steps, arguments, messages, row_id, tools_of, turns_of
+from flanlib.sources.common import Drop, Message, Note, Steps, arguments, drop_if, messages, row_id, tools_of, turns_of
 from flanlib.tally import Tally
 
 INSTRUCTIONS = "You help with a request by calling web APIs, then answer with what they returned."
@@ -40,14 +40,13 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
 
     Raises Drop for runs that gave up or have no answer, which appendix A of the paper leaves out too.
     """
-    answer_file = row.get("answer_generation")
+    name, answer_file = row_id(row, where), row.get("answer_generation")
     if isinstance(answer_file, dict):
         parsed, tools = _answer_file(answer_file, note)
-        name = row_id(row, where)
     else:
         parsed = messages(turns_of(row))
         tools = _listed_tools("".join(m.text for m in parsed if m.role == "system"), note)
-        name = re.sub(r"\AStep \d+: *", "", row_id(row, where))
+        name = re.sub(r"\AStep \d+: *", "", name)
     query, steps = "", Steps(note)
     for message in parsed:
         if message.role in ("user", "human"):
@@ -65,8 +64,7 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
                 break
         elif message.role != "system":
             raise Drop(f"unknown role {message.role[:20]}")
-    if steps.answer is None:
-        raise Drop("no final answer")
+    drop_if(steps.answer is None, "no final answer")
     for call in steps.calls:
         if not call["thought"]:
             note("step without a thought")
@@ -74,10 +72,7 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
 
 
 def hold(held: dict[tuple, list[tuple[str, Any, list]]], where: str, row: Any, tally: Tally) -> None:
-    """Add a training row to ``held``, which keeps only the longest row of each trajectory.
-
-    ``held`` maps each request to its rows, as (where, row, turns). A row that is equal to another or a prefix of it is
-    counted as dropped.
+    """Add a training row to ``held`` (rows by request: where, row, turns), and drop each that is a prefix of another.
 
     >>> held, turns = {}, [{"from": "user", "value": "a"}, {"from": "assistant", "value": "b"}]
     >>> for n in (1, 2):
@@ -100,13 +95,10 @@ def hold(held: dict[tuple, list[tuple[str, Any, list]]], where: str, row: Any, t
 
 
 def _answer_file(generation: dict[str, Any], note: Note) -> tuple[list[Message], tuple[Tool, ...]]:
-    if generation.get("finish_type") == "give_up":
-        raise Drop("gave up")
-    if not generation.get("valid_data"):
-        raise Drop("no final answer (valid_data is false)")
+    drop_if(generation.get("finish_type") == "give_up", "gave up")
+    drop_if(not generation.get("valid_data"), "no final answer (valid_data is false)")
     branches = generation.get("train_messages")
-    if not isinstance(branches, list) or not branches:
-        raise Drop("no turns")
+    drop_if(not isinstance(branches, list) or not branches, "no turns")
     # The last branch of the search is the one that ends in the answer.
     return messages(branches[-1]), tools_of(generation.get("function"), note, leave_out=("Finish",))
 
@@ -132,12 +124,10 @@ def _agent_turn(message: Message, steps: Steps) -> None:
     if name != "Finish":
         steps.call(name, raw_arguments)
     elif finish := arguments(raw_arguments, steps.note):
-        if finish.get("return_type") == "give_up_and_restart":
-            raise Drop("gave up")
+        drop_if(finish.get("return_type") == "give_up_and_restart", "gave up")
         answer = finish.get("final_answer")
         text = answer if isinstance(answer, str) else "" if answer is None else to_json(answer)
-        if not text.strip():
-            raise Drop("no final answer")
+        drop_if(not text.strip(), "no final answer")
         steps.finish(text)
 
 
@@ -146,8 +136,7 @@ def _listed_tools(system: str, note: Note) -> tuple[Tool, ...]:
     match = re.search(r"access to the following APIs:\s*(\[.*\])", system, re.S)
     if not match:
         return ()
-    if len(match[1]) > LONGEST_LIST:
-        raise Drop("the tool list is too long")
+    drop_if(len(match[1]) > LONGEST_LIST, "the tool list is too long")
     try:
         listed = ast.literal_eval(match[1])
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):

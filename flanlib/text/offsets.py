@@ -86,9 +86,5 @@ def _previous_stops(stops: np.ndarray) -> np.ndarray:
 
 
 def _first_bytes(text: str) -> np.ndarray:
-    """Mark each UTF-8 byte of a text that begins a character.
-
-    >>> _first_bytes("né").tolist()
-    [True, True, False]
-    """
+    """Mark each UTF-8 byte of a text that begins a character."""
     return (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80

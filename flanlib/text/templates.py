@@ -194,8 +194,7 @@ def get_template(name: str, tokenizer: PreTrainedTokenizerBase) -> AnyTemplate:
     """Return a template of ``TEMPLATES`` by name, or the tokenizer's chat template for ``own``, bound to the tokenizer.
 
     ``auto`` is the tokenizer's chat template if it has one, else ``agent_flan``. A template without special tokens in
-    its texts begins with the tokenizer's BOS token, if there is one.
-    Raises FlanError for an unknown name and for a tokenizer that does not fit.
+    its texts begins with the tokenizer's BOS token, if any. Raises FlanError for an unknown name or an unfit tokenizer.
     """
     if name == "own" or (name == AUTO and tokenizer.chat_template):
         return own_template(tokenizer)

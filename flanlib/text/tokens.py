@@ -1,7 +1,6 @@
 """From conversations to token ids with a kind each: render once, tokenise once, map characters to kinds.
 
-Spans are not tokenised one by one: a token can cross their border, and the ids would then differ from those that the
-model generates. Trained ids decode to exactly the trained text, or the conversation is dropped and counted.
+Spans are not tokenised one by one: a token can cross their border, and the ids would then not be those of the model.
 """
 
 from __future__ import annotations
@@ -117,8 +116,7 @@ def encode_all(conversations: Iterable[Conversation], tokenizer: PreTrainedToken
     A conversation over ``max_tokens`` loses whole exchanges from its end, and is noted in the tally. A token of two
     trained kinds takes the kind of most of its characters, the later kind in a tie. A conversation is dropped if it has
     nothing to train, no room for a first trained reply, a template mark in its content, a token across the border of
-    trained text, or trained text that decodes to a different text.
-    Raises FlanError if the tokenizer does not fit the template.
+    trained text, or trained text that decodes to a different text. Raises FlanError as :func:`bind`.
     """
     conversations, template = list(conversations), bind(template, tokenizer)
     chunks = (conversations[start : start + CHUNK] for start in range(0, len(conversations), CHUNK))
@@ -188,7 +186,9 @@ def _label(id: str, rendered: Rendered, placed: Placed, max_tokens: int) -> Labe
     example = Example(id, ids, kinds, np.where(trained, placed.bytes[:n], 0))
     borders = np.flatnonzero(np.diff(np.concatenate([[False], trained, [False]]))).reshape(-1, 2)
     runs = [ids[start:stop].tolist() for start, stop in borders]
-    return Labelled(example, n < len(placed.ids), _trained_texts(rendered.text, spans), runs)
+    starts, stops = ({span[side] for span in spans} for side in (0, 1))  # adjacent spans are one stretch of text
+    stretches = zip(sorted(starts - stops), sorted(stops - starts), strict=True)
+    return Labelled(example, n < len(placed.ids), [rendered.text[start:stop] for start, stop in stretches], runs)
 
 
 def _token_kinds(id: str, spans: Sequence[tuple[int, int, Kind]], starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
@@ -204,29 +204,14 @@ def _token_kinds(id: str, spans: Sequence[tuple[int, int, Kind]], starts: np.nda
     for token in np.flatnonzero(first != last):
         sections = slice(int(first[token]), int(last[token]) + 1)
         cuts = [int(starts[token]), *begins[sections][1:], int(stops[token])]
-        kinds[token] = _majority(id, section_kinds[sections], np.diff(cuts))
+        counts: dict[int, int] = {}  # characters of the token by kind
+        for kind, size in zip(section_kinds[sections], np.diff(cuts).tolist(), strict=True):
+            if size:
+                counts[kind] = counts.pop(kind, 0) + size  # pop, so that the kind moves to the end
+        if CONTEXT in counts and len(counts) > 1:
+            raise _rejected(id, "a token across the border of trained text", "a template that keeps them apart")
+        kinds[token] = max(reversed(counts), key=counts.get)  # the later kind in a tie
     return kinds
-
-
-def _majority(id: str, kinds: list[int], sizes: np.ndarray) -> int:
-    """Return the kind that most characters of a token have, the later one in a tie."""
-    counts: dict[int, int] = {}
-    for kind, size in zip(kinds, sizes.tolist(), strict=True):
-        if size:
-            counts[kind] = counts.pop(kind, 0) + size  # pop, so that the kind moves to the end
-    if CONTEXT in counts and len(counts) > 1:
-        raise _rejected(id, "a token across the border of trained text", "a template that keeps them apart")
-    return max(reversed(counts), key=counts.get)
-
-
-def _trained_texts(text: str, spans: Sequence[tuple[int, int, Kind]]) -> list[str]:
-    """Return the stretches of trained text, adjacent spans joined."""
-    stretches: list[tuple[int, int]] = []
-    for start, stop, _ in spans:
-        if stretches and stretches[-1][1] == start:
-            start = stretches.pop()[0]
-        stretches.append((start, stop))
-    return [text[start:stop] for start, stop in stretches]
 
 
 def _rejected(id: str, found: str, expected: str) -> FlanError:

@@ -31,16 +31,8 @@ class _Fusable:
                                 self.scaling[adapter], dtype)  # fmt: skip
 
 
-class FusedLinear4bit(_Fusable, Linear4bit):
-    """peft's 4-bit layer with the fused forward pass."""
-
-
-class FusedLinear(_Fusable, Linear):
-    """peft's dense layer with the fused forward pass."""
-
-
-FUSED = {Linear4bit: FusedLinear4bit, Linear: FusedLinear}
-"""For each of peft's classes the one that replaces it, with the same weights and names."""
+FUSED = {layer: type(f"Fused{layer.__name__}", (_Fusable, layer), {}) for layer in (Linear4bit, Linear)}
+"""For each of peft's classes the one that replaces it: with the fused forward pass, the same weights and names."""
 
 
 def _dense(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -16,8 +16,8 @@ from flanlib.benchmarks.agent_h.formats import fits
 from flanlib.benchmarks.agent_h.replies import ANNOUNCED, DEGENERATE, OFFERED, PLAIN, Reading, read, read_name
 from flanlib.benchmarks.agent_h.samples import CALL, FORMAT, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import PLAIN as PLAIN_TRUTH
+from flanlib.corpus.negatives import opening
 from flanlib.dialects import DIALECTS
-from flanlib.dialects.common import offer
 from flanlib.dialects.elicit import ACTION
 from flanlib.records import Turn, say
 
@@ -32,7 +32,7 @@ def measure(samples: Sequence[Sample], protocol: str, generate: Generate, *,
     ``followed`` is the model's reply to a follow-up. ``plans`` tells whether a plain-text reply plans a call; without
     it nothing is followed up.
     """
-    turns = [prompt(sample, protocol) for sample in samples]
+    turns = [opening(s.query, s.instructions, s.tools, DIALECTS[protocol].HOW) for s in samples]
     replies = ask(generate, [Prompt(f"{s.id}/{protocol}", t) for s, t in zip(samples, turns, strict=True)])
     readings = [read(reply, s.tools, s.query) for s, reply in zip(samples, replies, strict=True)]
     planned = [i for i, reading in enumerate(readings) if reading.kind == PLAIN and plans and plans(replies[i])]
@@ -52,14 +52,6 @@ def rows(judged: Iterable[tuple[Sample, Reading, str, str]]) -> pd.DataFrame:
     return pd.DataFrame([(s.id, s.level, s.cell, s.variety, s.truth, reading.kind, reading.tool, reading.form,
                           int(right(s, reading, reply)), reply, followed)
                          for s, reading, reply, followed in judged], columns=list(COLUMNS))  # fmt: skip
-
-
-def prompt(sample: Sample, protocol: str) -> tuple[Turn, ...]:
-    """Write a sample as the turns of a prompt for a model tuned on a protocol."""
-    user = say("user", sample.query)
-    if sample.tools:
-        return offer(sample.tools, DIALECTS[protocol].HOW, sample.instructions), user
-    return (say("system", sample.instructions), user) if sample.instructions else (user,)
 
 
 def right(sample: Sample, reading: Reading, reply: str) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 from flanlib.benchmarks.agent_h.formats import FORMATS
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, FORMAT, PLAIN, Sample
+from flanlib.corpus.mix import apportion
 from flanlib.corpus.negatives import OFFERED
 from flanlib.lab import ordinary, tasks
 from flanlib.records import Conversation, FlanError, Tool, Trajectory
@@ -34,10 +35,7 @@ class Request(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Requests to make samples of, each used once.
-
-    ``plain`` requests need no tool, ``served`` ones a tool that is offered, ``unserved`` ones a tool that is not.
-    """
+    """Requests, each used once: ``plain`` need no tool, ``served`` an offered one, ``unserved`` one not offered."""
 
     source: str
     plain: Sequence[Request]
@@ -115,17 +113,14 @@ def build(requests: Pool, n: int = SIZE, *, seed: int, tally: Tally) -> list[Sam
 
 
 def _sizes(n: int, unserved: int) -> tuple[int, ...]:
-    """Divide n among the format level and the four cells, by largest remainders; the third cell gives two numbers.
+    """Divide n among the format level and the four cells, as in a corpus; the third cell gives two numbers.
 
     >>> _sizes(1845, 200)
     (615, 308, 308, 154, 153, 307)
     """
-    exact = [share * n for share in (1 / 3, *[1 / 6] * len(CELLS))]
-    sizes = [int(size + 1e-9) for size in exact]
-    for part in sorted(range(len(sizes)), key=lambda part: sizes[part] - exact[part])[: n - sum(sizes)]:
-        sizes[part] += 1
-    missing = min(unserved, sizes[3] // 2)
-    return (*sizes[:3], sizes[3] - missing, missing, sizes[4])
+    formats, chat, no_tools, none_needed, calls = apportion(n, {FORMAT: 2, **dict.fromkeys(CELLS, 1)}).values()
+    missing = min(unserved, none_needed // 2)
+    return formats, chat, no_tools, none_needed - missing, missing, calls
 
 
 def _format(one: Request, name: str, rng: np.random.Generator) -> dict:

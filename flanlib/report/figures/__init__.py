@@ -2,24 +2,19 @@
 
 Every kind and every form looks the same in all pictures: colour, dash, marker, hatch and underline, so that no reader
 depends on colour alone. ``low`` and ``high`` bound 95 % intervals, or the range over seeds in curves. NaN draws no
-interval. Scores range from 0 to 1 in tables and are drawn as points of 100, as the paper prints them.
+interval. ``n`` counts what an estimate is computed from (argument ``of``: seeds, tasks and so on). Shares and scores
+range from 0 to 1 in tables; scores are drawn as points of 100, as the paper prints them.
 """
 
 from flanlib.report.figures.bench import peers
-from flanlib.report.figures.learning import (
-    content_by_form,
-    distance,
-    learning_speeds,
-    loss_by_kind,
-    skill_by_tokens,
-    speeds,
-)
+from flanlib.report.figures.learning import content_by_form, distance, learning_speeds, loss_by_kind, speeds
 from flanlib.report.figures.scores import (
     cells,
     kind_shares,
     reply_kinds,
     report_card,
     scores_by_form,
+    skill_by_tokens,
     table2,
     two_measures,
 )

@@ -10,7 +10,7 @@ from flanlib.report.figures.style import INK, OTHER, Picture, draws
 def peers(frame: pd.DataFrame) -> Figure:
     """Draw how many times as fast as its peers the kit is: a panel per contest, a line per peer.
 
-    Columns: those of :func:`flanlib.bench.timing.hold`. A mark is the median ratio, and its line spans all rounds.
+    A mark is the median ratio of a table from :func:`flanlib.bench.timing.hold`, and its line spans all rounds.
     """
     sizes = frame.groupby("name", sort=False).size()
     figure = Picture(figsize=(8.4, 0.34 * sizes.sum() + 0.75 * len(sizes) + 0.7))

@@ -1,4 +1,4 @@
-"""Pictures of learning: the loss of the untuned model, and losses and skills while a model is tuned."""
+"""Pictures of losses: those of the untuned model, and how they fall while a model is tuned."""
 
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
@@ -6,33 +6,20 @@ from itertools import accumulate
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from flanlib.records import FlanError
 from flanlib.report.figures import parts
-from flanlib.report.figures.style import (
-    INK,
-    PAD,
-    SPLITS,
-    STYLE,
-    Picture,
-    draws,
-    form_name,
-    in_order,
-    kinds_of,
-    looks_of,
-)
+from flanlib.report.figures.style import INK, PAD, STYLE, Picture, draws, form_name, in_order, kinds_of, looks_of
 
 ORDER = ("instruction", "retrieval", "understanding", "reasoning")  # section 3: from fastest to slowest
 NINE_TENTHS = "nine tenths of its fall"
+SPLITS = {"train": "training data", "heldout": "held-out tools"}
 
 
 @draws("text", "nats_per_byte", "low", "high", "n")
 def distance(frame: pd.DataFrame) -> Figure:
-    """Draw the loss of the untuned base model on each text, sorted, with intervals.
-
-    Columns: text (label), nats_per_byte, low, high, n (conversations). An optional column ``form`` sets the marker.
-    """
+    """Draw the loss of the untuned base model on each text, sorted. An optional column ``form`` sets the marker."""
     rows = frame.sort_values("nats_per_byte", kind="stable").reset_index(drop=True)
     figure = Picture(figsize=(7.6, 1.2 + 0.42 * len(rows)))
     axes = figure.subplots()
@@ -53,8 +40,7 @@ def distance(frame: pd.DataFrame) -> Figure:
 def loss_by_kind(frame: pd.DataFrame, paper: Mapping[str, float] | None = None) -> Figure:
     """Draw loss by kind while a model is tuned: a panel per form, a line per kind, a band for the range over seeds.
 
-    Columns: form, kind, trained_tokens, nats_per_token, low, high, n (seeds). ``paper`` gives the paper's final losses
-    by label, drawn as horizontal lines in the ReAct panel.
+    ``paper`` gives the paper's final losses by label, drawn as horizontal lines in the ReAct panel.
     """
     forms, kinds = list(looks_of(frame["form"])), kinds_of(frame, "loss_by_kind")
     limits = _limits([*frame["nats_per_token"], *(paper or {}).values()], frame["low"])
@@ -78,8 +64,7 @@ def loss_by_kind(frame: pd.DataFrame, paper: Mapping[str, float] | None = None) 
 def learning_speeds(frame: pd.DataFrame, form: str) -> Figure:
     """Draw how fast each kind is learned in one form: above the share of its fall still to come, below its loss.
 
-    Columns: those of :func:`flanlib.report.analysis.learning`. Kinds whose shares are NaN are named in the picture.
-    Raises FlanError for a form that is not in the table.
+    Kinds whose shares are NaN are named in the picture. Raises FlanError for a form that is not in the table.
     """
     forms = list(looks_of(frame["form"]))
     if form not in forms:
@@ -112,8 +97,7 @@ def learning_speeds(frame: pd.DataFrame, form: str) -> Figure:
 def speeds(frame: pd.DataFrame) -> Figure:
     """Draw after how many trained tokens each kind has made nine tenths of its own fall, in the paper's order.
 
-    Columns: form, split (train, heldout), kind, tokens, low, high, n (seeds). A thin line joins the kinds of a form.
-    If the paper's order holds, it leans to the right all the way down.
+    A thin line joins the kinds of a form. If the paper's order holds, it leans to the right all the way down.
     """
     present, looks = kinds_of(frame, "speeds"), looks_of(frame["form"])
     kinds = [kind for kind in ORDER if kind in present]
@@ -126,7 +110,7 @@ def speeds(frame: pd.DataFrame) -> Figure:
             x, y = dots.lines[0].get_data()
             order = y.argsort()
             axes.plot(x[order], y[order], color=look.colour, linestyle=look.dash, linewidth=1, alpha=0.6, zorder=1)
-        parts.token_axis(axes)
+        axes.xaxis.set_major_formatter(lambda tokens, _: parts.thousands(tokens))
         axes.set(xlim=(0, end if end > 0 else 1), xlabel="trained tokens to nine tenths of its own fall")
     if len(kinds) > 2:
         next(iter(panels.values())).set_ylabel("in the paper: fastest first")
@@ -134,37 +118,11 @@ def speeds(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-@draws("form", "score", "trained_tokens", "value", "low", "high", "n")
-def skill_by_tokens(frame: pd.DataFrame) -> Figure:
-    """Draw skill on held-out tasks against trained tokens: a panel per score, a line per form.
-
-    Columns: form, score, trained_tokens, value (0 to 1), low, high, n (tasks). Tokens are on a log scale. The
-    measurement before training, at 0 tokens, is drawn at the left edge.
-    """
-    names, looks = in_order(frame["score"], ORDER), looks_of(frame["form"])
-    figure, [panels] = parts.curve_panels(len(names))
-    least, most = frame.loc[frame["trained_tokens"] > 0, "trained_tokens"].min(), frame["trained_tokens"].max()
-    zero = least / 2  # a log scale has no 0
-    ticks = [tick for tick in (500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000) if least <= tick <= most]
-    points = parts.in_points(frame).assign(trained_tokens=frame["trained_tokens"].clip(lower=zero))
-    points = points.sort_values("trained_tokens")
-    for axes, score in zip(panels, names, strict=True):
-        parts.curves(axes, points[points["score"] == score], "value", by="form", looks=looks, label=form_name)
-        axes.set(title=score, xlabel="trained tokens, log scale", xscale="log", ylim=(-3, 103))
-        axes.set_xticks([zero, *ticks], ["0", *map(parts.thousands, ticks)])
-        axes.minorticks_off()
-    panels[0].set_ylabel("right on held-out tasks (points of 100)")
-    parts.below(figure, list(parts.by_label(panels).values()),
-                f"band: 95 % interval, {parts.counts(frame['n'], 'tasks')}", length=4)  # fmt: skip
-    return figure
-
-
 @draws("form", "kind", "nats_per_byte", "low", "high", "n")
 def content_by_form(frame: pd.DataFrame) -> Figure:
     """Draw the held-out loss of each content kind after equal trained tokens, the forms side by side.
 
-    Columns: form, kind, nats_per_byte, low, high, n (conversations). A form such as ``react - chat`` marks a paired
-    difference, which is printed under its kind.
+    A form such as ``react - chat`` marks a paired difference, which is printed under its kind.
     """
     is_difference = frame["form"].str.contains(" - ", regex=False)
     frame, differences = frame[~is_difference], frame[is_difference]
@@ -197,9 +155,9 @@ def _losses(axes: Axes, lines: pd.DataFrame, limits: tuple[float, float], end: f
     """Draw the loss of each kind on a log scale, with its last value at the end of the line."""
     parts.curves(axes, lines, "nats_per_token", by="kind", looks=STYLE, width=width)
     axes.set(xlabel="trained tokens", yscale="log", xlim=(-0.02 * end, 1.12 * end), ylim=limits)
-    parts.token_axis(axes)
+    axes.xaxis.set_major_formatter(lambda tokens, _: parts.thousands(tokens))
     axes.yaxis.set_major_locator(FixedLocator([m * 10.0**e for e in range(-6, 4) for m in (1, 2, 5)]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     values = sorted(lines.groupby("kind")["nats_per_token"].last())
     # From the lowest up, each number moves up until it is clear of the one below.

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter
 
 from flanlib.records import FlanError
 from flanlib.report.figures.style import INK, PAD, Look, Picture, in_order
@@ -47,10 +46,7 @@ def dots(axes: Axes, frame: pd.DataFrame, *, rows: tuple[str, Sequence[str]], se
 
 def dot_panels(frame: pd.DataFrame, *, panels: tuple[str, Mapping[str, str]], rows: tuple[str, Sequence[str]],
                series: tuple[str, Mapping[str, Look]], **how) -> tuple[Figure, dict[str, Axes]]:  # fmt: skip
-    """Draw :func:`dots` in panels side by side with shared axes, one per value of a column, whose titles are given.
-
-    Returns the figure and its panels by value.
-    """
+    """Draw :func:`dots` in panels, one per value of a column; return the figure and the panels by value."""
     column, titles = panels
     names = in_order(frame[column], titles)
     figure = Picture(figsize=(1.5 + 3.9 * len(names), 1.5 + len(rows[1]) * (0.2 + 0.21 * len(series[1]))))
@@ -142,11 +138,6 @@ def bar_legend(figure: Figure, looks: Mapping[str, Look], **how) -> None:
     handles = [Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="white", label=name)
                for name, look in looks.items()]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", **how)
-
-
-def token_axis(axes: Axes) -> None:
-    """Write the tokens on the x axis in thousands or millions."""
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: thousands(value)))
 
 
 def thousands(value: float, digits: int = 6) -> str:

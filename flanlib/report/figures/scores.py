@@ -25,8 +25,8 @@ LOOKS = {kind: replace(OTHER, colour=colour, hatch=hatch)
 def report_card(frame: pd.DataFrame, targets: Mapping[str, float] | None = None, *, of: str = "tasks") -> Figure:
     """Draw what models can do: a panel per split, a line per score, a mark per model.
 
-    Columns: model, split, protocol (the form of the prompts, one per model), score, value (0 to 1), low, high, n
-    (``of`` what). ``targets`` gives a value (0 to 1) to aim at, by score, each drawn as a thin vertical line.
+    ``protocol`` is the form of the prompts, one per model. ``targets`` gives a value (0 to 1) to aim at, by score, each
+    drawn as a thin vertical line.
     """
     scores, looks = in_order(frame["score"], SCORES), looks_of(frame["model"])
     figure, panels = parts.dot_panels(parts.in_points(frame), panels=("split", {}), rows=("score", scores),
@@ -45,12 +45,33 @@ def report_card(frame: pd.DataFrame, targets: Mapping[str, float] | None = None,
     return figure
 
 
+@draws("form", "score", "trained_tokens", "value", "low", "high", "n")
+def skill_by_tokens(frame: pd.DataFrame) -> Figure:
+    """Draw skill on held-out tasks against trained tokens: a panel per score, a line per form.
+
+    Tokens are on a log scale. The measurement before training, at 0 tokens, is drawn at the left edge.
+    """
+    names, looks = in_order(frame["score"], SCORES), looks_of(frame["form"])
+    figure, [panels] = parts.curve_panels(len(names))
+    least, most = frame.loc[frame["trained_tokens"] > 0, "trained_tokens"].min(), frame["trained_tokens"].max()
+    zero = least / 2  # a log scale has no 0
+    ticks = [tick for tick in (500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000) if least <= tick <= most]
+    points = parts.in_points(frame).assign(trained_tokens=frame["trained_tokens"].clip(lower=zero))
+    points = points.sort_values("trained_tokens")
+    for axes, score in zip(panels, names, strict=True):
+        parts.curves(axes, points[points["score"] == score], "value", by="form", looks=looks, label=form_name)
+        axes.set(title=score, xlabel="trained tokens, log scale", xscale="log", ylim=(-3, 103))
+        axes.set_xticks([zero, *ticks], ["0", *map(parts.thousands, ticks)])
+        axes.minorticks_off()
+    panels[0].set_ylabel("right on held-out tasks (points of 100)")
+    parts.below(figure, list(parts.by_label(panels).values()),
+                f"band: 95 % interval, {parts.counts(frame['n'], 'tasks')}", length=4)  # fmt: skip
+    return figure
+
+
 @draws("score", "form", "value", "low", "high", "n")
 def scores_by_form(frame: pd.DataFrame, *, of: str = "seeds") -> Figure:
-    """Draw whether a form raises scores: a line per score, a mark per form.
-
-    Columns: score, form, value (0 to 1), low, high, n (``of`` what).
-    """
+    """Draw whether a form raises scores: a line per score, a mark per form."""
     names, looks = in_order(frame["score"], SCORES), looks_of(frame["form"])
     figure = Picture(figsize=(7.6, 1.5 + len(names) * (0.2 + 0.21 * len(looks))))
     axes = figure.subplots()
@@ -64,7 +85,6 @@ def scores_by_form(frame: pd.DataFrame, *, of: str = "seeds") -> Figure:
 def table2(frame: pd.DataFrame, paper: pd.DataFrame | None = None, *, of: str = "seeds") -> Figure:
     """Draw our Table 2: a panel per score, the overall one first, and a last panel with the paper's T-Eval.
 
-    Columns: arm (in the order of the table), score, value (0 to 1), low, high, n (``of`` what), trained_tokens.
     ``paper`` has arm and value, the paper's T-Eval in points. Arms without one are marked as not reported.
     """
     points, arms = parts.in_points(frame), list(dict.fromkeys(frame["arm"]))
@@ -89,10 +109,7 @@ def table2(frame: pd.DataFrame, paper: pd.DataFrame | None = None, *, of: str = 
 
 @draws("model", "cell", "value", "low", "high", "n")
 def cells(frame: pd.DataFrame) -> Figure:
-    """Draw how often each model did the right kind of thing, as a heat map: a line per model, a column per cell.
-
-    Columns: model, cell (in the order of the table), value (0 to 1), low, high, n (samples).
-    """
+    """Draw how often each model did the right kind of thing, as a heat map: a line per model, a column per cell."""
     models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
     figure = Picture(figsize=(2.6 + 1.45 * len(names), max(4, 1.6 + 0.52 * len(models))))
     axes = figure.subplots()
@@ -114,10 +131,7 @@ def cells(frame: pd.DataFrame) -> Figure:
 
 @draws("source", "dialect", "kind", "tokens", "share", "n")
 def kind_shares(frame: pd.DataFrame) -> Figure:
-    """Draw which share of a corpus' trained tokens each kind has: one bar per source and dialect.
-
-    Columns: source, dialect, kind, tokens, share (0 to 1), n (conversations).
-    """
+    """Draw which share of a corpus' trained tokens each kind has: one bar per source and dialect."""
     bars = frame.groupby(["source", "dialect"], sort=False)
     figure = Picture(figsize=(9, 1.5 + 0.46 * len(bars)))
     axes = figure.subplots()
@@ -140,10 +154,7 @@ def kind_shares(frame: pd.DataFrame) -> Figure:
 
 @draws("model", "cell", "kind", "share", "n")
 def reply_kinds(frame: pd.DataFrame) -> Figure:
-    """Draw the shares of the kinds of replies as stacked bars: a panel per cell, a bar per model.
-
-    Columns: model, cell, kind (see :mod:`flanlib.benchmarks.agent_h.replies`), share (0 to 1), n (replies).
-    """
+    """Draw the shares of the kinds of replies as stacked bars: a panel per cell, a bar per model."""
     models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
     figure = Picture(figsize=(1.8 + 2.1 * len(names), 1.5 + 0.34 * len(models)))
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
@@ -162,10 +173,7 @@ def reply_kinds(frame: pd.DataFrame) -> Figure:
 
 @draws("measure", "model", "value", "low", "high", "n")
 def two_measures(frame: pd.DataFrame) -> Figure:
-    """Draw the paper's keyword score beside the structural score: a panel per measure, a line per model.
-
-    Columns: measure, model, value (0 to 1), low, high, n (samples).
-    """
+    """Draw the paper's keyword score beside the structural score: a panel per measure, a line per model."""
     models = list(dict.fromkeys(frame["model"]))
     figure, panels = parts.dot_panels(parts.in_points(frame).assign(series="score"), panels=("measure", {}),
                                       rows=("model", models), series=("series", {"score": OTHER}))  # fmt: skip

@@ -1,5 +1,6 @@
 """The look of kinds, forms and models, the checks on tables, and ``save``."""
 
+import inspect
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -55,7 +56,6 @@ OWN = {"font.family": "DejaVu Sans", "axes.titleweight": "bold", "axes.titleloca
        "axes.edgecolor": "#999999", "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#e6e6e6",
        "hatch.linewidth": 0.5, "legend.frameon": False, "figure.constrained_layout.use": True}  # fmt: skip
 """Settings on top of seaborn's style."""
-SPLITS = {"train": "training data", "heldout": "held-out tools"}
 
 
 def form_name(form: str) -> str:
@@ -80,7 +80,8 @@ class Picture(Figure):
 def draws(*columns: str) -> Callable[[Callable[..., Figure]], Callable[..., Figure]]:
     """Return a decorator that makes a drawing function check its table and draw in the style of the kit.
 
-    The function raises FlanError for a table without rows or columns. Matplotlib's global settings do not change.
+    Its documentation then lists the columns. It raises FlanError if the table has no rows, or not all columns.
+    Matplotlib's global settings do not change.
     """
 
     def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -98,6 +99,7 @@ def draws(*columns: str) -> Callable[[Callable[..., Figure]], Callable[..., Figu
                     figure.suptitle(BANNER, color="#b00020", fontsize=12, fontweight="bold")
                 return figure
 
+        inside.__doc__ = f"{inspect.getdoc(draw)}\n\nColumns: {', '.join(columns)}."
         return inside
 
     return styled
