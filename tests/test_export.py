@@ -55,9 +55,10 @@ def test_balanced_rows_read_back_as_they_are_trained(tmp_path, dialect):
     assert after == [Conversation(a.id, "chat", a.turns) for a in after]
 
 
-def test_the_rows_are_recognised_by_themselves(tmp_path):
+@pytest.mark.parametrize("key", ["messages", "conversation"])
+def test_the_rows_are_recognised_by_themselves(tmp_path, key):
     rows = render_all([TASK], "chat") + render_all([TASK], "react")
-    export(rows, tmp_path / "rows.jsonl")
+    export(rows, tmp_path / "rows.jsonl", key=key)
     assert [messages(a) for a in read(tmp_path / "rows.jsonl")] == [messages(b) for b in rows]
 
 

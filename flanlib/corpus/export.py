@@ -1,4 +1,4 @@
-"""Write a corpus for other trainers, as OpenAI-style messages.
+"""Write a corpus for other trainers, as OpenAI-style messages or as Agent-FLAN's published rows.
 
 Every assistant message has a field ``loss``, as in Agent-FLAN's published rows. XTuner and ms-swift read this field,
 and so does Axolotl with ``message_field_training: loss``. :mod:`flanlib.sources.chat` reads the rows back.
@@ -14,20 +14,22 @@ from flanlib import store
 from flanlib.records import Conversation, Turn
 
 
-def export(conversations: Iterable[Conversation], path: Path) -> None:
-    """Write conversations as JSON Lines."""
-    store.write(Path(path), "".join(json.dumps(row(conversation)) + "\n" for conversation in conversations))
+def export(conversations: Iterable[Conversation], path: Path, *, key: str = "messages") -> None:
+    """Write conversations as JSON Lines; ``key`` as in :func:`row`."""
+    store.write(Path(path), "".join(json.dumps(row(conversation, key=key)) + "\n" for conversation in conversations))
 
 
-def row(conversation: Conversation) -> dict[str, Any]:
-    """Return a conversation as one row. Tools have no key of their own: the system turn's text lists them.
+def row(conversation: Conversation, *, key: str = "messages") -> dict[str, Any]:
+    """Return a conversation as one row, its turns under ``key``: ``conversation`` is what Agent-FLAN's rows call it.
+
+    Tools have no key of their own: the system turn's text lists them.
 
     >>> from flanlib.records import say
     >>> chat = Conversation("1", "doc", (say("user", "Hi"), say("assistant", "Yes?", "general", trained=True)))
     >>> row(chat)
     {'id': '1', 'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Yes?', 'loss': True}]}
     """
-    return {"id": conversation.id, "messages": [m for turn in conversation.turns for m in _messages(turn)]}
+    return {"id": conversation.id, key: [m for turn in conversation.turns for m in _messages(turn)]}
 
 
 def _messages(turn: Turn) -> Iterable[dict[str, Any]]:
