@@ -14,7 +14,7 @@ from flanlib.report.figures.style import INK, PAD, STYLE, Picture, draws, form_n
 
 ORDER = ("instruction", "retrieval", "understanding", "reasoning")  # section 3: from fastest to slowest
 NINE_TENTHS = "nine tenths of its fall"
-SPLITS = {"train": "training data", "heldout": "held-out tools"}
+SPLITS = {"train": "training data", "heldout": "held-out data"}
 
 
 @draws("text", "nats_per_byte", "low", "high", "n")
