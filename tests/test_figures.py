@@ -45,7 +45,7 @@ def around(value, spread):
 
 
 def learning(form="chat"):
-    """Sixty noisy points of training, eight of held-out tools; every kind at its own pace."""
+    """Sixty noisy points of training, eight of held-out data; every kind at its own pace."""
     rng, rows = np.random.default_rng(7), []
     pace = dict(zip(CAPABILITIES, ((38, 1.8, 6.5), (24, 1.0, 3.6), (20, 0.9, 4.3), (11, 0.19, 1.6)), strict=True))
     for split, points, noise in (("train", 60, 0.05), ("heldout", 8, 0.01)):
@@ -284,7 +284,7 @@ def test_learning_speeds_are_shares_above_and_losses_below():
     frame = learning("react")
     figure = figures.learning_speeds(frame, "react")
     assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["ReAct form, training data",
-                                                                        "ReAct form, held-out tools"]  # fmt: skip
+                                                                        "ReAct form, held-out data"]  # fmt: skip
     for axes, split, column in zip(figure.axes, ("train", "heldout") * 2, ["share"] * 2 + ["nats_per_token"] * 2,
                                    strict=True):  # fmt: skip
         lines = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
@@ -307,7 +307,7 @@ def test_learning_speeds_are_of_one_form_of_the_table():
     frame = pd.concat([learning("react"), learning("chat")])
     with pytest.raises(FlanError, match="one form"):
         figures.learning_speeds(frame, "json")
-    assert "chat form, held-out tools" in words(figures.learning_speeds(frame, "chat"))
+    assert "chat form, held-out data" in words(figures.learning_speeds(frame, "chat"))
 
 
 def test_speeds_stand_in_the_order_of_the_paper():
