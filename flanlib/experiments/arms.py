@@ -33,7 +33,7 @@ from flanlib.tally import Tally
 SEED = 2403  # draws the corpora; the seeds of a preset vary the training only
 ALIGNED, WEIGHTED = "aligned", "weighted"
 NEGATIVES, CONTROL = "chat + negatives", "chat + plain chat"
-LONGEST = {"chat": 80, "react": 120, "json": 120}  # other dialects: 120
+LONGEST, LONGEST_IN_CHAT = 120, 80
 """Most tokens of a reply in the lab. The longest references have 91, 93 and 61: a longer reply is a runaway."""
 FOLLOWING = 0.1
 """Instruction-following pairs per trajectory: the paper's 2,000 beside 24,703 rows, rounded up."""
@@ -145,7 +145,7 @@ def spent(tuned: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
 
 
 def _decoding(preset: Preset, protocol: str) -> Decoding:
-    return Decoding(preset.reply_tokens or LONGEST.get(protocol, 120))
+    return Decoding(preset.reply_tokens or (LONGEST_IN_CHAT if protocol == "chat" else LONGEST))
 
 
 def _sample(rows: Sequence[Conversation | Trajectory], n: int) -> list:
