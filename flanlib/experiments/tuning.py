@@ -132,14 +132,15 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
     ``losses.csv`` (by step, split and kind), ``firsts.csv`` (which held-out tokens are the model's first choice) and,
     unless it shipped, the adapter. ``watch`` is given the losses so far during every run
     (:func:`flanlib.training.train.fit`). Without ``shipped``, results that ship are ignored and the runs made here. On
-    a GPU the memory that a run needs is printed first; raises FlanError if that is more than there is.
+    a GPU the memory that a run needs is printed before one starts; raises FlanError if that is more than there is.
     """
     jobs = {}
-    memory.check(preset)
     for label, arm in arms.items():
         rows, held = examples(arm.train, preset, tally), examples(arm.heldout, preset, Tally("held out"))
         jobs[label] = [_Job(label, rows, held, preset, seed, shipped=shipped, watch=watch) for seed in preset.seeds]
     every = [job for each in jobs.values() for job in each]
+    if not all(job.done for job in every):
+        memory.check(preset)
     for batch in [[job] for job in every] if watch else [every]:  # a single job stays in this process, with watch()
         workers.side_by_side(batch, what="tuning runs")
     _JOBS.update({job.label: job for job in every})
