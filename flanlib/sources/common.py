@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from flanlib.records import FlanError, Step, Tool, Trajectory, from_json
+from flanlib.records import FlanError, Step, Tool, Trajectory, from_json, to_json
 from flanlib.tally import Tally
 
 Note = Callable[[str], None]
@@ -102,6 +102,29 @@ def arguments(value: Any, note: Note) -> dict[str, Any]:
     return value
 
 
+def json_text(value: Any) -> str:
+    """Return a text as it is, and any other value as JSON. Raises Drop for what JSON cannot carry.
+
+    >>> json_text("sun"), json_text({"sky": "sun"})
+    ('sun', '{"sky": "sun"}')
+    """
+    try:
+        return value if isinstance(value, str) else to_json(value)
+    except (ValueError, TypeError):
+        raise Drop("values that JSON cannot carry") from None
+
+
+def without_nulls(value: Any) -> Any:
+    """Return a JSON value without the members of objects that are null, at any depth.
+
+    >>> without_nulls({"city": "Ulm", "day": None, "stops": [{"at": None}]})
+    {'city': 'Ulm', 'stops': [{}]}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
+
+
 def tools_of(value: Any, note: Note, *, leave_out: Collection[str] = ()) -> tuple[Tool, ...]:
     """Parse a list of OpenAI wrappers or plain functions, or its JSON text. Keeps the first tool of each name."""
     if isinstance(value, str):
@@ -152,6 +175,9 @@ class Steps:
     def call(self, name: Any, raw_arguments: Any, id: Any = None) -> None:
         """Add a call. Raises Drop for arguments that cannot be parsed and for a missing name."""
         args = arguments(raw_arguments, self.note)
+        if isinstance(raw_arguments, Mapping) and (bare := without_nulls(args)) != args:
+            self.note("null arguments left out")  # Arrow gives every row of a column the members of all rows
+            args = bare
         drop_if(not isinstance(name, str) or not name.strip(), "a call without a name")
         self.calls.append({"name": name.strip(), "arguments": args, "id": id, "thought": self._thought, "result": None})
         self._thought = ""
@@ -170,14 +196,14 @@ class Steps:
     def trajectory(self, name: str, source: str, query: str, tools: tuple[Tool, ...], instructions: str) -> Trajectory:
         """Build the trajectory. Notes a missing answer or tool list, and calls of tools that are not in the list.
 
-        Raises Drop for an empty answer, and for a call without a result unless the row ends with it.
+        Raises Drop for an empty answer, and for a call without a result unless the row ends there.
         """
         if self.answer is None:
             self.note("no answer")
         elif not self.answer.strip():
             raise Drop("an empty answer")
-        must_have_result = self.calls[:-1] if self.answer is None else self.calls
-        drop_if(any(call["result"] is None for call in must_have_result), "a call without a result")
+        running = [call["result"] is None for call in self.calls]
+        drop_if(any(running) and (self.answer is not None or running != sorted(running)), "a call without a result")
         if self.calls and not tools:
             self.note("no tool list")
         known = {tool.name for tool in tools}
