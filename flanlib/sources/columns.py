@@ -101,7 +101,7 @@ def _listed(fields: Mapping[str, Any]) -> Turns | None:
             value = next((value[inner] for inner in _TURNS if isinstance(value.get(inner), list)), None)
         if isinstance(value, list) and value and (key not in ("input", "items", "chat") or _are_turns(value)):
             return value
-        empty = value if isinstance(value, list) and empty is None else empty
+        empty = [] if value == [] else empty
     return empty
 
 
@@ -129,7 +129,7 @@ def _replied(turns: Turns | None, fields: Mapping[str, Any], note: Note) -> Turn
     """Add the reply that stands in a column beside turns that end with the user's. Another reply is noted."""
     if not turns or not _are_turns(turns[-1:]):
         return turns
-    last = turns[-1].get("from") or turns[-1].get("role") or TYPES.get(turns[-1].get("type"))
+    last = turns[-1].get("from") or turns[-1].get("role") or TYPES.get(str(turns[-1].get("type")))
     needs_reply = ROLES.get(str(last).strip().lower()) != "assistant"
     reply = next((fields[key] for key in _REPLIES if isinstance(fields.get(key), (str, list)) and fields[key]), None)
     if reply is None:
@@ -153,24 +153,23 @@ def _called(fields: Mapping[str, Any]) -> Turns | None:
 def _paired(fields: Mapping[str, Any]) -> Turns | None:
     """Return the turns of a request column and a reply column."""
     for ask, reply in _PAIRS:
-        request, answer = _decoded(fields.get(ask)), _decoded(fields.get(reply))
-        if not (request and answer and isinstance(request, (str, list)) and isinstance(answer, (str, list, Mapping))):
-            continue
-        if reply == "answer" and not _is_sentence(answer):
+        if reply == "answer" and not _is_sentence(fields.get(reply)):
             continue
         before, after = _side(fields, (ask,), "user"), _side(fields, (reply,), "assistant")
         if before is None or after is None:
             continue
         more = next((fields[key] for key in _MORE if isinstance(fields.get(key), str) and fields[key].strip()), None)
-        if more and ask != "input" and len(before) == 1 and isinstance(request, str):
-            before = [{"role": "user", "content": f"{request}\n\n{more}"}]
+        if more and ask != "input" and isinstance(before[0].get("content"), str):
+            before = [{"role": "user", "content": f"{before[0]['content']}\n\n{more}"}, *before[1:]]
         return _history(fields) + before + after
     return None
 
 
 def _side(fields: Mapping[str, Any], keys: tuple[str, ...], role: str) -> Turns | None:
     """Return one column as turns: a list of turns, a text with marks, or a text that is one turn."""
-    value = next((_decoded(fields[key]) for key in keys if fields.get(key)), None)
+    value = next((fields[key] for key in keys if fields.get(key)), None)
+    if isinstance(value, str) and _are_turns(turns := _decoded(value)):
+        return turns or None
     if isinstance(value, str):
         return (marked.turns(value, open_end=True) if role == "user" else None) or [{"role": role, "content": value}]
     value = [value] if isinstance(value, Mapping) else value

@@ -220,7 +220,7 @@ def row_id(row: Any, where: str) -> str:
     return str(id) if isinstance(id, (str, int)) and not isinstance(id, bool) and str(id).strip() else where
 
 
-def counted(read: Callable[[Note], Record], where: str, tally: Tally) -> Record | None:
+def counted(read, where: str, tally: Tally):
     """Read one row and count it: as kept, with its notes, or as dropped, with the reason. Returns None if dropped."""
     notes: list[str] = []
     try:

@@ -29,7 +29,7 @@ def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) ->
     if format is not None and format not in FORMATS:
         raise FlanError(str(data), found=f"format {format!r}", expected="one of " + ", ".join(FORMATS),
                         remedy="Leave the format out to detect it from each row.")
-    return (record for record in _read(data, tally, format) if record is not None)
+    return (r for record in _read(data, tally, format) if record is not None for r in (record if isinstance(record, list) else [record]))
 
 
 def load(data: str | os.PathLike, format: str | None = None) -> tuple[list[Trajectory], list[Conversation], Tally]:

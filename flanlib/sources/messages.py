@@ -151,7 +151,7 @@ def _messages(turn: Any, note: Note) -> list[Message]:
         whole = len(results) > 1 and not any(result.id != id for result in results)
         return [Message("tool", "\n".join(r.text for r in results), id=id)] if whole or not results else results
     if name in _CALL_ROLES:
-        called = turn if turn.get("type") in TYPES else content
+        called = turn if str(turn.get("type")) in TYPES else content
         return [Message(role, "", _thought(turn), tuple(calls_of(called)), None, loss)]
     if isinstance(content, str) and role != "assistant":
         return [Message(role, _with_tools(content, turn) if role == "system" else content, loss=loss)]
