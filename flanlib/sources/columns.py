@@ -29,7 +29,7 @@ _FAILED = ("resolved", "success", "passed")
 
 def turns_of(row: Any, note: Note) -> Turns | None:
     """Return the turns of a row as a list of raw turns, with its system text first, or None for no known layout."""
-    fields = row if isinstance(row, Mapping) else {}
+    fields = row if isinstance(row, dict) else {}
     turns = row if isinstance(row, list) else _listed(fields)
     turns = _preferred(turns, fields, note) if "chosen" in fields else _replied(turns, fields, note)
     if turns is None:
@@ -39,17 +39,17 @@ def turns_of(row: Any, note: Note) -> Turns | None:
     if not turns:
         return turns
     systems = [fields[key] for key in _SYSTEMS if fields.get(key)]
-    return [{"role": "system", "content": text} for text in systems if isinstance(text, (str, Mapping))] + turns
+    return [{"role": "system", "content": text} for text in systems if isinstance(text, (str, dict))] + turns
 
 
 def tools(row: Any) -> Any:
     """Return a row's tool list as it stands there, or None."""
-    fields = row if isinstance(row, Mapping) else {}
+    fields = row if isinstance(row, dict) else {}
     if found := next((fields[key] for key in ("tools", "functions", "available_tools") if fields.get(key)), None):
         return found
     for key in ("metadata", "extra_info", "extra"):
         inner = _decoded(fields.get(key))
-        if isinstance(inner, Mapping) and inner.get("tools"):
+        if isinstance(inner, dict) and inner.get("tools"):
             return inner["tools"]
     return None
 
@@ -59,7 +59,7 @@ def refuse_failures(row: Any, *, agent: bool, note: Note) -> None:
 
     A reward of plain chat can be any score, so that only its sign is noted.
     """
-    fields = row if isinstance(row, Mapping) else {}
+    fields = row if isinstance(row, dict) else {}
     drop_if(fields.get("label") is False, "a rejected answer (label false)")
     drop_if(any(_is_no(fields[key]) for key in _FAILED if key in fields), "failed episode")
     reward = fields.get("reward")
@@ -70,7 +70,7 @@ def refuse_failures(row: Any, *, agent: bool, note: Note) -> None:
 
 def refuse_media(row: Any) -> None:
     """Raise Drop for a row with images or sounds beside its text."""
-    fields = row if isinstance(row, Mapping) else {}
+    fields = row if isinstance(row, dict) else {}
     drop_if(any(fields.get(key) for key in _MEDIA), "images or sounds beside the text")
 
 
@@ -97,7 +97,7 @@ def _listed(fields: Mapping[str, Any]) -> Turns | None:
         if key not in fields:
             continue
         value = _decoded(fields[key])
-        if isinstance(value, Mapping):  # one message, or an object around the list
+        if isinstance(value, dict):  # one message, or an object around the list
             value = next((value[inner] for inner in _TURNS if isinstance(value.get(inner), list)), None)
         if isinstance(value, list) and value and (key not in ("input", "items", "chat") or _are_turns(value)):
             return value
@@ -106,7 +106,7 @@ def _listed(fields: Mapping[str, Any]) -> Turns | None:
 
 
 def _are_turns(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(t, Mapping) and ({"role", "from", "type"} & t.keys())
+    return isinstance(value, list) and all(isinstance(t, dict) and ({"role", "from", "type"} & t.keys())
                                            for t in value)  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def _preferred(turns: Turns | None, fields: Mapping[str, Any], note: Note) -> Tu
     chosen = _decoded(fields["chosen"])
     if isinstance(chosen, str):
         chosen = marked.turns(chosen) or [{"role": "assistant", "content": chosen}]
-    chosen = [chosen] if isinstance(chosen, Mapping) else chosen
+    chosen = [chosen] if isinstance(chosen, dict) else chosen
     if not isinstance(chosen, list):
         return turns
     if turns is None or not _are_turns(turns):
@@ -172,7 +172,7 @@ def _side(fields: Mapping[str, Any], keys: tuple[str, ...], role: str) -> Turns 
         return turns or None
     if isinstance(value, str):
         return (marked.turns(value, open_end=True) if role == "user" else None) or [{"role": role, "content": value}]
-    value = [value] if isinstance(value, Mapping) else value
+    value = [value] if isinstance(value, dict) else value
     return value if _are_turns(value) and value else None
 
 
