@@ -9,7 +9,8 @@ from itertools import groupby, takewhile, zip_longest
 from typing import Any
 
 from flanlib.records import Conversation, Tool, Trajectory, Turn, from_json, spans, to_json
-from flanlib.sources.common import Drop, Message, Note, Steps, drop_if, messages, parts_of, row_id, tools_of, turns_of
+from flanlib.sources.common import Drop, Message, Note, Steps, drop_if, messages, parts_of, row_id, turns_of
+from flanlib.sources.tools import tools_of
 
 ROLES = (dict.fromkeys(("human", "user"), "user") | {"system": "system"}
          | dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "assistant", "agent", "function_call"), "assistant")
