@@ -9,7 +9,8 @@ import re
 from typing import Any, NamedTuple
 
 from flanlib.records import Tool, Trajectory
-from flanlib.sources.common import Drop, Note, Steps, drop_if, messages, row_id, tool
+from flanlib.sources.common import Drop, Note, Steps, drop_if, messages, row_id
+from flanlib.sources.tools import tool
 
 
 class Task(NamedTuple):
