@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flanlib.records import FlanError, Tool, thaw
 from flanlib.sources.common import Drop
 from flanlib.sources.schemas import parameters_of, schema_of, type_of
-from flanlib.sources.tools import listed, tool, tools_of
+from flanlib.sources.tools import listed, tools_of
 
 SCHEMA = {"type": "object", "properties": {"harbour": {"type": "string", "description": "A town"},
                                            "days": {"type": "integer"}}, "required": ["harbour"]}
