@@ -130,7 +130,8 @@ EXAMPLES = (
     Example("Calls in fields", "OpenAI: `tool_calls`, and the older `function_call`",
             (chat(USER, CALLED, RESULT, ANSWER, tools=TOOLS),
              chat(USER, {"role": "assistant", "content": None, "function_call": CALL},
-                  {"role": "function", "name": "find_shelf", "content": SEEN}, ANSWER, functions=[SHELF])), (DONE,) * 2),
+                  {"role": "function", "name": "find_shelf", "content": SEEN}, ANSWER, functions=[SHELF])),
+            (DONE,) * 2),
     Example("Calls in fields", "Several calls at once, with results by id; where a row ends with calls, all are kept",
             (chat(USER, {"role": "assistant", "tool_calls": [OPENAI, OPENAI | {"id": "c2"}]},
                   RESULT | {"tool_call_id": "c2", "content": "two"}, RESULT, ANSWER, tools=TOOLS),
@@ -197,7 +198,8 @@ EXAMPLES = (
 
     Example("Calls in text", "ReAct, with results in user turns or in the same turn, for any tools",
             (sharegpt(("human", ASK), ("gpt", REACT), ("human", f"Observation: {SEEN}"), ("gpt", FINAL)),
-             chat(USER, {"role": "assistant", "content": f"{REACT}\nObservation: {SEEN}\n{FINAL}"})), (THOUGHTFUL,) * 2),
+             chat(USER, {"role": "assistant", "content": f"{REACT}\nObservation: {SEEN}\n{FINAL}"})),
+            (THOUGHTFUL,) * 2),
     Example("Calls in text", "Tags around JSON, a list of calls as in Python, or XML", tuple(
         chat(USER, {"role": "assistant", "content": text}, RESULT, ANSWER, tools=TOOLS) for text in (
             f"<tool_call>\n{json.dumps(CALL)}\n</tool_call>", f"<TOOLCALL>[{json.dumps(CALL)}]</TOOLCALL>",
@@ -212,8 +214,8 @@ EXAMPLES = (
         USER, {"role": "assistant", "content": "THOUGHT: Look it up.\n\n```bash\ngrep Emma shelves\n```"},
         {"role": "user", "content": "<returncode>0</returncode>\n<output>\nshelf 4\n</output>"},
         {"role": "assistant", "content": "THOUGHT: It is there.\n\n```bash\necho COMPLETE\n```"}),),
-            (f'ask {ASK} | think Look it up. | call bash {{"command": "grep Emma shelves"}} -> <returncode>0</returncode>'
-             ' / <output> / shelf 4 / </output> | think It is there. | call bash {"command": "echo COMPLETE"}',)),
+            (f'ask {ASK} | think Look it up. | call bash {{"command": "grep Emma shelves"}} -> '
+             '<returncode>0</returncode> / <output> / shelf 4 / </output> | think It is there. | call bash {"command": "echo COMPLETE"}',)),
     Example("Calls in text", "Search tags, with what was found in the same turn", (chat(
         USER, {"role": "assistant", "content": "<think>Look it up.</think>\n<search>Emma shelf</search>\n"
                "<information>shelf 4</information>\n<think>It is there.</think>\n<answer>On shelf 4.</answer>"}),),

@@ -1,7 +1,7 @@
 """Chat rows of every layout, with calls or without: the reader for all that no other reader knows.
 
 :mod:`flanlib.sources.columns` finds the turns in a row, :mod:`flanlib.sources.messages` reads them into one form,
-:mod:`flanlib.sources.agent_text` finds the calls that stand in texts, and :mod:`flanlib.sources.episodes` makes records.
+:mod:`flanlib.sources.agent_text` finds calls that stand in texts, and :mod:`flanlib.sources.episodes` makes records.
 """
 
 from typing import Any

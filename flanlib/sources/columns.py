@@ -179,7 +179,8 @@ def _side(fields: Mapping[str, Any], keys: tuple[str, ...], role: str) -> Turns 
 def _history(fields: Mapping[str, Any]) -> Turns:
     """Return the earlier rounds of an Alpaca row: pairs of a request and its reply."""
     history = _decoded(fields.get("history"))
-    rounds = [pair for pair in history if isinstance(pair, list) and len(pair) == 2] if isinstance(history, list) else []
+    history = history if isinstance(history, list) else []
+    rounds = [pair for pair in history if isinstance(pair, list) and len(pair) == 2]
     return [{"role": role, "content": text} for pair in rounds
             for role, text in zip(("user", "assistant"), pair, strict=True)]  # fmt: skip
 

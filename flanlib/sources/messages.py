@@ -208,7 +208,8 @@ def _part(part: Any, note: Note) -> Iterator[Part]:
         yield Part(kind, value if isinstance(value, str) else _joined(value, note))
     elif kind == "call":
         inner = _gemini(part, "functionCall") or part
-        yield Part("call", inner.get("value", inner.get("content", inner)) if part.get("type") == "tool_call" else inner)
+        inside = inner.get("value", inner.get("content", inner)) if part.get("type") == "tool_call" else inner
+        yield Part("call", inside)
     elif kind == "result":
         inner = _gemini(part, "functionResponse")
         id = part.get("tool_use_id", part.get("tool_call_id")) if inner is None else inner.get("id")
