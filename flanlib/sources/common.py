@@ -15,7 +15,14 @@ Record = TypeVar("Record")
 
 
 class Drop(Exception):  # noqa: N818 - an expected outcome for a row, not an error of the program
-    """Raised for a row that cannot be used. The text is a short reason, under which the row is counted."""
+    """Raised for a row that cannot be used. The text is a short reason, under which the row is counted.
+
+    ``found`` is told for the first row of that reason: what of this row does not belong in the reason.
+    """
+
+    def __init__(self, reason: str, found: str = "") -> None:
+        super().__init__(reason)
+        self.found = found
 
 
 def drop_if(condition: object, reason: str) -> None:
@@ -188,13 +195,18 @@ def row_id(row: Any, where: str) -> str:
     return str(id) if isinstance(id, (str, int)) and not isinstance(id, bool) and str(id).strip() else where
 
 
-def counted(read, where: str, tally: Tally):
-    """Read one row and count it: as kept, with its notes, or as dropped, with the reason. Returns None if dropped."""
+def counted(read: Callable[[Note], Record], where: str, tally: Tally) -> Record | None:
+    """Read one row and count it: as kept, with its notes, or as dropped, with the reason. Returns None if dropped.
+
+    ``read`` may return a list, for a row that holds several records: it counts as one row.
+    """
     notes: list[str] = []
     try:
         record = read(notes.append)
+        drop_if(record == [], "nothing in the row")
     except (Drop, FlanError, RecursionError) as error:
-        tally.drop(_reason(error), where)
+        found = error.found if isinstance(error, Drop) else ""
+        tally.drop(_reason(error), f"{where} {found}".strip())
         return None
     tally.keep()
     for text in notes:
