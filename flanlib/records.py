@@ -192,7 +192,8 @@ class Trajectory:
                 raise FlanError(where, found=found, expected=expected, remedy=remedy)
         running = [step.observation is None for step in self.steps]
         if any(running) and (self.answer is not None or running != sorted(running)):
-            raise FlanError(where, found=f"step {running.index(True) + 1} without an observation before the record's end",
+            number = running.index(True) + 1
+            raise FlanError(where, found=f"step {number} without an observation before the record's end",
                             expected="an observation after every call but the last ones",
                             remedy="Cut the record there, or pass an empty observation.")
 

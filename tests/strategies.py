@@ -22,7 +22,7 @@ tools = st.builds(Tool, name, text, st.just({"properties": {"a": {"type": "strin
 
 @st.composite
 def trajectories(draw) -> Trajectory:
-    """Any valid trajectory: several steps, with or without an answer, cut anywhere, several calls running at its end."""
+    """Any valid trajectory: several steps, with or without an answer, cut anywhere, with calls still running."""
     done = draw(st.lists(steps, max_size=4))
     answer = draw(st.none() | written)
     if answer is None and (not done or draw(st.booleans())):

@@ -5,6 +5,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from flanlib.dialects.elicit import NEXT
+from flanlib.dialects.listing import tool_list
 from flanlib.records import Conversation, FlanError, Step, Tool, Trajectory, Turn, clip, from_json, say, spans, to_json
 
 
@@ -29,28 +30,6 @@ class Opening(NamedTuple):
     begun: str = ""
     stop: tuple[str, ...] = ()
     parse: Callable[[str], Any] = str
-
-
-def tool_list(tools: Iterable[Tool]) -> str:
-    """List tools in plain text, one line per tool and one per parameter.
-
-    The description comes before the name: a causal model reads from left to right, so it meets each name knowing what
-    the tool does.
-
-    >>> print(tool_list([Tool("find_town", "Find a town.", {"properties": {"name": {"type": "string"}}})]))
-    - Find a town: find_town
-      name (string, optional)
-    """
-    lines = []
-    for tool in tools:
-        summary = tool.description.strip().removesuffix(".")
-        lines.append(f"- {summary}: {tool.name}" if summary else f"- {tool.name}")
-        for name, schema in tool.properties.items():
-            schema = schema if isinstance(schema, Mapping) else {}
-            type_text = str(schema.get("type", "any")) + ("" if name in tool.required else ", optional")
-            description = str(schema.get("description", "")).strip()
-            lines.append(f"  {name} ({type_text})" + (f": {description}" if description else ""))
-    return "\n".join(lines)
 
 
 def offer(tools: Sequence[Tool], how: str, instructions: str = "") -> Turn:

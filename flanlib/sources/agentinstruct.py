@@ -10,7 +10,8 @@ import re
 from typing import Any, NamedTuple
 
 from flanlib.records import Tool, Trajectory
-from flanlib.sources.common import Drop, Message, Note, Steps, drop_if, messages, row_id, tool, turns_of
+from flanlib.sources.common import Drop, Message, Note, Steps, drop_if, messages, row_id, turns_of
+from flanlib.sources.tools import tool
 
 
 class Task(NamedTuple):

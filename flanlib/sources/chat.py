@@ -1,7 +1,7 @@
 """Chat rows of every layout, with calls or without: the reader for all that no other reader knows.
 
 :mod:`flanlib.sources.columns` finds the turns in a row, :mod:`flanlib.sources.messages` reads them into one form,
-:mod:`flanlib.sources.agent_text` finds the calls that stand in texts, and :mod:`flanlib.sources.episodes` makes records.
+:mod:`flanlib.sources.agent_text` finds calls that stand in texts, and :mod:`flanlib.sources.episodes` makes records.
 """
 
 from typing import Any
@@ -16,6 +16,8 @@ from flanlib.sources.tools import listed, tools_of
 
 def matches(row: Any) -> bool:
     """Tell whether a row holds turns, or a request and its reply, under any of the usual names."""
+    if isinstance(row, dict) and (row.get("messages") or row.get("conversations")):
+        return True  # at once, because most rows are such
     return columns.turns_of(row, lambda text: None) is not None
 
 

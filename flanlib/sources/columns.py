@@ -29,7 +29,7 @@ _FAILED = ("resolved", "success", "passed")
 
 def turns_of(row: Any, note: Note) -> Turns | None:
     """Return the turns of a row as a list of raw turns, with its system text first, or None for no known layout."""
-    fields = row if isinstance(row, Mapping) else {}
+    fields = row if isinstance(row, dict) else {}
     turns = row if isinstance(row, list) else _listed(fields)
     turns = _preferred(turns, fields, note) if "chosen" in fields else _replied(turns, fields, note)
     if turns is None:
@@ -39,17 +39,17 @@ def turns_of(row: Any, note: Note) -> Turns | None:
     if not turns:
         return turns
     systems = [fields[key] for key in _SYSTEMS if fields.get(key)]
-    return [{"role": "system", "content": text} for text in systems if isinstance(text, (str, Mapping))] + turns
+    return [{"role": "system", "content": text} for text in systems if isinstance(text, (str, dict))] + turns
 
 
 def tools(row: Any) -> Any:
     """Return a row's tool list as it stands there, or None."""
-    fields = row if isinstance(row, Mapping) else {}
+    fields = row if isinstance(row, dict) else {}
     if found := next((fields[key] for key in ("tools", "functions", "available_tools") if fields.get(key)), None):
         return found
     for key in ("metadata", "extra_info", "extra"):
         inner = _decoded(fields.get(key))
-        if isinstance(inner, Mapping) and inner.get("tools"):
+        if isinstance(inner, dict) and inner.get("tools"):
             return inner["tools"]
     return None
 
@@ -59,7 +59,7 @@ def refuse_failures(row: Any, *, agent: bool, note: Note) -> None:
 
     A reward of plain chat can be any score, so that only its sign is noted.
     """
-    fields = row if isinstance(row, Mapping) else {}
+    fields = row if isinstance(row, dict) else {}
     drop_if(fields.get("label") is False, "a rejected answer (label false)")
     drop_if(any(_is_no(fields[key]) for key in _FAILED if key in fields), "failed episode")
     reward = fields.get("reward")
@@ -70,7 +70,7 @@ def refuse_failures(row: Any, *, agent: bool, note: Note) -> None:
 
 def refuse_media(row: Any) -> None:
     """Raise Drop for a row with images or sounds beside its text."""
-    fields = row if isinstance(row, Mapping) else {}
+    fields = row if isinstance(row, dict) else {}
     drop_if(any(fields.get(key) for key in _MEDIA), "images or sounds beside the text")
 
 
@@ -97,16 +97,16 @@ def _listed(fields: Mapping[str, Any]) -> Turns | None:
         if key not in fields:
             continue
         value = _decoded(fields[key])
-        if isinstance(value, Mapping):  # one message, or an object around the list
+        if isinstance(value, dict):  # one message, or an object around the list
             value = next((value[inner] for inner in _TURNS if isinstance(value.get(inner), list)), None)
         if isinstance(value, list) and value and (key not in ("input", "items", "chat") or _are_turns(value)):
             return value
-        empty = value if isinstance(value, list) and empty is None else empty
+        empty = [] if value == [] else empty
     return empty
 
 
 def _are_turns(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(t, Mapping) and ({"role", "from", "type"} & t.keys())
+    return isinstance(value, list) and all(isinstance(t, dict) and ({"role", "from", "type"} & t.keys())
                                            for t in value)  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def _preferred(turns: Turns | None, fields: Mapping[str, Any], note: Note) -> Tu
     chosen = _decoded(fields["chosen"])
     if isinstance(chosen, str):
         chosen = marked.turns(chosen) or [{"role": "assistant", "content": chosen}]
-    chosen = [chosen] if isinstance(chosen, Mapping) else chosen
+    chosen = [chosen] if isinstance(chosen, dict) else chosen
     if not isinstance(chosen, list):
         return turns
     if turns is None or not _are_turns(turns):
@@ -129,7 +129,7 @@ def _replied(turns: Turns | None, fields: Mapping[str, Any], note: Note) -> Turn
     """Add the reply that stands in a column beside turns that end with the user's. Another reply is noted."""
     if not turns or not _are_turns(turns[-1:]):
         return turns
-    last = turns[-1].get("from") or turns[-1].get("role") or TYPES.get(turns[-1].get("type"))
+    last = turns[-1].get("from") or turns[-1].get("role") or TYPES.get(str(turns[-1].get("type")))
     needs_reply = ROLES.get(str(last).strip().lower()) != "assistant"
     reply = next((fields[key] for key in _REPLIES if isinstance(fields.get(key), (str, list)) and fields[key]), None)
     if reply is None:
@@ -153,34 +153,34 @@ def _called(fields: Mapping[str, Any]) -> Turns | None:
 def _paired(fields: Mapping[str, Any]) -> Turns | None:
     """Return the turns of a request column and a reply column."""
     for ask, reply in _PAIRS:
-        request, answer = _decoded(fields.get(ask)), _decoded(fields.get(reply))
-        if not (request and answer and isinstance(request, (str, list)) and isinstance(answer, (str, list, Mapping))):
-            continue
-        if reply == "answer" and not _is_sentence(answer):
+        if reply == "answer" and not _is_sentence(fields.get(reply)):
             continue
         before, after = _side(fields, (ask,), "user"), _side(fields, (reply,), "assistant")
         if before is None or after is None:
             continue
         more = next((fields[key] for key in _MORE if isinstance(fields.get(key), str) and fields[key].strip()), None)
-        if more and ask != "input" and len(before) == 1 and isinstance(request, str):
-            before = [{"role": "user", "content": f"{request}\n\n{more}"}]
+        if more and ask != "input" and isinstance(before[0].get("content"), str):
+            before = [{"role": "user", "content": f"{before[0]['content']}\n\n{more}"}, *before[1:]]
         return _history(fields) + before + after
     return None
 
 
 def _side(fields: Mapping[str, Any], keys: tuple[str, ...], role: str) -> Turns | None:
     """Return one column as turns: a list of turns, a text with marks, or a text that is one turn."""
-    value = next((_decoded(fields[key]) for key in keys if fields.get(key)), None)
+    value = next((fields[key] for key in keys if fields.get(key)), None)
+    if isinstance(value, str) and _are_turns(turns := _decoded(value)):
+        return turns or None
     if isinstance(value, str):
         return (marked.turns(value, open_end=True) if role == "user" else None) or [{"role": role, "content": value}]
-    value = [value] if isinstance(value, Mapping) else value
+    value = [value] if isinstance(value, dict) else value
     return value if _are_turns(value) and value else None
 
 
 def _history(fields: Mapping[str, Any]) -> Turns:
     """Return the earlier rounds of an Alpaca row: pairs of a request and its reply."""
     history = _decoded(fields.get("history"))
-    rounds = [pair for pair in history if isinstance(pair, list) and len(pair) == 2] if isinstance(history, list) else []
+    history = history if isinstance(history, list) else []
+    rounds = [pair for pair in history if isinstance(pair, list) and len(pair) == 2]
     return [{"role": role, "content": text} for pair in rounds
             for role, text in zip(("user", "assistant"), pair, strict=True)]  # fmt: skip
 

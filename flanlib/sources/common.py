@@ -1,4 +1,4 @@
-"""Helpers of all readers: parse messages, arguments and tool lists, and assemble steps.
+"""Helpers of all readers: parse messages and arguments, and assemble steps.
 
 A reader raises :class:`Drop` for a row that it cannot use and calls ``note`` with a short text for every repair.
 """
@@ -15,7 +15,14 @@ Record = TypeVar("Record")
 
 
 class Drop(Exception):  # noqa: N818 - an expected outcome for a row, not an error of the program
-    """Raised for a row that cannot be used. The text is a short reason, under which the row is counted."""
+    """Raised for a row that cannot be used. The text is a short reason, under which the row is counted.
+
+    ``found`` is told for the first row of that reason: what of this row does not belong in the reason.
+    """
+
+    def __init__(self, reason: str, found: str = "") -> None:
+        super().__init__(reason)
+        self.found = found
 
 
 def drop_if(condition: object, reason: str) -> None:
@@ -115,48 +122,16 @@ def json_text(value: Any) -> str:
 
 
 def without_nulls(value: Any) -> Any:
-    """Return a JSON value without the members of objects that are null, at any depth.
+    """Return a JSON value without the members that are null, at every depth. A null in a list stays.
 
-    >>> without_nulls({"city": "Ulm", "day": None, "stops": [{"at": None}]})
-    {'city': 'Ulm', 'stops': [{}]}
+    Arrow gives all objects of a column the same members, so that most of its nulls say nothing.
+
+    >>> without_nulls({"a": None, "b": [None, {"c": None}]})
+    {'b': [None, {}]}
     """
-    if isinstance(value, Mapping):
-        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
-    return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
-
-
-def tools_of(value: Any, note: Note, *, leave_out: Collection[str] = ()) -> tuple[Tool, ...]:
-    """Parse a list of OpenAI wrappers or plain functions, or its JSON text. Keeps the first tool of each name."""
-    if isinstance(value, str):
-        try:
-            value = from_json(value, strict=False) if value.strip() else []
-        except ValueError:
-            raise Drop("tool list is not JSON") from None
-    if value is None:
-        return ()
-    drop_if(not isinstance(value, list), "tool list is not a list")
-    tools: dict[str, Tool] = {}
-    for item in value:
-        spec = item.get("function", item) if isinstance(item, dict) else None
-        name = spec.get("name") if isinstance(spec, dict) else None
-        drop_if(not isinstance(name, str) or not name.strip(), "a tool without a name")
-        name, description = name.strip(), spec.get("description")
-        if name in tools:
-            note("a tool listed twice, the first kept")
-        elif name not in leave_out:
-            description = description if isinstance(description, str) else ""
-            tools[name] = Tool(name, description, _schema(spec.get("parameters")))
-    return tuple(tools.values())
-
-
-def tool(name: str, description: str, **parameters: str) -> Tool:
-    """Declare a tool whose parameters are all strings and all required.
-
-    >>> tool("search", "Search the web.", query="What to look for").required
-    ('query',)
-    """
-    properties = {key: {"type": "string", "description": text} for key, text in parameters.items()}
-    return Tool(name, description, {"type": "object", "properties": properties, "required": list(parameters)})
+    if isinstance(value, dict):
+        return {key: without_nulls(part) for key, part in value.items() if part is not None}
+    return [without_nulls(part) for part in value] if isinstance(value, list) else value
 
 
 class Steps:
@@ -175,8 +150,8 @@ class Steps:
     def call(self, name: Any, raw_arguments: Any, id: Any = None) -> None:
         """Add a call. Raises Drop for arguments that cannot be parsed and for a missing name."""
         args = arguments(raw_arguments, self.note)
-        if isinstance(raw_arguments, Mapping) and (bare := without_nulls(args)) != args:
-            self.note("null arguments left out")  # Arrow gives every row of a column the members of all rows
+        if isinstance(raw_arguments, dict) and (bare := without_nulls(args)) != args:
+            self.note("null arguments left out")  # those of JSON text stay: Arrow did not add them
             args = bare
         drop_if(not isinstance(name, str) or not name.strip(), "a call without a name")
         self.calls.append({"name": name.strip(), "arguments": args, "id": id, "thought": self._thought, "result": None})
@@ -221,12 +196,17 @@ def row_id(row: Any, where: str) -> str:
 
 
 def counted(read: Callable[[Note], Record], where: str, tally: Tally) -> Record | None:
-    """Read one row and count it: as kept, with its notes, or as dropped, with the reason. Returns None if dropped."""
+    """Read one row and count it: as kept, with its notes, or as dropped, with the reason. Returns None if dropped.
+
+    ``read`` may return a list, for a row that holds several records: it counts as one row.
+    """
     notes: list[str] = []
     try:
         record = read(notes.append)
+        drop_if(record == [], "nothing in the row")
     except (Drop, FlanError, RecursionError) as error:
-        tally.drop(_reason(error), where)
+        found = error.found if isinstance(error, Drop) else ""
+        tally.drop(_reason(error), f"{where} {found}".strip())
         return None
     tally.keep()
     for text in notes:
@@ -241,12 +221,3 @@ def _reason(error: Drop | FlanError | RecursionError) -> str:
     reasons = {"surrogate": "broken Unicode", "empty query": "empty query", "no step": "no step",
                "roles": "roles do not alternate", "tool name": "a broken tool name", "key": "keys that are not text"}
     return next((reasons[word] for word in reasons if word in error.found), "values that JSON cannot carry")
-
-
-def _schema(value: Any) -> Mapping[str, Any]:
-    """Return a parameter schema with valid types: properties is an object of objects, required a list of names."""
-    schema = {"type": "object"} | (value if isinstance(value, dict) else {})
-    properties = schema["properties"] if isinstance(schema.get("properties"), dict) else {}
-    required = schema["required"] if isinstance(schema.get("required"), list) else []
-    return schema | {"properties": {key: s if isinstance(s, dict) else {} for key, s in properties.items()},
-                     "required": [key for key in required if isinstance(key, str)]}

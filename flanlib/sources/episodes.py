@@ -125,6 +125,8 @@ def _trajectories(name: str, source: str, system: str, dialogue: list[Message], 
         note(f"cut at a turn that cannot be read ({broken})")
     for _ in range(plain):
         note("a reply without a call kept as context only")
+    if dialogue[-1].role == "user" and not broken:
+        note("trailing user turn left out")
     return found
 
 

@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 from flanlib.records import Trajectory
-from flanlib.sources.common import Drop, Note, Steps, drop_if, messages, row_id, tool, turns_of
+from flanlib.sources.common import Drop, Note, Steps, drop_if, messages, row_id, turns_of
+from flanlib.sources.tools import tool
 
 TOOLS = (tool("search", "Search the web and see a short result.", query="What to look for"),)
 INSTRUCTIONS = "You answer a question, looking up what you need."

@@ -6,7 +6,8 @@ from typing import Any
 # Each layout: the mark before a turn, which names its role, and the mark after it.
 _LAYOUTS = (
     (re.compile(r"<\|im_start\|>[ \t]*(\w+)[^\S\n]*\n"), re.compile(r"<\|im_end\|>\s*")),
-    (re.compile(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\s*"), re.compile(r"<\|(?:eot_id|eom_id|end_of_text)\|>\s*")),
+    (re.compile(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\s*"),
+     re.compile(r"<\|(?:eot_id|eom_id|end_of_text)\|>\s*")),
     (re.compile(r"<start_of_turn>(\w+)\n"), re.compile(r"<end_of_turn>\s*")),
     (re.compile(r"<\|(system|user|assistant)\|>\s*"), re.compile(r"(?:</s>|<\|end\|>|<\|endoftext\|>)\s*")),
     (re.compile(r"(?:\A|\s)### (Human|Assistant|System):"), None),

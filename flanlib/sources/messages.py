@@ -99,12 +99,12 @@ def parts(content: Any, note: Note, *, data: bool = False) -> Iterator[Part]:
     """
     if isinstance(content, str):
         yield Part("text", content)
-    elif isinstance(content, Mapping) and isinstance(content.get("parts"), list):
+    elif isinstance(content, dict) and isinstance(content.get("parts"), list):
         yield from parts(content["parts"], note, data=data)
     elif isinstance(content, list) and not (data and any(isinstance(p, str) or _kind(p) is None for p in content)):
         for part in content:
             yield from _part(part, note)
-    elif isinstance(content, Mapping) and (_kind(content) or not data):
+    elif isinstance(content, dict) and (_kind(content) or not data):
         yield from _part(content, note)
     elif content is not None:
         drop_if(not data, "content is not text")
@@ -124,10 +124,10 @@ def calls_of(value: Any) -> list[Call]:
         if isinstance(call, Call):
             calls.append(call)
             continue
-        function = call.get("function", call) if isinstance(call, Mapping) else call
-        if isinstance(function, str) and isinstance(call, Mapping):  # {"function": name, "arguments": ...}
+        function = call.get("function", call) if isinstance(call, dict) else call
+        if isinstance(function, str) and isinstance(call, dict):  # {"function": name, "arguments": ...}
             function = call | {"name": function}
-        drop_if(not isinstance(function, Mapping), "a call that is not an object")
+        drop_if(not isinstance(function, dict), "a call that is not an object")
         name = next((function[key] for key in ("name", "tool_name", "tool") if function.get(key)), None)
         given = next((function[key] for key in _ARGUMENTS if function.get(key) is not None), None)
         calls.append(Call(name, given, call.get("id") or call.get("call_id")))
@@ -136,9 +136,12 @@ def calls_of(value: Any) -> list[Call]:
 
 def _messages(turn: Any, note: Note) -> list[Message]:
     """Read one turn, which can hold several messages: Anthropic and Gemini put results into the user's turn."""
-    drop_if(not isinstance(turn, Mapping), "a turn is not an object")
+    drop_if(not isinstance(turn, dict), "a turn is not an object")
     name = role_of(turn)
     role = ROLES[name]
+    plain = turn.get("value", turn.get("content")) if len(turn) == 2 else None  # most turns: a role and a text
+    if isinstance(plain, str) and role != "tool" and name not in _CALL_ROLES and "think" not in plain:
+        return [Message(role, plain)]
     content = next((turn[key] for key in ("value", "content", "parts", "text", "output", "summary")
                     if turn.get(key) is not None), None)  # fmt: skip
     loss = _loss(turn)
@@ -151,7 +154,7 @@ def _messages(turn: Any, note: Note) -> list[Message]:
         whole = len(results) > 1 and not any(result.id != id for result in results)
         return [Message("tool", "\n".join(r.text for r in results), id=id)] if whole or not results else results
     if name in _CALL_ROLES:
-        called = turn if turn.get("type") in TYPES else content
+        called = turn if str(turn.get("type")) in TYPES else content
         return [Message(role, "", _thought(turn), tuple(calls_of(called)), None, loss)]
     if isinstance(content, str) and role != "assistant":
         return [Message(role, _with_tools(content, turn) if role == "system" else content, loss=loss)]
@@ -165,7 +168,7 @@ def _messages(turn: Any, note: Note) -> list[Message]:
         keep = text or not results
         return results + [Message(role, _with_tools(text, turn) if role == "system" else text, loss=loss)] * bool(keep)
     thoughts = [_thought(turn), *(part.value for part in pieces if part.kind == "thought")]
-    if "think" in text.lower():
+    if "think" in text.lower():  # most of thinking's marks
         inner, text = written.thinking(text)
         thoughts.append(inner)
     calls = [call for part in pieces if part.kind == "call" for call in calls_of(part.value)]
@@ -180,7 +183,7 @@ def _kind(part: Any) -> str | None:
     """Return the kind of a content part: text, thought, call, result, media, or None for anything else."""
     if isinstance(part, str):
         return "text"
-    if not isinstance(part, Mapping):
+    if not isinstance(part, dict):
         return None
     type = part.get("type")
     if type in _MEDIA or (type is None and any(part.get(key) for key in _MEDIA)):
@@ -205,12 +208,13 @@ def _part(part: Any, note: Note) -> Iterator[Part]:
         yield Part(kind, value if isinstance(value, str) else _joined(value, note))
     elif kind == "call":
         inner = _gemini(part, "functionCall") or part
-        yield Part("call", inner.get("value", inner.get("content", inner)) if part.get("type") == "tool_call" else inner)
+        inside = inner.get("value", inner.get("content", inner)) if part.get("type") == "tool_call" else inner
+        yield Part("call", inside)
     elif kind == "result":
         inner = _gemini(part, "functionResponse")
         id = part.get("tool_use_id", part.get("tool_call_id")) if inner is None else inner.get("id")
         yield Part("result", {"id": id, "value": inner.get("response") if inner else part.get("content")})
-    elif isinstance(part, Mapping) and isinstance(part.get("type"), str):
+    elif isinstance(part, dict) and isinstance(part.get("type"), str):
         note("a content part without text left out")
     else:
         raise Drop("content is not text")
@@ -219,7 +223,7 @@ def _part(part: Any, note: Note) -> Iterator[Part]:
 def _gemini(part: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
     """Return Gemini's part under a key in camel case or in snake case."""
     snake = "".join(f"_{char.lower()}" if char.isupper() else char for char in key)
-    return next((part[name] for name in (key, snake) if isinstance(part.get(name), Mapping)), None)
+    return next((part[name] for name in (key, snake) if isinstance(part.get(name), dict)), None)
 
 
 def _result(part: Part, note: Note) -> str:
@@ -242,7 +246,7 @@ def _with_tools(text: str, turn: Mapping[str, Any]) -> str:
 
 def _loss(turn: Mapping[str, Any]) -> bool | None:
     """Return the loss flag of a turn under any of its usual names. False where one of them says so."""
-    given = [turn[key] for key in _FLAGS if isinstance(turn.get(key), (bool, int, float))]
+    given = [turn[key] for key in _FLAGS if key in turn and isinstance(turn[key], (bool, int, float))]
     return all(map(bool, given)) if given else None
 
 

@@ -10,7 +10,8 @@ import re
 from typing import Any
 
 from flanlib.records import Tool, Trajectory, to_json
-from flanlib.sources.common import Drop, Message, Note, Steps, arguments, drop_if, messages, row_id, tools_of, turns_of
+from flanlib.sources.common import Drop, Message, Note, Steps, arguments, drop_if, messages, row_id, turns_of
+from flanlib.sources.tools import tools_of
 from flanlib.tally import Tally
 
 INSTRUCTIONS = "You help with a request by calling web APIs, then answer with what they returned."
