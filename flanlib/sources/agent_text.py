@@ -7,6 +7,7 @@ write calls. A text of such a format that cannot be read keeps its row out of pl
 import re
 from collections.abc import Callable, Sequence
 
+from flanlib.dialects import written
 from flanlib.records import Tool
 from flanlib.sources import prescribed, react_text, tagged_text
 from flanlib.sources.common import Drop, Note, drop_if
@@ -16,13 +17,14 @@ from flanlib.sources.pieces import AGENT, Piece
 Reader = Callable[[str, Sequence[Tool]], list[Piece]]
 
 # What a result begins with when it stands in a turn of the user, or in a tool's.
-_LABEL = re.compile(r"\s*(?:[*_]{0,2}Observation(?: ?\d{1,3})?[*_]{0,2} ?:[*_]{0,2}"
+_LABEL = re.compile(r"\s*(?:(?:[*_]{1,2}|#{1,4} )?Observation(?: ?\d{1,3})?[*_]{0,2} ?:[*_]{0,2}"
                     r"|EXECUTION RESULT of \[[^\]\n]*\]:)\s?", re.I)  # fmt: skip
-_SHELL = re.compile(r"\s*(?:<returncode>|<output>|OBSERVATION:)|.*?(?:bash-\$|root@[\w.-]+:[^\n]*[#$])\s*\Z", re.S)
+_PRINTED = re.compile(r"\s*(?:<returncode>|<output>|OBSERVATION:)")
+_PROMPT = re.compile(r"(?:\bbash-\$|root@[\w.-]+:\S*[#$])\s*\Z")
 _MAYBE = re.compile(r"<[a-z|]|[\[{]|```|\b(?:action|act|final[ _]answer) ?(?:\d{1,3})?[*_]{0,2} ?:", re.I)
-_ABOUT = re.compile(r"\b(?:explain|example|what (?:is|are)|how (?:do|does)|teach|describe|show me|format)\b[^\n]{0,120}"
-                    r"\b(?:ReAct|agents?|tool calls?|function calls?|trace)\b", re.I)  # fmt: skip
-_GRADE = "Episode finished"
+_ABOUT = re.compile(r"(?i:\b(?:explain|example|what|how|teach|describe|show|format)\b)[^\n]{0,120}"
+                    r"\b(?:ReAct|(?i:agent traces?|(?:tool|function)[- ]call(?:s|ing)?))\b")  # fmt: skip
+_GRADE = re.compile(r"Episode finished, reward = (\w+)")  # FireAct's
 
 
 def structured(messages: list[Message], note: Note, tools: Sequence[Tool] = ()) -> list[Message] | None:
@@ -36,7 +38,7 @@ def structured(messages: list[Message], note: Note, tools: Sequence[Tool] = ()) 
         return None
     for read, shows in _FORMATS:
         if shows(messages, said, tools):
-            return _Rewriter(messages, note, read is _react).run([
+            return _Rewriter(messages, note, read is react_text.read).run([
                 read(message.text, tools) if message.role == "assistant" else [] for message in messages])
     return None
 
@@ -47,19 +49,7 @@ def looks_like(text: str, tools: Sequence[Tool] = ()) -> bool:
     >>> looks_like("Thought: Look.\\nAction: search[tea]"), looks_like("Stir.\\nAction: pour the milk")
     (True, False)
     """
-    return bool(_MAYBE.search(text)) and (_labelled(text, tools) or _ends_with_call(text, tools) or _searches(text))
-
-
-def _react(text: str, tools: Sequence[Tool]) -> list[Piece]:
-    return react_text.read(text, tools)
-
-
-def _search(text: str, tools: Sequence[Tool]) -> list[Piece]:
-    return tagged_text.search(text)
-
-
-def _shell(text: str, tools: Sequence[Tool]) -> list[Piece]:
-    return tagged_text.shell(text)
+    return bool(_MAYBE.search(text)) and (_labelled(text, tools) or _ends_with_call(text) or _searches(text))
 
 
 def _shows_react(messages: list[Message], said: list[str], tools: Sequence[Tool]) -> bool:
@@ -71,8 +61,9 @@ def _shows_react(messages: list[Message], said: list[str], tools: Sequence[Tool]
         return True
     if any(_labelled(text, tools) for text in said):
         return not _is_about(messages)
-    drop_if(sum(react_text.begins(text) and "hought" in text for text in acting) > 1, AGENT)
-    drop_if(any(map(react_text.begins, acting)) and prescribed.prescribes(messages[0].text), AGENT)
+    begun = [text for text in acting if react_text.begins(text)]
+    drop_if(len(begun) > 1 and any("thought" in text.lower() for text in begun), AGENT)
+    drop_if(begun and any(prescribed.prescribes(m.text) for m in messages[:2]), AGENT)
     return False
 
 
@@ -85,30 +76,35 @@ def _shows_marked(messages: list[Message], said: list[str], tools: Sequence[Tool
     sure = bool(tools) or any(m.role == "tool" or "<tool_response>" in m.text or _LABEL.match(m.text)
                               or (m.role == "system" and prescribed.prescribes(m.text)) for m in messages)  # fmt: skip
     if not sure:
-        return any(_ends_with_call(text, ()) for text in said) and not _is_about(messages)
+        return any(_ends_with_call(text) for text in said) and not _is_about(messages)
     return any(_calls(text, tools) for text in said)
 
 
 def _shows_shell(messages: list[Message], said: list[str], tools: Sequence[Tool]) -> bool:
     """Tell whether blocks of shell code are run: output follows, or the prompt asks for one block, after a thought."""
     blocks = [i for i, m in enumerate(messages) if m.role == "assistant" and tagged_text.shell(m.text)]
-    if any(_SHELL.match(m.text[-400:]) or _SHELL.match(m.text[:400])
-           for i in blocks for m in messages[i + 1 : i + 2] if m.role in ("user", "tool")):  # fmt: skip
+    if any(_is_shells(m.text) for i in blocks for m in messages[i + 1 : i + 2] if m.role in ("user", "tool")):
         return True
     asked = any(prescribed.prescribes_shell(m.text) for m in messages if m.role in ("system", "user"))
     return asked and any(react_text.begins(messages[i].text) for i in blocks)
 
 
-_FORMATS = ((_search, _shows_search), (_react, _shows_react), (tagged_text.marked, _shows_marked),
-            (_shell, _shows_shell))  # fmt: skip
+_FORMATS: tuple[tuple[Reader, Callable], ...] = (
+    (tagged_text.search, _shows_search), (react_text.read, _shows_react), (tagged_text.marked, _shows_marked),
+    (tagged_text.shell, _shows_shell))  # fmt: skip
 
 
 def _labelled(text: str, tools: Sequence[Tool]) -> bool:
-    """Tell whether a text begins with one of ReAct's labels and comes to a call or an answer."""
+    """Tell whether a text is labelled as ReAct's from its start on, or ends with an action that is a call."""
+    begins = react_text.begins(text)
+    if not begins and (not react_text.acts(text) or _in_code(text[: react_text.LABEL.search(text).start()])):
+        return False
     try:
-        return react_text.begins(text) and any(p.kind in ("call", "answer") for p in react_text.read(text, tools))
+        pieces = react_text.read(text, tools)
     except Drop:
         return False
+    last = pieces[-1].call if pieces else None
+    return any(piece.kind != "result" for piece in pieces) if begins else bool(last and last.arguments)
 
 
 def _searches(text: str) -> bool:
@@ -116,20 +112,15 @@ def _searches(text: str) -> bool:
     pieces = tagged_text.search(text)
     if not any(piece.kind == "call" for piece in pieces):
         return False
-    return (len({piece.kind for piece in pieces}) > 1 or text.rstrip().endswith(">")) and not _quoted(text, "<search>")
+    stops = len({piece.kind for piece in pieces}) > 1 or text.rstrip().endswith(">")
+    return stops and not _in_code(text[: text.find("<search>")] if "<search>" in text else "")
 
 
-def _ends_with_call(text: str, tools: Sequence[Tool]) -> bool:
+def _ends_with_call(text: str) -> bool:
     """Tell whether a text has a call in marks, outside of code, and nothing after it."""
-    body = text.strip()
-    if not tools and body[:1] in ("[", "{", "`"):
-        return False  # a list or an object can be data
-    try:
-        pieces = tagged_text.marked(body, tools)
-    except Drop:
-        return False
-    last = body[body.rfind("<") :]
-    return bool(pieces) and pieces[-1].kind != "text" and body.endswith((">", "]", "}")) and not _quoted(body, last)
+    found = written.marked(written.thinking(text)[1])
+    return found is not None and not found.after and not _in_code(found.before) and all(
+        call.name and call.arguments is not None for call in found.calls)  # fmt: skip
 
 
 def _calls(text: str, tools: Sequence[Tool]) -> bool:
@@ -139,9 +130,8 @@ def _calls(text: str, tools: Sequence[Tool]) -> bool:
         return True
 
 
-def _quoted(text: str, mark: str) -> bool:
-    """Tell whether a mark stands in a block or a piece of code."""
-    before = text[: max(text.find(mark), 0)]
+def _in_code(before: str) -> bool:
+    """Tell whether what follows a text stands in a block or a piece of code."""
     return before.count("```") % 2 == 1 or before.endswith("`")
 
 
@@ -218,23 +208,22 @@ class _Rewriter:
             if piece.kind == "result":
                 self._result(piece.text)
             elif piece.kind == "call":
-                self._add(Message("assistant", "", thought, (piece.call,), None, message.loss))
+                self.written.append(Message("assistant", "", thought, (piece.call,), None, message.loss))
                 self.waiting, self.answered = True, False
             elif piece.text.strip() or piece.kind == "text":
-                self._add(Message("assistant", piece.text, thought, (), None, message.loss))
+                self.written.append(Message("assistant", piece.text, thought, (), None, message.loss))
                 self.waiting, self.answered = False, piece.kind == "answer"
             else:
                 self.note("a closing call without an answer left out")
                 self.waiting, self.answered = False, True
 
-    def _add(self, message: Message) -> None:
-        self.written.append(message)
-
     def _result(self, text: str, id: object = None) -> None:
-        if self.answered or text.startswith(_GRADE):
+        grade = _GRADE.match(text)
+        drop_if(grade and grade[1] in ("False", "0"), "failed episode")
+        if self.answered or grade:
             self.note("a result after the answer left out")
         else:
-            self._add(Message("tool", text, id=id))
+            self.written.append(Message("tool", text, id=id))
             self.waiting = False
 
     def _other(self, message: Message) -> None:
@@ -248,7 +237,7 @@ class _Rewriter:
             self._result(message.text.strip())
         else:
             asked = re.sub(r"\A\s*Question ?\d*:\s*", "", message.text) if self.react else message.text
-            self._add(message._replace(text=asked))
+            self.written.append(message._replace(text=asked))
             self.waiting = self.answered = False
 
     def _is_result(self, i: int) -> bool:
@@ -257,11 +246,16 @@ class _Rewriter:
             following.role == "user" and bool(_results(following.text))))
 
 
+def _is_shells(text: str) -> bool:
+    """Tell whether a text is what a shell printed: by its tags, or by the prompt at its end."""
+    return bool(_PRINTED.match(text) or _PROMPT.search(text[-200:]))
+
+
 def _results(text: str) -> list[str]:
     """Return the results in a text without their labels or tags. None if it does not begin as a result does."""
     if label := _LABEL.match(text):
         return [text[label.end() :].strip("\n")]
-    if _SHELL.match(text[:40]):
+    if _is_shells(text):
         return [text.strip()]
     found = list(tagged_text.between(text)) if text.lstrip()[:1] == "<" else []
     outside, at = "", 0

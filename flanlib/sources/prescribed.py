@@ -7,7 +7,7 @@ import re
 
 from flanlib.sources.react_text import LABEL
 
-_PLACEHOLDER = re.compile(r"\s*(?:\.{2,}|…|\(.{0,80}\brepeat\b.{0,40}\)\.?|Begin!?|```\w*)?\s*\Z", re.I)
+_PLACEHOLDER = re.compile(r"\s*(?:\.{2,}|…)?\s*(?:\(.{0,80}\brepeat\b.{0,40}\)\.?|Begin!?|```\w*)?\s*\Z", re.I)
 _QUESTION = re.compile(r"[^\S\n]*\**Question\**:", re.I)
 _INTRO = re.compile(r"(?:\bformat\b|\bas follows\b|\blike this\b|\bstructure\b).{0,80}[:.]?\s*\Z", re.I)
 _INLINE = re.compile(r"\b(?:thought|think) ?:.{0,300}?\b(?:action|act) ?:|\baction ?:.{0,120}?\baction input ?:",

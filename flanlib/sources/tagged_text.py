@@ -22,7 +22,7 @@ _THOUGHT = re.compile(r"\A\s*(?:\*\*)?(?:THOUGHT|Thought|DISCUSSION)(?:\*\*)?:?\
 _MARKED = re.compile(r"[<\[{`]")
 
 
-def search(text: str) -> list[Piece]:
+def search(text: str, tools: Sequence[Tool] = ()) -> list[Piece]:
     """Read searches in tags, their results and the answer. No pieces for a text that has no search or answer of these.
 
     >>> [(p.kind, p.text) for p in search("<search>tea</search><result>Many.</result><answer>Sencha</answer>")]
@@ -42,6 +42,13 @@ def search(text: str) -> list[Piece]:
         else:
             pieces.append(Piece("answer", inside.strip(), thought))
         thought = ""
+    rest = _plain(text[at:]) if pieces else ""
+    if rest and pieces[-1].kind == "result":
+        pieces.append(Piece("text", f"{thought}\n{rest}".strip()))
+    elif rest:  # after a call or an answer, to which it belongs
+        last = pieces[-1]
+        key = "text" if last.kind == "answer" else "thought"
+        pieces[-1] = last._replace(**{key: f"{getattr(last, key)}\n{rest}".strip()})
     return pieces
 
 
@@ -62,7 +69,7 @@ def between(text: str) -> Iterator[tuple[str, str, int, int]]:
             yield kind, text[opened.end() : end], opened.start(), at
 
 
-def shell(text: str) -> list[Piece]:
+def shell(text: str, tools: Sequence[Tool] = ()) -> list[Piece]:
     """Read a turn that thinks and gives one block of shell code. No pieces for text with no block or several.
 
     >>> shell("THOUGHT: Look.\\n```bash\\nls\\n```")[0].call.arguments
