@@ -215,7 +215,8 @@ EXAMPLES = (
         {"role": "user", "content": "<returncode>0</returncode>\n<output>\nshelf 4\n</output>"},
         {"role": "assistant", "content": "THOUGHT: It is there.\n\n```bash\necho COMPLETE\n```"}),),
             (f'ask {ASK} | think Look it up. | call bash {{"command": "grep Emma shelves"}} -> '
-             '<returncode>0</returncode> / <output> / shelf 4 / </output> | think It is there. | call bash {"command": "echo COMPLETE"}',)),
+             '<returncode>0</returncode> / <output> / shelf 4 / </output> | think It is there. | '
+             'call bash {"command": "echo COMPLETE"}',)),
     Example("Calls in text", "Search tags, with what was found in the same turn", (chat(
         USER, {"role": "assistant", "content": "<think>Look it up.</think>\n<search>Emma shelf</search>\n"
                "<information>shelf 4</information>\n<think>It is there.</think>\n<answer>On shelf 4.</answer>"}),),
