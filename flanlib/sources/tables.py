@@ -52,7 +52,7 @@ def delimited(lines: Iterable[bytes], label: str, tally: Tally, *, delimiter: st
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader((line.decode("utf-8") for line in lines), delimiter=delimiter, strict=True)
     try:
-        header = next(reader, [])
+        header = next(filter(None, reader), [])
         if twice := [name for name, n in Counter(header).items() if n > 1]:
             raise FlanError(label, found=f"the column {clip(twice[0])} twice", expected="a header of different names",
                             remedy="Rename a column; without a header, add one as the first line.")
