@@ -106,8 +106,8 @@ def test_any_bytes_give_rows_or_an_error(data):
 
 def test_rows_of_csv_name_their_first_line_and_ragged_ones_are_counted(tmp_path):
     cell = "long " * 100_000
-    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfinstruction,output\r\n"
-                                     b'"Say\nit","[1, ""a""]"\r\n\r\nalone\r\n1,2,3\r\nGo,' + cell.encode())  # fmt: skip
+    lines = b"\xef\xbb\xbfinstruction,output", b'"Say\nit","[1, ""a""]"', b"", b"alone", b"1,2,3", b"Go," + cell.encode()
+    (tmp_path / "a.csv").write_bytes(b"\r\n".join(lines))
     (tmp_path / "b.tsv").write_text("instruction\toutput\nGo, now\tGone\n")
     tally = Tally("t")
     assert got(tmp_path, tally) == [("a.csv:2", {"instruction": "Say\nit", "output": '[1, "a"]'}),
