@@ -105,13 +105,13 @@ def test_any_bytes_give_rows_or_an_error(data):
 
 
 def test_rows_of_csv_name_their_first_line_and_ragged_ones_are_counted(tmp_path):
-    cell = "long " * 100_000
-    lines = b"\xef\xbb\xbfinstruction,output", b'"Say\nit","[1, ""a""]"', b"", b"alone", b"1,2,3", b"Go," + cell.encode()
+    cell = b"long " * 100_000
+    lines = b"\xef\xbb\xbfinstruction,output", b'"Say\nit","[1, ""a""]"', b"", b"alone", b"1,2,3", b"Go," + cell
     (tmp_path / "a.csv").write_bytes(b"\r\n".join(lines))
     (tmp_path / "b.tsv").write_text("instruction\toutput\nGo, now\tGone\n")
     tally = Tally("t")
     assert got(tmp_path, tally) == [("a.csv:2", {"instruction": "Say\nit", "output": '[1, "a"]'}),
-                                    ("a.csv:7", {"instruction": "Go", "output": cell}),
+                                    ("a.csv:7", {"instruction": "Go", "output": cell.decode()}),
                                     ("b.tsv:2", {"instruction": "Go, now", "output": "Gone"})]  # fmt: skip
     assert tally.dropped == {"not as many cells as the header has": 2}
     assert tally.first["not as many cells as the header has"] == "a.csv:5"
