@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from flanlib.dialects.elicit import NEXT
+from flanlib.dialects.listing import tool_list
 from flanlib.records import Conversation, FlanError, Step, Tool, Trajectory, Turn, clip, from_json, say, spans, to_json
 
 
@@ -28,28 +30,6 @@ class Opening(NamedTuple):
     begun: str = ""
     stop: tuple[str, ...] = ()
     parse: Callable[[str], Any] = str
-
-
-def tool_list(tools: Iterable[Tool]) -> str:
-    """List tools in plain text, one line per tool and one per parameter.
-
-    The description comes before the name: a causal model reads from left to right, so it meets each name knowing what
-    the tool does.
-
-    >>> print(tool_list([Tool("find_town", "Find a town.", {"properties": {"name": {"type": "string"}}})]))
-    - Find a town: find_town
-      name (string, optional)
-    """
-    lines = []
-    for tool in tools:
-        summary = tool.description.strip().removesuffix(".")
-        lines.append(f"- {summary}: {tool.name}" if summary else f"- {tool.name}")
-        for name, schema in tool.properties.items():
-            schema = schema if isinstance(schema, Mapping) else {}
-            type_text = str(schema.get("type", "any")) + ("" if name in tool.required else ", optional")
-            description = str(schema.get("description", "")).strip()
-            lines.append(f"  {name} ({type_text})" + (f": {description}" if description else ""))
-    return "\n".join(lines)
 
 
 def offer(tools: Sequence[Tool], how: str, instructions: str = "") -> Turn:
@@ -110,6 +90,8 @@ def write(trajectory: Trajectory, how: str, call: Callable[[Step], Turn], observ
     """Write a trajectory with one assistant turn per step and the observation in the user turn after it."""
     turns = [offer(trajectory.tools, how, trajectory.instructions), say("user", trajectory.query)]
     for step in trajectory.steps:
+        if turns[-1].role == "assistant":  # the call before runs at the same time, and its result is not known
+            turns.append(say("user", NEXT))
         turns.append(call(step))
         if step.observation is not None:
             turns.append(say("user", observe(step.observation)))
@@ -133,7 +115,8 @@ def read(conversation: Conversation, how: str, turn: Callable[[str, str], Call |
         if isinstance(action, Answer):
             answer = action
         else:
-            steps.append(Step(*action, observation(texts[i + 1], after) if i + 1 < len(texts) else None))
+            seen = i + 1 < len(texts) and texts[i + 1] != NEXT
+            steps.append(Step(*action, observation(texts[i + 1], after) if seen else None))
     return rebuild(conversation, how, texts[0], steps, answer)
 
 

@@ -1,4 +1,4 @@
-"""Helpers of all readers: parse messages, arguments and tool lists, and assemble steps.
+"""Helpers of all readers: parse messages and arguments, and assemble steps.
 
 A reader raises :class:`Drop` for a row that it cannot use and calls ``note`` with a short text for every repair.
 """
@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from flanlib.records import FlanError, Step, Tool, Trajectory, from_json
+from flanlib.records import FlanError, Step, Tool, Trajectory, from_json, to_json
 from flanlib.tally import Tally
 
 Note = Callable[[str], None]
@@ -109,38 +109,29 @@ def arguments(value: Any, note: Note) -> dict[str, Any]:
     return value
 
 
-def tools_of(value: Any, note: Note, *, leave_out: Collection[str] = ()) -> tuple[Tool, ...]:
-    """Parse a list of OpenAI wrappers or plain functions, or its JSON text. Keeps the first tool of each name."""
-    if isinstance(value, str):
-        try:
-            value = from_json(value, strict=False) if value.strip() else []
-        except ValueError:
-            raise Drop("tool list is not JSON") from None
-    if value is None:
-        return ()
-    drop_if(not isinstance(value, list), "tool list is not a list")
-    tools: dict[str, Tool] = {}
-    for item in value:
-        spec = item.get("function", item) if isinstance(item, dict) else None
-        name = spec.get("name") if isinstance(spec, dict) else None
-        drop_if(not isinstance(name, str) or not name.strip(), "a tool without a name")
-        name, description = name.strip(), spec.get("description")
-        if name in tools:
-            note("a tool listed twice, the first kept")
-        elif name not in leave_out:
-            description = description if isinstance(description, str) else ""
-            tools[name] = Tool(name, description, _schema(spec.get("parameters")))
-    return tuple(tools.values())
+def json_text(value: Any) -> str:
+    """Return a text as it is, and any other value as JSON. Raises Drop for what JSON cannot carry.
 
-
-def tool(name: str, description: str, **parameters: str) -> Tool:
-    """Declare a tool whose parameters are all strings and all required.
-
-    >>> tool("search", "Search the web.", query="What to look for").required
-    ('query',)
+    >>> json_text("sun"), json_text({"sky": "sun"})
+    ('sun', '{"sky": "sun"}')
     """
-    properties = {key: {"type": "string", "description": text} for key, text in parameters.items()}
-    return Tool(name, description, {"type": "object", "properties": properties, "required": list(parameters)})
+    try:
+        return value if isinstance(value, str) else to_json(value)
+    except (ValueError, TypeError):
+        raise Drop("values that JSON cannot carry") from None
+
+
+def without_nulls(value: Any) -> Any:
+    """Return a JSON value without the members that are null, at every depth. A null in a list stays.
+
+    Arrow gives all objects of a column the same members, so that most of its nulls say nothing.
+
+    >>> without_nulls({"a": None, "b": [None, {"c": None}]})
+    {'b': [None, {}]}
+    """
+    if isinstance(value, dict):
+        return {key: without_nulls(part) for key, part in value.items() if part is not None}
+    return [without_nulls(part) for part in value] if isinstance(value, list) else value
 
 
 class Steps:
@@ -159,6 +150,9 @@ class Steps:
     def call(self, name: Any, raw_arguments: Any, id: Any = None) -> None:
         """Add a call. Raises Drop for arguments that cannot be parsed and for a missing name."""
         args = arguments(raw_arguments, self.note)
+        if isinstance(raw_arguments, dict) and (bare := without_nulls(args)) != args:
+            self.note("null arguments left out")  # those of JSON text stay: Arrow did not add them
+            args = bare
         drop_if(not isinstance(name, str) or not name.strip(), "a call without a name")
         self.calls.append({"name": name.strip(), "arguments": args, "id": id, "thought": self._thought, "result": None})
         self._thought = ""
@@ -177,14 +171,14 @@ class Steps:
     def trajectory(self, name: str, source: str, query: str, tools: tuple[Tool, ...], instructions: str) -> Trajectory:
         """Build the trajectory. Notes a missing answer or tool list, and calls of tools that are not in the list.
 
-        Raises Drop for an empty answer, and for a call without a result unless the row ends with it.
+        Raises Drop for an empty answer, and for a call without a result unless the row ends there.
         """
         if self.answer is None:
             self.note("no answer")
         elif not self.answer.strip():
             raise Drop("an empty answer")
-        must_have_result = self.calls[:-1] if self.answer is None else self.calls
-        drop_if(any(call["result"] is None for call in must_have_result), "a call without a result")
+        running = [call["result"] is None for call in self.calls]
+        drop_if(any(running) and (self.answer is not None or running != sorted(running)), "a call without a result")
         if self.calls and not tools:
             self.note("no tool list")
         known = {tool.name for tool in tools}
@@ -227,12 +221,3 @@ def _reason(error: Drop | FlanError | RecursionError) -> str:
     reasons = {"surrogate": "broken Unicode", "empty query": "empty query", "no step": "no step",
                "roles": "roles do not alternate", "tool name": "a broken tool name", "key": "keys that are not text"}
     return next((reasons[word] for word in reasons if word in error.found), "values that JSON cannot carry")
-
-
-def _schema(value: Any) -> Mapping[str, Any]:
-    """Return a parameter schema with valid types: properties is an object of objects, required a list of names."""
-    schema = {"type": "object"} | (value if isinstance(value, dict) else {})
-    properties = schema["properties"] if isinstance(schema.get("properties"), dict) else {}
-    required = schema["required"] if isinstance(schema.get("required"), list) else []
-    return schema | {"properties": {key: s if isinstance(s, dict) else {} for key, s in properties.items()},
-                     "required": [key for key in required if isinstance(key, str)]}

@@ -27,8 +27,8 @@ def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) ->
 
     ``format`` is a name in FORMATS. By default the shape of each row decides. ToolBench training rows come last, after
     all rows have been read, because only the longest row of a trajectory is kept. Notes are counted for kept rows only.
-    A row of several requests may give a record for each. An id that is in use gets a number: of three rows ``same``,
-    the ids are ``same``, ``same-2`` and ``same-3``.
+    A row of several requests gives a record for each. An id that is in use gets a number: of three rows ``same``, the
+    ids are ``same``, ``same-2`` and ``same-3``.
 
     Raises FlanError for an unknown format and as :func:`flanlib.sources.files.rows`, but never for a single row, and
     not for a broken file beside rows: print the tally, which names it.
@@ -91,20 +91,14 @@ class _Ids:
         self.last: dict[str, int] = {}  # by id, the last number that was appended to it
 
     def unique(self, found: Record | list[Record] | None) -> Iterator[Record]:
-        """Yield the records of a row, with a number after an id that is in use, which is noted.
-
-        The records of one row may share an id; numbering these is not noted.
-        """
-        of_row: set[str] = set()
+        """Yield the records of a row, with a number after an id that is in use, which is noted."""
         for record in found if isinstance(found, list) else [found] * (found is not None):
             id, number = record.id, self.last.get(record.id, 0) + 1
             if number > 1:
-                if id not in of_row:
-                    self.tally.note("ids made unique")
+                self.tally.note("ids made unique")
                 while f"{id}-{number}" in self.last:
                     number += 1
                 record = replace(record, id=f"{id}-{number}")
                 self.last[record.id] = 1
-            of_row.add(id)
             self.last[id] = number
             yield record

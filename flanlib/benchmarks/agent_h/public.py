@@ -21,8 +21,9 @@ from typing import Any
 
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, PLAIN, Sample
 from flanlib.records import FlanError, Tool, freeze, thaw
-from flanlib.sources.common import Drop, Note, counted, messages, row_id, tools_of
+from flanlib.sources.common import Drop, Note, counted, messages, row_id
 from flanlib.sources.files import files, rows
+from flanlib.sources.tools import tools_of
 from flanlib.tally import Tally
 
 ANSWERS = "possible_answer"
