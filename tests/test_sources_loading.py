@@ -50,7 +50,7 @@ def test_ids_are_unique_and_the_first_of_an_id_keeps_it(rows):
         assert all(row[0] == news[0] for row, news in zip(rows, found, strict=True))
 
 
-def test_a_row_of_several_records_counts_once_and_numbers_them_without_a_note(tmp_path, monkeypatch):
+def test_a_row_of_several_records_counts_once_and_numbers_those_of_one_id(tmp_path, monkeypatch):
     several = SimpleNamespace(matches=lambda row: "n" in row,
                               convert=lambda row, where, note: [chat("one")] * row["n"])  # fmt: skip
     monkeypatch.setitem(loading.FORMATS, "several", several)
@@ -58,7 +58,7 @@ def test_a_row_of_several_records_counts_once_and_numbers_them_without_a_note(tm
     records = list(read(written(tmp_path, {"n": 3}, {"n": 0}, {"id": "x", "messages": TURNS}, {"n": 1}), tally=tally))
     assert [one.id for one in records] == ["one", "one-2", "one-3", "x", "one-4"]
     assert (tally.kept, tally.dropped) == (3, {"nothing in the row": 1})
-    assert tally.noted == {"ids made unique": 1}
+    assert tally.noted == {"ids made unique": 3}
 
 
 def test_an_unknown_format_tells_some_keys_on_one_line(tmp_path):
