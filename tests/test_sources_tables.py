@@ -116,3 +116,28 @@ def test_rows_of_csv_name_their_first_line_and_ragged_ones_are_counted(tmp_path)
     assert tally.dropped == {"not as many cells as the header has": 2}
     assert tally.first["not as many cells as the header has"] == "a.csv:5"
     assert len(load(tmp_path)[1]) == 3
+
+
+def saved(kind):
+    sink, table = io.BytesIO(), pyarrow.Table.from_pylist([CHAT] * 4)
+    if kind == "parquet":
+        pyarrow.parquet.write_table(table, sink)
+    else:
+        with (pyarrow.ipc.new_stream if kind == "stream" else pyarrow.ipc.new_file)(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+    return sink.getvalue()
+
+
+SAVED = {kind: saved(kind) for kind in ("parquet", "stream", "file")}
+
+
+@given(kind=st.sampled_from(sorted(SAVED)), places=st.lists(st.integers(0, 10**6), max_size=3),
+       byte=st.integers(0, 255), cut=st.integers(0, 10**6) | st.none())  # fmt: skip
+def test_a_damaged_table_gives_rows_or_an_error_and_never_more(kind, places, byte, cut):
+    data = bytearray(SAVED[kind])
+    for place in places:
+        data[place % len(data)] = byte
+    file = io.BytesIO(data if cut is None else data[: cut % len(data)])
+    with suppress(FlanError):
+        found = list((tables.parquet if kind == "parquet" else tables.arrow)(file, "a"))
+        assert all(isinstance(row, dict) for _, row in found)
