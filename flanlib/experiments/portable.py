@@ -26,32 +26,46 @@ def save_model(model: Any, folder: Path) -> None:
     """Save a model's weights and configuration (:func:`both_ways`) into a folder."""
     model.save_pretrained(folder)
     path = folder / "config.json"
-    store.write(path, json.dumps(both_ways(json.loads(path.read_text(encoding="utf-8"))), indent=2) + "\n")
+    written = both_ways(json.loads(path.read_text(encoding="utf-8")), model.config)
+    store.write(path, json.dumps(written, indent=2) + "\n")
 
 
-def both_ways(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Add transformers 4's names to a configuration written by transformers 5, in nested configurations too.
+def both_ways(written: Mapping[str, Any], config: Any = None) -> dict[str, Any]:
+    """Add transformers 4's names to what transformers 5 wrote of a configuration, in nested ones too.
 
     >>> both_ways({"dtype": "float32", "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}})
     ... # doctest: +NORMALIZE_WHITESPACE
     {'dtype': 'float32', 'rope_parameters': {'rope_type': 'linear', 'rope_theta': 10000.0, 'factor': 2.0},
      'torch_dtype': 'float32', 'rope_theta': 10000.0, 'rope_scaling': {'rope_type': 'linear', 'factor': 2.0}}
     """
-    config = {name: both_ways(value) if name.endswith("_config") and isinstance(value, dict) else value
-              for name, value in config.items()}  # fmt: skip
-    if "dtype" in config:
-        config["torch_dtype"] = config["dtype"]
-    rope = config.get("rope_parameters") or {}
-    if "full_attention" in rope:  # Gemma 3 turns local layers by another angle
-        config["rope_local_base_freq"] = rope.get("sliding_attention", rope["full_attention"])["rope_theta"]
+    result = {name: both_ways(value, getattr(config, name, None)) if _nested(name, value) else value
+              for name, value in written.items()}  # fmt: skip
+    # Other names that transformers 5 reads an entry by: some are those that transformers 4 gives it.
+    for other, name in getattr(config, "attribute_map", {}).items():
+        if name in result:
+            result.setdefault(other, result[name])
+    if "dtype" in result:
+        result["torch_dtype"] = result["dtype"]
+    rope = result.get("rope_parameters") or {}
+    if "full_attention" in rope:  # Gemma 3's local layers turn at another rate
+        result["rope_local_base_freq"] = rope.get("sliding_attention", rope["full_attention"])["rope_theta"]
         rope = rope["full_attention"]
-    scaling = dict(rope)
-    for name in ("rope_theta", "partial_rotary_factor"):
+    scaling, apart = dict(rope), ["rope_theta", "partial_rotary_factor"]
+    if rope.get("rope_type") == "longrope":  # of which Phi 3 in transformers 4 accepts these three entries only
+        scaling = {"type": scaling.pop("rope_type"), **scaling}
+        apart.append("original_max_position_embeddings")
+    for name in apart:
         if name in scaling:
-            config[name] = scaling.pop(name)
-    if scaling.get("rope_type", "default") != "default":
-        config["rope_scaling"] = scaling
-    return config
+            result[name] = scaling.pop(name)
+    if str(result.get("model_type")).startswith("gpt_neox") and rope:
+        result |= {"rotary_emb_base": rope["rope_theta"], "rotary_pct": rope.get("partial_rotary_factor", 1.0)}
+    if rope.get("rope_type", "default") != "default":
+        result["rope_scaling"] = scaling
+    return result
+
+
+def _nested(name: str, value: Any) -> bool:
+    return name.endswith("_config") and isinstance(value, dict)
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, chat_template: str | None = None) -> None:
