@@ -5,6 +5,7 @@ transformers 5 saves what 4 cannot read or reads as something else: tokenizer cl
 """
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,11 +91,13 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, chat_templa
         config["additional_special_tokens"] = config.pop("extra_special_tokens")
     if template := chat_template or tokenizer.chat_template:
         # Some servers read only this entry, others only the file, and llama.cpp's converter prefers this one.
-        config["chat_template"] = template
-        if isinstance(template, str):
-            store.write(folder / "chat_template.jinja", template)
-    name = config.get("tokenizer_class", "Backend")
-    config["tokenizer_class"] = ANY_CLASS if name.endswith("Backend") else name
+        config["chat_template"] = template if isinstance(template, str) else [
+            {"name": name, "template": text} for name, text in template.items()]  # fmt: skip
+        if chat_template:
+            store.write(folder / "chat_template.jinja", chat_template)
+    # Only transformers 5 knows its Backend classes, and the LlamaTokenizer of 4 adds BOS whatever tokenizer.json says.
+    if re.match("Llama|.*Backend$", config.get("tokenizer_class") or "Backend"):
+        config["tokenizer_class"] = ANY_CLASS
     _write(folder, config)
     if not _same(AutoTokenizer.from_pretrained(folder), tokenizer, published):
         _write(folder, config | {"tokenizer_class": ANY_CLASS})
@@ -102,8 +105,12 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, chat_templa
 
 def _published(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """Return a tokenizer as its publisher's folder gives it, or itself if there is no such folder."""
+    source = Path(tokenizer.name_or_path)
+    # Llama's own program begins a text with BOS, but transformers 5 reads a lone sentencepiece model without.
+    bos = {"add_bos_token": True} if (source / "tokenizer.model").is_file() and not (
+        (source / "tokenizer.json").is_file() or "add_bos_token" in _read(source)) else {}  # fmt: skip
     try:
-        published = AutoTokenizer.from_pretrained(tokenizer.name_or_path)
+        published = AutoTokenizer.from_pretrained(tokenizer.name_or_path, **bos)
     except (OSError, ValueError):
         return tokenizer
     return published if hasattr(published, "backend_tokenizer") else tokenizer
@@ -112,7 +119,8 @@ def _published(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 def _same(one: PreTrainedTokenizerBase, trained: PreTrainedTokenizerBase, published: PreTrainedTokenizerBase) -> bool:
     """Return whether a tokenizer reads text as in training, and adds what the published one does."""
     texts = [SAMPLE, f" {SAMPLE}", *(f"{mark}{SAMPLE}{mark} {SAMPLE} {mark}" for mark in special_tokens(trained))]
-    return (one(texts, add_special_tokens=False).input_ids == trained(texts, add_special_tokens=False).input_ids
+    return (len(one) == len(trained)
+            and one(texts, add_special_tokens=False).input_ids == trained(texts, add_special_tokens=False).input_ids
             and one("a").input_ids == published("a").input_ids)
 
 
