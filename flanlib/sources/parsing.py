@@ -48,7 +48,8 @@ class Bytes:
         """Yield lines, which end at \\n only, because JSON strings can hold other line separators."""
         rest = b""
         while data := self.read(max(CHUNK, len(rest))):
-            *lines, rest = io.BytesIO(rest + data).readlines()
+            lines = io.BytesIO(rest + data).readlines()
+            rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
             yield from lines
         if rest:
             yield rest

@@ -52,7 +52,7 @@ def delimited(lines: Iterable[bytes], label: str, tally: Tally, *, delimiter: st
     csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader((line.decode("utf-8") for line in lines), delimiter=delimiter, strict=True)
     try:
-        header = next(reader, [])
+        header = next(filter(None, reader), [])
         if twice := [name for name, n in Counter(header).items() if n > 1]:
             raise FlanError(label, found=f"the column {clip(twice[0])} twice", expected="a header of different names",
                             remedy="Rename a column; without a header, add one as the first line.")
@@ -77,11 +77,12 @@ def _table(batches: Any, label: str, kind: str) -> Rows:
     i = 0
     try:
         for batch in batches():
+            batch.validate(full=True)  # a wrong offset would read outside the file's memory
             encoded = {field.name: field.type for field in batch.schema if "arrow.json" in str(field.type)}
             for row in batch.to_pylist():
                 yield f"{label}[{i}]", row | {name: _decoded(row[name], type) for name, type in encoded.items()}
                 i += 1
-    except (pyarrow.ArrowException, ValueError) as error:
+    except (pyarrow.ArrowException, ValueError, MemoryError) as error:  # a wrong length asks for all the memory
         raise FlanError(label, found=f"an invalid {kind} file ({error})", expected=f"a complete {kind} file",
                         remedy="Fetch the file again.") from error
 
