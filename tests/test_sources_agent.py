@@ -331,7 +331,6 @@ def test_fireact_layouts_give_the_same_record_without_the_grade(tmp_path, layout
     (["Thought: a\nAction: finish[x]", f"Observation: {WON}0."], "failed episode"),
     ([SEARCH, RESULT, "Thought: no action", RESULT, "Action: finish[x]"], "a turn without an action"),
     (["Action: finish[ ]", f"Observation: {WON}1"], "an empty answer"),
-    ([SEARCH, RESULT, "Thought: b\nAction: buy[x]", f"Observation: {WON}1"], "an unknown action"),
 ])
 def test_fireact_rows_are_dropped_by_reason(tmp_path, layout, turns, reason):
     assert dropped(tmp_path, episode(*turns)[layout]) == reason
@@ -372,6 +371,16 @@ def test_fireact_direct_answers_system_turns_and_traj_give_the_same_record(tmp_p
         assert dataclasses.replace(other, id=found.id) == found
     for traj in (gpt["messages"], text):
         assert dropped(tmp_path, {"traj": traj, "reward": False}) == "failed episode"
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_an_episode_with_other_actions_is_read_as_any_agents(tmp_path, layout):
+    row = episode(SEARCH, RESULT, "Thought: Buy.\nAction: buy[Sencha]", "Observation: Done.",
+                  "Thought: So.\nAction: finish[Sencha]", f"Observation: {WON}1")[layout]  # fmt: skip
+    found, _ = kept(tmp_path, row)
+    assert calls(found) == [("Look.", "search", {"input": "tea [green]"}, "Many."),
+                            ("Buy.", "buy", {"input": "Sencha"}, "Done.")]
+    assert (found.source, found.answer, found.answer_thought) == ("chat", "Sencha", "So.")
 
 
 def test_alpaca_options_return_to_the_query(tmp_path):

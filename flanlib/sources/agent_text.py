@@ -63,7 +63,7 @@ def _shows_react(messages: list[Message], said: list[str], tools: Sequence[Tool]
         return not _is_about(messages)
     begun = [text for text in acting if react_text.begins(text)]
     drop_if(len(begun) > 1 and any("thought" in text.lower() for text in begun), AGENT)
-    drop_if(begun and any(prescribed.prescribes(m.text) for m in messages[:2]), AGENT)
+    drop_if(begun and any(prescribed.prescribes(m.text) for m in messages[:2] if m.role != "assistant"), AGENT)
     return False
 
 

@@ -23,7 +23,7 @@ _ALPACA = re.compile(r"### Instruction:\n(?P<instruction>.*?)\n+### Response:\n?
 
 
 def matches(row: Any) -> bool:
-    """Tell whether a row is a FireAct episode, in any of its layouts: it has a grade, or only its own two actions.
+    """Tell whether a row is a FireAct episode, in any of its layouts: it has no actions but its own two.
 
     Without a grade, labels have to stand where an episode has them: an explanation of the format is none.
     """
@@ -46,7 +46,7 @@ def matches(row: Any) -> bool:
             episode += _GRADE
     names = {match[1] for match in _ACT.finditer(episode)} if "Action:" in episode else set()
     known = names & {"search", "finish"}
-    return bool(known) and (_GRADE in episode or (labelled and known == names))
+    return bool(known) and (labelled or _GRADE in episode) and (known == names or isinstance(row.get("traj"), str))
 
 
 def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
