@@ -252,7 +252,7 @@ def _is_shells(text: str) -> bool:
 
 
 def _results(text: str) -> list[str]:
-    """Return the results in a text without their labels or tags. None if it does not begin as a result does."""
+    """Return the results in a text without their labels or tags; none if it begins as no result does."""
     if label := _LABEL.match(text):
         return [text[label.end() :].strip("\n")]
     if _is_shells(text):
