@@ -81,6 +81,11 @@ REACT = "Thought: Look it up.\nAction: find_shelf\nAction Input: {\"title\": \"E
 FINAL = "Thought: It is there.\nFinal Answer: On shelf 4."
 THOUGHTFUL = f"ask {ASK} | think Look it up. | {STEP} | think It is there. | answer On shelf 4."
 LISTED = f"system You can use these tools: / - Find the shelf of a book: find_shelf /   title (string) | {PLAIN}"
+DATABASE = [("human", "I will ask you a question, then you should help me operate a MySQL database", None),
+            ("gpt", "Ok.", False), ("human", "How many books are there?", None),
+            ("gpt", "Count.\nAction: Operation\n```sql\nSELECT COUNT(*) FROM books\n```", True),
+            ("human", "[(9,)]", None), ("gpt", "Nine.\nAction: Answer\nFinal Answer: [\"9\"]", True)]
+BROKEN = "Thought: Look it up.\nAction: find_shelf\nAction Input: {\"title\": "
 EXAMPLES = (
     Example("Plain chat", "ShareGPT: `conversations` of `from` and `value`",
             (sharegpt(("human", ASK), ("gpt", "On shelf 4.")),), (PLAIN,)),
@@ -215,15 +220,47 @@ EXAMPLES = (
         {"role": "user", "content": "<returncode>0</returncode>\n<output>\nshelf 4\n</output>"},
         {"role": "assistant", "content": "THOUGHT: It is there.\n\n```bash\necho COMPLETE\n```"}),),
             (f'ask {ASK} | think Look it up. | call bash {{"command": "grep Emma shelves"}} -> '
-             '<returncode>0</returncode> / <output> / shelf 4 / </output> | think It is there. | call bash {"command": "echo COMPLETE"}',)),
+             '<returncode>0</returncode> / <output> / shelf 4 / </output> | think It is there. | '
+             'call bash {"command": "echo COMPLETE"}',)),
     Example("Calls in text", "Search tags, with what was found in the same turn", (chat(
         USER, {"role": "assistant", "content": "<think>Look it up.</think>\n<search>Emma shelf</search>\n"
                "<information>shelf 4</information>\n<think>It is there.</think>\n<answer>On shelf 4.</answer>"}),),
             (f'ask {ASK} | think Look it up. | call search {{"query": "Emma shelf"}} -> shelf 4 | think It is there. | '
              "answer On shelf 4.",)),
-    Example("Calls in text", "Agent text that cannot be read never passes as chat", (chat(
-        USER, {"role": "assistant", "content": "Thought: Look it up.\nAction: find_shelf\nAction Input: {\"title\": "},
-        {"role": "user", "content": "Observation: shelf 4"}, ANSWER),), ("dropped: looks like an agent trace",)),
+    Example("Calls in text", "Agent text that cannot be read never passes as chat", (
+        chat(USER, {"role": "assistant", "content": BROKEN}, {"role": "user", "content": "Observation: shelf 4"},
+             ANSWER),
+        chat({"role": "system", "content": "Reply with Thought: and Action: lines, one action at a time."}, USER,
+             {"role": "assistant", "content": "Thought: Look it up.\nAction: walk to the shelf, then look"},
+             {"role": "user", "content": "shelf 4"},
+             {"role": "assistant", "content": "Thought: It is there.\nAction: stop"})),
+            ("dropped: arguments are not JSON", "dropped: looks like an agent trace")),
+
+    Example("Agent data sets", "FireAct: `messages`, `instruction` and `output`, or `traj`; the grade is cut",
+            ({"traj": [USER, {"role": "assistant", "content": "Thought: Look it up.\nAction: search[Emma shelf]"},
+                       {"role": "user", "content": "Observation: shelf 4"},
+                       {"role": "assistant", "content": "Thought: It is there.\nAction: finish[shelf 4]"},
+                       {"role": "user", "content": "Observation: Episode finished, reward = True"}], "reward": True},
+             {"instruction": ASK, "input": "", "output": "Thought: Look it up.\nAction: search[Emma shelf]\n"
+              "Observation: shelf 4\nThought: It is there.\nAction: finish[shelf 4]\n"
+              "Observation: Episode finished, reward = True"}),
+            ("given You answer a question, looking up what you need. | " + f"ask {ASK} | think Look it up. | "
+             'call search {"query": "Emma shelf"} -> shelf 4 | think It is there. | answer shelf 4',) * 2),
+    Example("Agent data sets", "AgentInstruct: six environments, with loss flags or without; the script is cut",
+            ({"id": "db_1", "conversations": [{"from": who, "value": text, "loss": loss}
+                                               for who, text, loss in DATABASE]},
+             {"id": "db_1", "messages": [{"role": who, "content": said} for who, said, _ in DATABASE]}),
+            ("given You work with a MySQL database. An answer is the list of the values asked for. | "
+             'ask How many books are there? | think Count. | call execute_sql {"query": "SELECT COUNT(*) FROM books"} '
+             '-> [(9,)] | think Nine. | answer ["9"]',) * 2),
+    Example("Agent data sets", "ToolBench: training rows, of which the longest prefix is kept, and answer files",
+            (sharegpt(("system", "You are AutoGPT, you can use many tools(functions). Specifically, you have access to "
+                       "the following APIs: " + repr([SHELF])), ("user", f"\n{ASK}\nBegin!\n"),
+                      ("assistant", f"\n{REACT}"),
+                      ("function", SEEN), ("assistant", "\nThought: \nAction: Finish\nAction Input: "
+                       '{"return_type": "give_answer", "final_answer": "On shelf 4."}'), id="Step 2: Where"),),
+            (f"given You help with a request by calling web APIs, then answer with what they returned. | ask {ASK} | "
+             f"think Look it up. | {STEP} | answer On shelf 4.",)),
 )
 
 

@@ -16,7 +16,7 @@ BESIDE = frozenset((*NAMES, *INPUTS, "id", "type", "index", "role", "content", "
 """All keys of a call of a tool that is not offered: with any other, an object is data, such as a package.json."""
 
 _LIKE_NAME = re.compile(r"(?:[\w/][\w./:-]*(?: [\w./:-]+){0,7})?")
-_BEGUN = re.compile(rf'"(?:{"|".join(NAMES)})"\s*:\s*(?:\{{[^{{}}]*"name"\s*:\s*)?"(?P<name>[^"\n]*)"?')
+BEGUN = re.compile(rf'"(?:{"|".join(NAMES)})"\s*:\s*(?:\{{[^{{}}]*"name"\s*:\s*)?"(?P<name>[^"\n]*)"?')
 _QUOTED = re.compile(r"'(\{.*\})'", re.S)  # as glaive writes arguments: '{"a": 1}'
 _FENCE = re.compile(r"\s*(?:```\w*\s*)?")
 _SPACE = re.compile(r"\s*")
@@ -139,7 +139,7 @@ def python_calls(found: list[literals.PythonCall]) -> list[WrittenCall]:
 
 
 def _begun(body: str) -> WrittenCall:
-    begun = _BEGUN.search(body)
+    begun = BEGUN.search(body)
     quoted = begun and _QUOTED.search(body)
     try:
         value = literals.value(quoted[1]) if quoted else None

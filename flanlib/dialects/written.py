@@ -52,14 +52,14 @@ def find(text: str, names: Collection[str] = ()) -> Written | None:
     (None, (WrittenCall(name='wait', arguments={'hours': 2}),))
     """
     thought, rest = thinking(text)
-    found = marked(rest) or whole(rest, names) or _offered(rest, names)
+    found = marked(rest) or whole(rest, names) or offered(rest, names)
     return found and found._replace(thought=thought)
 
 
 def thinking(text: str) -> tuple[str, str]:
     """Part a text into what was thought and the rest, both without marks. Thinking may lack its first or last mark.
 
-    Thinking without an end lasts until a call begins.
+    Thinking without an end has to begin the text, and lasts until a call begins.
 
     >>> thinking("<think>Two and two.</think>Four.")
     ('Two and two.', 'Four.')
@@ -75,9 +75,11 @@ def thinking(text: str) -> tuple[str, str]:
             thoughts, text = [head], tail
             break
     while begun := _THOUGHT.search(text, at):
-        said.append(text[at : begun.start()])
         end = next(end for begin, end in THOUGHTS.items() if begin.lower() == begun[0].lower())
         stop = text.find(end, begun.end())
+        if stop < 0 and text[: begun.start()].strip():
+            break  # a mark in a sentence, about thinking
+        said.append(text[at : begun.start()])
         at = stop + len(end)
         if stop < 0:
             call = _ANY.search(text, begun.end(), LONGEST)
@@ -149,15 +151,17 @@ def json_values(text: str) -> Iterator[tuple[Any, int, int]]:
             at = begin.end()
 
 
-def _offered(text: str, names: Collection[str]) -> Written | None:
-    """Read what is a call only because its tool is offered: a name and JSON, bare code, or JSON or a list in a text."""
+def offered(text: str, names: Collection[str]) -> Written | None:
+    """Return what is a call only because its tool is offered: a name and JSON, bare code, or JSON or a list in a text.
+
+    >>> offered('I look: {"name": "fly", "arguments": {}}', ["fly"]).before
+    'I look:'
+    """
     if not names:
         return None
+    if found := named(text, names):
+        return found
     body = text.strip()
-    if (line := _NAME_LINE.match(body)) and line["name"] in names:  # Functionary, whose prompt ends with the mark
-        value, end = _try_json(body, line.end())
-        if isinstance(value, dict):
-            return _written(["", body[end:]], [WrittenCall(line["name"], value)])
     fenced = _FENCED.match(body)
     code = fenced["inside"].strip() if fenced else body
     calls, end = literals.calls(code)
@@ -174,11 +178,20 @@ def _offered(text: str, names: Collection[str]) -> Written | None:
     return None
 
 
-def _try_json(text: str, at: int) -> tuple[Any, int]:
+def named(text: str, names: Collection[str]) -> Written | None:
+    """Return the call of a text that begins with a tool's name on a line, and JSON below, as Functionary's do.
+
+    >>> named('fly\\n{"to": "Ulm"}', ["fly"]).calls
+    (WrittenCall(name='fly', arguments={'to': 'Ulm'}),)
+    """
+    line = _NAME_LINE.match(text.strip())
+    if not line or line["name"] not in names:
+        return None
     try:
-        return literals.first_json(text, at)
+        value, end = literals.first_json(line.string, line.end())
     except ValueError:
-        return None, at
+        value, end = None, len(line.string)
+    return _written(["", line.string[end:]], [WrittenCall(line["name"], value)])
 
 
 def _unfenced(text: str, at_end: bool = False) -> str:

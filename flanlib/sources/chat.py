@@ -10,7 +10,7 @@ from flanlib.records import Conversation, Trajectory
 from flanlib.sources import agent_text, columns
 from flanlib.sources.common import Note, row_id
 from flanlib.sources.episodes import records
-from flanlib.sources.messages import Message, parsed
+from flanlib.sources.messages import Message, parsed, without_thinking
 from flanlib.sources.tools import listed, tools_of
 
 
@@ -29,7 +29,7 @@ def convert(row: Any, where: str, note: Note) -> list[Conversation | Trajectory]
     if not tools:
         tools, messages = _listed(messages, note)
     structured = agent_text.structured(messages, note, tools)
-    messages = messages if structured is None else structured
+    messages = list(map(without_thinking, messages)) if structured is None else structured
     columns.refuse_failures(row, agent=any(message.calls for message in messages), note=note)
     return records(row_id(row, where), "chat", messages, tools, note)
 

@@ -5,7 +5,7 @@ of its Responses API, Anthropic's content blocks, Gemini's ``parts``, the roles 
 thinking in a field of its own, in a content part, or between ``<think>`` marks.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from flanlib.dialects import written
@@ -134,6 +134,14 @@ def calls_of(value: Any) -> list[Call]:
     return calls
 
 
+def without_thinking(message: Message) -> Message:
+    """Take the thoughts out of an assistant's text that has several."""
+    if message.role != "assistant" or message.text.count("</think>") < 2:
+        return message
+    inner, text = written.thinking(message.text)
+    return message._replace(text=text, thought=f"{message.thought}\n{inner}".strip())
+
+
 def _messages(turn: Any, note: Note) -> list[Message]:
     """Read one turn, which can hold several messages: Anthropic and Gemini put results into the user's turn."""
     drop_if(not isinstance(turn, dict), "a turn is not an object")
@@ -168,7 +176,7 @@ def _messages(turn: Any, note: Note) -> list[Message]:
         keep = text or not results
         return results + [Message(role, _with_tools(text, turn) if role == "system" else text, loss=loss)] * bool(keep)
     thoughts = [_thought(turn), *(part.value for part in pieces if part.kind == "thought")]
-    if "think" in text.lower():  # most of thinking's marks
+    if "think" in text.lower() and text.count("</think>") < 2:  # several thoughts may belong to several calls
         inner, text = written.thinking(text)
         thoughts.append(inner)
     calls = [call for part in pieces if part.kind == "call" for call in calls_of(part.value)]
@@ -257,8 +265,3 @@ def _calls_in_text(text: str) -> Any:
         found = written.find(text)
         drop_if(found is None or any(call.arguments is None for call in found.calls), "a call that is not JSON")
     return [Call(call.name, call.arguments) for call in found.calls]
-
-
-def texts(messages: Iterable[Message], role: str) -> Iterator[str]:
-    """Yield the texts of the messages of one role."""
-    return (message.text for message in messages if message.role == role)
