@@ -82,7 +82,7 @@ def _table(batches: Any, label: str, kind: str) -> Rows:
             for row in batch.to_pylist():
                 yield f"{label}[{i}]", row | {name: _decoded(row[name], type) for name, type in encoded.items()}
                 i += 1
-    except (pyarrow.ArrowException, ValueError, MemoryError) as error:  # a wrong length asks for all the memory
+    except (pyarrow.ArrowException, ValueError, OSError, MemoryError) as error:  # a wrong length asks for all memory
         raise FlanError(label, found=f"an invalid {kind} file ({error})", expected=f"a complete {kind} file",
                         remedy="Fetch the file again.") from error
 
