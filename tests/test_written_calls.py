@@ -1,13 +1,13 @@
-"""Calls in the syntaxes of today's models: examples per family, round trips, and texts that only look like calls."""
+"""Calls in the syntaxes of today's models: examples per family, and texts that only look like calls."""
 
-import json
 import time
 
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import deepseek, space
 
-from flanlib.dialects import literals, written
+from flanlib.dialects import written
 from flanlib.dialects.written import Written, WrittenCall, find, thinking
 
 HEIGHT = WrittenCall("tide_height", {"pier": "Brelle", "hour": 3})
@@ -15,19 +15,6 @@ NOW = WrittenCall("moon_phase", {})
 ARGUMENTS = '{"pier": "Brelle", "hour": 3}'
 CALL = f'{{"name": "tide_height", "arguments": {ARGUMENTS}}}'
 PYTHON = 'tide_height(pier="Brelle", hour=3)'
-
-
-def deepseek(text):
-    """Write DeepSeek's full-width marks: <tool calls begin> in the examples stands for them."""
-    for words in ("calls begin", "calls end", "call begin", "call end", "sep"):
-        text = text.replace(f"<tool {words}>", f"<｜tool▁{words.replace(' ', '▁')}｜>")
-    return text.replace("<eos>", "<｜end▁of▁sentence｜>")
-
-
-def space(namespace, name, arguments):
-    """Write a call as Anthropic's XML, in a namespace such as ``own:``."""
-    inside = "".join(f'<{namespace}parameter name="{k}">{v}</{namespace}parameter>\n' for k, v in arguments.items())
-    return f'<{namespace}invoke name="{name}">\n{inside}</{namespace}invoke>'
 
 
 XML = space("", "tide_height", HEIGHT.arguments)
@@ -141,7 +128,8 @@ def test_text_around_marked_calls_is_kept(family, before, after):
     f"<tool calls begin><tool call begin>tide_height<tool sep>{ARGUMENTS}<tool call end><tool call begin>moon_phase"
     "<tool sep>{}<tool call end><tool calls end>",
     f"<tool_call>\n{CALL}\n</tool_call><tool_call>moon_phase\n</tool_call>",
-    f">>>tide_height\n{ARGUMENTS}\n>>>moon_phase\n{{}}", f"<|tool_call_start|>[{PYTHON}, moon_phase()]<|tool_call_end|>",
+    f">>>tide_height\n{ARGUMENTS}\n>>>moon_phase\n{{}}",
+    f"<|tool_call_start|>[{PYTHON}, moon_phase()]<|tool_call_end|>",
 ])  # fmt: skip
 def test_several_calls_are_read_in_order(text):
     assert find(deepseek(text)) == Written("", (HEIGHT, NOW), "", "")
@@ -150,11 +138,14 @@ def test_several_calls_are_read_in_order(text):
 @pytest.mark.parametrize(("text", "name"), [
     ("<tool_call>", ""), ("<tool_call>\nHm.\n</tool_call>", ""), ('<tool_call>\n{"name": "tide_height"', "tide_height"),
     ('<tool_call>{"name": "tide_height", "arguments": {"pier": "Bre', "tide_height"), ("[TOOL_CALLS] [", ""),
-    ('[TOOL_CALLS]tide_height[ARGS]{"pier"', "tide_height"), ("<function=tide_height>\n<parameter=pier>Brelle", "tide_height"),
+    ('[TOOL_CALLS]tide_height[ARGS]{"pier"', "tide_height"), ("<function=tide_height>\n<parameter=pier>Brelle",
+    "tide_height"),
     ("<function=tide_height>\n<parameter=pier>Brelle</parameter>", "tide_height"),
-    ('<|tool_call>call:tide_height{pier:<|"|>Brelle', "tide_height"), ("<tool_call>tide_height\n<arg_key>pier</arg_key>\n<arg_value>Br",
+    ('<|tool_call>call:tide_height{pier:<|"|>Brelle', "tide_height"),
+    ("<tool_call>tide_height\n<arg_key>pier</arg_key>\n<arg_value>Br",
     "tide_height"), ('<invoke name="tide_height">Brelle</invoke>', "tide_height"), ("<|tool_calls_section_begin|>", ""),
-    ("```tool_code\ntide_height(pier=here)\n```", "tide_height"), ("<|tool_call_start|>[tide_height('Brelle')]", "tide_height"),
+    ("```tool_code\ntide_height(pier=here)\n```", "tide_height"), ("<|tool_call_start|>[tide_height('Brelle')]",
+    "tide_height"),
 ])  # fmt: skip
 def test_a_marked_call_that_cannot_be_read_is_malformed(text, name):
     for names in ((), ["tide_height"]):
@@ -165,15 +156,16 @@ NO_CALLS = [
     "", "The tide is high.", "Action: pour the milk", "Action: pour the milk.\nStir it.\nAction: serve.",
     '{"name": "harbour-app", "version": "1.0.0", "scripts": {"start": "node tide.js"}, "dependencies": {}}',
     '```json\n{"name": "harbour-app", "version": "1.0.0", "args": ["--port"], "parameters": {}}\n```',
-    '{"type": "function", "function": {"name": "tide_height", "description": "Height.", "parameters": {"type": "object", '
-    '"properties": {"pier": {"type": "string"}}}}}',
+    '{"type": "function", "function": {"name": "tide_height", "description": "Height.", "parameters": {"type": '
+    '"object", "properties": {"pier": {"type": "string"}}}}}',
     '{"name": "tide_height", "parameters": {"type": "object", "properties": {}}}',
     '{"name": "Jo", "age": 3}', '[{"name": "Jo"}, {"name": "Al"}]', '{"action": "add", "input": "salt"}', "[1, 2]",
     '{"function": "f(x) = x", "parameters": {"x": 1}}', "[]", "{}", '[{"tide": 3}]',
     "tide(pier=3)", "print('x')", "[see the map](http://tide.org/map_it)", "[x]", "[sin(x), cos(x)]", "f(x) = [x]",
     "```python\ndef tide(pier=3):\n    return pier\n```", ">>> tide(pier=3)\n5", ">>>tide\n5", "- [ ] buy_milk()",
     "x = [tide(hour=h) for h in hours]", "[Brelle (old town)]", "We sail to=morrow.", "The commentary to=day",
-    "<b>tide</b>", "<answer>tide_height</answer>", "Use the `tide_height` function.", "a < b > c", "<think>tide()</think>So.",
+    "<b>tide</b>", "<answer>tide_height</answer>", "Use the `tide_height` function.", "a < b > c",
+    "<think>tide()</think>So.",
     "<tool>a hammer</tool>", "<parameter=x>", "1. Tide\n2. Moon", "| tool_call | 3 |",
 ]  # fmt: skip
 
@@ -196,11 +188,15 @@ def test_less_certain_syntaxes_count_for_offered_tools(text, before, after):
 
 @pytest.mark.parametrize(("text", "parts"), [
     ("So.", ("", "So.")), (" So.\n", ("", " So.\n")), ("<think>\n\n</think>\n\nSo.", ("", "So.")),
-    ("<think>Hm.</think>So.", ("Hm.", "So.")), ("Hm.\n</think>\n\nSo.", ("Hm.", "So.")), ("[THINK]Hm.[/THINK]So.", ("Hm.", "So.")),
-    ("<thinking>Hm.</thinking>\nSo.", ("Hm.", "So.")), ("<think>Hm.", ("Hm.", "")), ("Well. <think>Hm.</think>So.", ("Hm.", "Well. So.")),
-    ("<think>Hm.</think><think>Ah.</think>So.", ("Hm.\nAh.", "So.")), ("<seed:think>Hm.</seed:think>So.", ("Hm.", "So.")),
+    ("<think>Hm.</think>So.", ("Hm.", "So.")), ("Hm.\n</think>\n\nSo.", ("Hm.", "So.")), ("[THINK]Hm.[/THINK]So.",
+    ("Hm.", "So.")),
+    ("<thinking>Hm.</thinking>\nSo.", ("Hm.", "So.")), ("<think>Hm.", ("Hm.", "")), ("Well. <think>Hm.</think>So.",
+    ("Hm.", "Well. So.")),
+    ("<think>Hm.</think><think>Ah.</think>So.", ("Hm.\nAh.", "So.")), ("<seed:think>Hm.</seed:think>So.", ("Hm.",
+    "So.")),
     ("<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>So.<|END_RESPONSE|>", ("Hm.", "So.")),
-    ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>So.<|return|>", ("Hm.", "So.")),
+    ("<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>So.<|return|>", ("Hm.",
+    "So.")),
     ("analysisHm.assistantfinalSo.", ("Hm.", "So.")), ("analysis of tides", ("", "analysis of tides")),
     ("<|channel>thought\nHm.<channel|>So.", ("Hm.", "So.")), ("So.<|im_end|>", ("", "So.")),
 ])  # fmt: skip
@@ -213,116 +209,8 @@ def test_a_call_in_thoughts_is_no_call_but_ends_thinking_that_has_no_end():
     assert find(f"<think>Hm. <tool_call>{CALL}</tool_call>") == Written("", (HEIGHT,), "", "Hm.")
 
 
-# Round trips: a writer per syntax.
-words = st.text("abcdefghij_", min_size=1, max_size=8).filter(lambda text: text.strip("_"))
-names = st.from_regex(r"\A[a-z][a-z0-9]{0,6}_[a-z0-9]{1,6}\Z")
-said = st.text(st.characters(codec="utf-8", exclude_characters="<>|`"), max_size=12)
-values = st.recursive(st.none() | st.booleans() | st.integers(-9**9, 9**9) | st.floats(allow_nan=False, allow_infinity=False) | said,
-                      lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3), max_leaves=5)  # fmt: skip
-arguments = st.dictionaries(words, values, max_size=3)
-
-
-def gemma(value):
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{gemma(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return f"[{','.join(map(gemma, value))}]"
-    return f'<|"|>{value}<|"|>' if isinstance(value, str) else json.dumps(value)
-
-
-def dumped(value):
-    return json.dumps(value, ensure_ascii=False)
-
-
-def code(name, inputs):
-    return f"{name}({', '.join(f'{key}={value!r}' for key, value in inputs.items())})"
-
-
-def call(name, inputs, names="name", inputs_="arguments"):
-    return dumped({names: name, inputs_: inputs})
-
-
-WRITERS = {
-    "Hermes": lambda name, inputs: f"<tool_call>\n{call(name, inputs)}\n</tool_call>",
-    "Mistral": lambda name, inputs: f"[TOOL_CALLS]{name}[ARGS]{dumped(inputs)}",
-    "Mistral v3": lambda name, inputs: f"[TOOL_CALLS] [{call(name, inputs)}]",
-    "Kimi": lambda name, inputs: f"<|tool_calls_section_begin|><|tool_call_begin|>functions.{name}:2<|tool_call_argument_begin|>"
-    f"{dumped(inputs)}<|tool_call_end|><|tool_calls_section_end|>",
-    "gpt-oss": lambda name, inputs: f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{dumped(inputs)}<|call|>",
-    "DeepSeek": lambda name, inputs: deepseek(f"<tool calls begin><tool call begin>{name}<tool sep>{dumped(inputs)}<tool call end>"
-                                              "<tool calls end>"),
-    "Gemma": lambda name, inputs: f"<|tool_call>call:{name}{gemma(inputs)}<tool_call|>",
-    "Cohere": lambda name, inputs: f"<|START_ACTION|>[{call(name, inputs, 'tool_name', 'parameters')}]<|END_ACTION|>",
-    "Llama 3": lambda name, inputs: f"<|python_tag|>{call(name, inputs, inputs_='parameters')}",
-    "bare JSON": lambda name, inputs: call(name, inputs, inputs_="parameters"),
-    "xLAM": lambda name, inputs: f"[{call(name, inputs)}]",
-    "LFM2": lambda name, inputs: f"<|tool_call_start|>[{code(name, inputs)}]<|tool_call_end|>",
-    "Llama 4": lambda name, inputs: f"[{code(name, inputs)}]",
-    "OLMo": lambda name, inputs: f"<function_calls>\n{code(name, inputs)}\n</function_calls>",
-    "Functionary": lambda name, inputs: f"<function={name}>{dumped(inputs)}</function>",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("writer", WRITERS)
-@given(name=names, inputs=arguments, offered=st.booleans())
-@example(name="tide_height", inputs={"pier": 'A "b"\n\\ c', "n": [1, {"in": None}]}, offered=False)
-@settings(max_examples=40, deadline=None)
-def test_what_is_written_is_found_offered_or_not(writer, name, inputs, offered):
-    found = find(WRITERS[writer](name, inputs), [name] if offered else [])
-    assert found == Written("", (WrittenCall(name, inputs),), "", "")
-
-
-def untyped(value):
-    """True for a value that XML keeps: text that reads as nothing else, or no text at all."""
-    if not isinstance(value, str):
-        return True
-    try:
-        return isinstance(literals.value(value), str) and value[:1] not in "'\""
-    except ValueError:
-        return value == value.strip()
-
-
-def shown(value):
-    return value if isinstance(value, str) else dumped(value)
-
-
-XML_WRITERS = {
-    "Qwen3-Coder": lambda name, inputs: f"<tool_call>\n<function={name}>\n" + "".join(
-        f"<parameter={key}>\n{shown(value)}\n</parameter>\n" for key, value in inputs.items()) + "</function>\n</tool_call>",
-    "Anthropic": lambda name, inputs: space("", name, {key: shown(value) for key, value in inputs.items()}),
-    "GLM": lambda name, inputs: f"<tool_call>{name}\n" + "".join(
-        f"<arg_key>{key}</arg_key>\n<arg_value>{shown(value)}</arg_value>\n" for key, value in inputs.items()) + "</tool_call>",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("writer", XML_WRITERS)
-@given(name=names, inputs=st.dictionaries(words, values.filter(untyped), max_size=3))
-@settings(max_examples=40, deadline=None)
-def test_what_is_written_in_xml_is_found(writer, name, inputs):
-    assert find(XML_WRITERS[writer](name, inputs)) == Written("", (WrittenCall(name, inputs),), "", "")
-
-
-@given(st.lists(st.from_regex(r"\A[A-Za-z][\w/.-]{0,6}\Z"), min_size=1, max_size=4).map(" ".join), arguments)
-@settings(max_examples=60, deadline=None)
-def test_names_of_several_words_are_read_in_lists(name, inputs):
-    assume(inputs or "_" in name)
-    name = name.removesuffix(".call")
-    assume(name != "print")
-    assert find(f"[{code(name, inputs)}]").calls == (WrittenCall(name, inputs),)
-
-
-def test_arguments_may_have_the_names_of_pythons_own_words():
-    assert literals.calls("[f_g(from=1, class='x', user-id=true)]")[0][0].arguments == {
-        "from": 1, "class": "x", "user-id": True}  # fmt: skip
-    assert find("[f_g(a=1, a=2)]").calls == (WrittenCall("f_g", None),)
-
-
-def test_values_in_xml_may_hold_tags_of_their_own():
-    text = "<function=edit_file>\n<parameter=code>\n<a></parameter></a>\n\n</parameter>\n<parameter=n>3</parameter></function>"
-    assert find(text).calls == (WrittenCall("edit_file", {"code": "<a></parameter></a>\n", "n": 3}),)
-
-
-PIECES = [*(piece for text in FAMILIES.values() for piece in deepseek(text).replace(">", ">\0").replace("<", "\0<").split("\0")),
+PIECES = [*(piece for text in FAMILIES.values() for piece in deepseek(text).replace(">", ">\0").replace("<",
+    "\0<").split("\0")),
           *"[](){}<>|'\"`:,=\n\\", "'''", "f(x=", "NaN", "1e999", "\ud800", "```", "</think>"]  # fmt: skip
 
 
@@ -337,13 +225,18 @@ def test_no_text_breaks_the_reader(text, offered):
 
 
 @pytest.mark.parametrize("text", [
-    "[" * 200_000, "{" * 200_000, " " * 200_000, "<" * 200_000, "a" * 200_000, "<tool_call>" * 20_000, "<function=f>" * 20_000,
-    "<parameter=a>" * 20_000, "<function=f>" + "<parameter=a>1</parameter>" * 9000, "<think>" * 30_000, "</think>" * 30_000,
+    "[" * 200_000, "{" * 200_000, " " * 200_000, "<" * 200_000, "a" * 200_000, "<tool_call>" * 20_000,
+    "<function=f>" * 20_000,
+    "<parameter=a>" * 20_000, "<function=f>" + "<parameter=a>1</parameter>" * 9000, "<think>" * 30_000,
+    "</think>" * 30_000,
     "[f_g(" + "(" * 200_000, "[f_g(x=" + "-" * 200_000 + "1)]", "[f_g(x='" + "\\'" * 100_000, "[" + "a b " * 50_000,
     "to=f " * 50_000, "to=f" + " " * 200_000, "<tool_call>a" + " " * 200_000, "[TOOL_CALLS]a" + "\n" * 200_000,
-    "<function=f>" + "</parameter>" * 20_000, '{"name":"' * 20_000, "<tool_call>" + '"name":{' * 20_000, "\n[" * 100_000,
-    "<function=f><parameters>" + "<a>" * 60_000, "<tool_call>'{" * 20_000, "analysis" * 25_000, "```tool_code\n" * 15_000,
-    "<|tool_call>call:f{" + "a" * 100_000, "<|tool_call>call:f{" + "{a" * 50_000, "'" * 200_000, "[f_g(" + "a='" * 50_000,
+    "<function=f>" + "</parameter>" * 20_000, '{"name":"' * 20_000, "<tool_call>" + '"name":{' * 20_000,
+    "\n[" * 100_000,
+    "<function=f><parameters>" + "<a>" * 60_000, "<tool_call>'{" * 20_000, "analysis" * 25_000,
+    "```tool_code\n" * 15_000,
+    "<|tool_call>call:f{" + "a" * 100_000, "<|tool_call>call:f{" + "{a" * 50_000, "'" * 200_000,
+    "[f_g(" + "a='" * 50_000,
 ], ids=lambda text: text[:16])  # fmt: skip
 def test_hostile_texts_are_read_quickly(text):
     begun = time.process_time()

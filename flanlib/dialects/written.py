@@ -77,9 +77,10 @@ def thinking(text: str) -> tuple[str, str]:
     while begun := _THOUGHT.search(text, at):
         end = next(end for begin, end in THOUGHTS.items() if begin.lower() == begun[0].lower())
         stop = text.find(end, begun.end())
-        if stop < 0 and text[: begun.start()].strip():
-            break  # a mark in a sentence, about thinking
         said.append(text[at : begun.start()])
+        if stop < 0 and SERVICE.sub("", "".join(said)).strip():
+            at = begun.start()  # a mark in a sentence, about thinking
+            break
         at = stop + len(end)
         if stop < 0:
             call = _ANY.search(text, begun.end(), LONGEST)

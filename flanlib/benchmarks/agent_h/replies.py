@@ -189,15 +189,17 @@ def _tag(text: str, offered: Sequence[str]) -> _Found:
 
 
 def _json(text: str, offered: Sequence[str]) -> _Found:
-    for value, _, _ in written.json_values(text):
+    unread, at = "", 0
+    for value, begin, end in written.json_values(text):
         if found := list(bodies.json_calls(value, offered)):
             return _first_of(found)
         if isinstance(value, dict) and (bare := next((v for v in map(value.get, bodies.NAMES) if v in offered), None)):
             return bare, False
-    begun = bodies.BEGUN.search(text)
-    if begun and (begun["name"] in offered or _KEY.search(text, begun.end())):
+        unread, at = unread + text[at:begin] + ("{}" if isinstance(value, dict) else "[]"), end
+    begun, invented = bodies.BEGUN.search(text), bodies.BEGUN.search(unread + text[at:])
+    if begun and begun["name"] in offered:
         return begun["name"], False
-    return None
+    return (invented["name"], False) if invented and _KEY.search(invented.string, invented.end()) else None
 
 
 def _code(text: str, offered: Sequence[str]) -> _Found:
