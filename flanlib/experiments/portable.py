@@ -87,6 +87,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, chat_templa
 
     config = _read(folder) | _read(source) | tokenizer.special_tokens_map
     config = {name: value for name, value in config.items() if name not in SESSION}
+    # By default transformers 4 adds token_type_ids, which causal LMs refuse.
+    config.setdefault("model_input_names", ["input_ids", "attention_mask"])
     if isinstance(config.get("extra_special_tokens"), list):  # transformers 4 expects a mapping under this name
         config["additional_special_tokens"] = config.pop("extra_special_tokens")
     if template := chat_template or tokenizer.chat_template:
