@@ -21,7 +21,8 @@ _LABEL = re.compile(r"\s*(?:(?:[*_]{1,2}|#{1,4} )?Observation(?: ?\d{1,3})?[*_]{
                     r"|EXECUTION RESULT of \[[^\]\n]*\]:)\s?", re.I)  # fmt: skip
 _PRINTED = re.compile(r"\s*(?:<returncode>|<output>|OBSERVATION:)")
 _PROMPT = re.compile(r"(?:\bbash-\$|root@[\w.-]+:\S*[#$])\s*\Z")
-_MAYBE = re.compile(r"<[a-z|]|[\[{]|```|\b(?:action|act|final[ _]answer) ?(?:\d{1,3})?[*_]{0,2} ?:", re.I)
+_MARKS = ("<", "[", "{", "```")
+_LABELS = re.compile(r"(?:act(?:ion)?|final[ _]answer) ?(?:\d{1,3})?[*_]{0,2} ?:")
 _ABOUT = re.compile(r"(?i:\b(?:explain|example|what|how|teach|describe|show|format)\b)[^\n]{0,120}"
                     r"\b(?:ReAct|(?i:agent traces?|(?:tool|function)[- ]call(?:s|ing)?))\b")  # fmt: skip
 _GRADE = re.compile(r"Episode finished, reward = (\w+)")  # FireAct's
@@ -34,7 +35,7 @@ def structured(messages: list[Message], note: Note, tools: Sequence[Tool] = ()) 
     an agent's format that cannot be read.
     """
     said = [message.text for message in messages if message.role == "assistant"]
-    if any(message.calls for message in messages) or not (tools or any(map(_MAYBE.search, said))):
+    if any(message.calls for message in messages) or not any(_may_act(text, tools) for text in said):
         return None
     for read, shows in _FORMATS:
         if shows(messages, said, tools):
@@ -49,7 +50,15 @@ def looks_like(text: str, tools: Sequence[Tool] = ()) -> bool:
     >>> looks_like("Thought: Look.\\nAction: search[tea]"), looks_like("Stir.\\nAction: pour the milk")
     (True, False)
     """
-    return bool(_MAYBE.search(text)) and (_labelled(text, tools) or _ends_with_call(text) or _searches(text))
+    return _may_act(text, tools) and (_labelled(text, tools) or _ends_with_call(text) or _searches(text))
+
+
+def _may_act(text: str, tools: Sequence[Tool]) -> bool:
+    """Tell at little cost whether a text can be an agent's. Most plain chat is not looked at any further."""
+    if any(mark in text for mark in _MARKS) or any(tool.name in text for tool in tools):
+        return True
+    lower = text.lower()
+    return ("act" in lower or "final" in lower) and _LABELS.search(lower) is not None
 
 
 def _shows_react(messages: list[Message], said: list[str], tools: Sequence[Tool]) -> bool:

@@ -23,8 +23,8 @@ _PAIRS = (("instruction", "output"), ("instruction", "response"), ("prompt", "co
 _REPLIES = ("completion", "response", "generation", "output", "answer")
 _MORE = ("input", "context")
 _SYSTEMS = ("system", "system_prompt", "system_instruction", "systemInstruction", "developer")
-_MEDIA = ("images", "image", "videos", "audios")
-_FAILED = ("resolved", "success", "passed")
+_MEDIA = {"images", "image", "videos", "audios"}
+_FAILED = {"resolved", "success", "passed"}
 
 
 def turns_of(row: Any, note: Note) -> Turns | None:
@@ -61,7 +61,7 @@ def refuse_failures(row: Any, *, agent: bool, note: Note) -> None:
     """
     fields = row if isinstance(row, dict) else {}
     drop_if(fields.get("label") is False, "a rejected answer (label false)")
-    drop_if(any(_is_no(fields[key]) for key in _FAILED if key in fields), "failed episode")
+    drop_if(any(_is_no(fields[key]) for key in _FAILED & fields.keys()), "failed episode")
     reward = fields.get("reward")
     if isinstance(reward, (bool, int, float)) and not reward > 0:
         drop_if(agent or "traj" in fields, "failed episode")
@@ -71,7 +71,7 @@ def refuse_failures(row: Any, *, agent: bool, note: Note) -> None:
 def refuse_media(row: Any) -> None:
     """Raise Drop for a row with images or sounds beside its text."""
     fields = row if isinstance(row, dict) else {}
-    drop_if(any(fields.get(key) for key in _MEDIA), "images or sounds beside the text")
+    drop_if(not _MEDIA.isdisjoint(fields) and any(map(fields.get, _MEDIA)), "images or sounds beside the text")
 
 
 def _is_no(value: Any) -> bool:

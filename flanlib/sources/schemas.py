@@ -8,6 +8,7 @@ a schema or to the words for a type.
 import ast
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 TYPES = (dict.fromkeys(("str", "string"), "string") | dict.fromkeys(("int", "integer"), "integer")
@@ -75,6 +76,7 @@ def schema_of(value: Any) -> dict[str, Any]:
     return _required_moved(schema)
 
 
+@lru_cache(maxsize=1024)
 def type_of(text: str) -> tuple[dict[str, Any], bool]:
     """Return the schema of the words for a type, empty for words that are none, and whether they say optional.
 

@@ -46,8 +46,8 @@ def tools_of(value: Any, note: Note, *, leave_out: Collection[str] = ()) -> tupl
     >>> one.name, one.properties["day"]["type"]
     ('tide', 'string')
     """
-    bare = without_nulls(parsed := _parsed(value, note))
-    if bare != parsed:
+    bare = parsed = _parsed(value, note)
+    if not (isinstance(value, str) and "null" not in value) and (bare := without_nulls(parsed)) != parsed:
         note("null members of a tool list left out")
     tools: dict[str, Tool] = {}
     for item in _flat(bare, note):
