@@ -139,7 +139,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class Step:
-    """One think-act-observe round. ``observation`` is None only if the record ends with the call."""
+    """One think-act-observe round. ``observation`` is None only where the record ends with calls still running."""
 
     thought: str
     tool: str
@@ -190,11 +190,12 @@ class Trajectory:
         ):  # fmt: skip
             if wrong:
                 raise FlanError(where, found=found, expected=expected, remedy=remedy)
-        for i, step in enumerate(self.steps):
-            if step.observation is None and (self.answer is not None or i + 1 < len(self.steps)):
-                raise FlanError(where, found=f"step {i + 1} without an observation before the record's end",
-                                expected="an observation after every call but the last",
-                                remedy="Cut the record there, or pass an empty observation.")
+        running = [step.observation is None for step in self.steps]
+        if any(running) and (self.answer is not None or running != sorted(running)):
+            number = running.index(True) + 1
+            raise FlanError(where, found=f"step {number} without an observation before the record's end",
+                            expected="an observation after every call but the last ones",
+                            remedy="Cut the record there, or pass an empty observation.")
 
 
 @dataclass(frozen=True)

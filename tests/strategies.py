@@ -22,10 +22,10 @@ tools = st.builds(Tool, name, text, st.just({"properties": {"a": {"type": "strin
 
 @st.composite
 def trajectories(draw) -> Trajectory:
-    """Any valid trajectory: several steps, with or without an answer, cut anywhere."""
+    """Any valid trajectory: several steps, with or without an answer, cut anywhere, with calls still running."""
     done = draw(st.lists(steps, max_size=4))
     answer = draw(st.none() | written)
     if answer is None and (not done or draw(st.booleans())):
-        done.append(Step(draw(text), draw(name), draw(arguments), None))
+        done += [Step(draw(text), draw(name), draw(arguments), None) for _ in range(draw(st.integers(1, 3)))]
     return Trajectory("t", "test", draw(written), tuple(draw(st.lists(tools, max_size=3))), tuple(done), answer,
                       draw(text) if answer is not None else "", draw(text))  # fmt: skip

@@ -6,8 +6,9 @@ import sys
 import pandas as pd
 import pytest
 
-from flanlib.benchmarks.agent_h import build, samples
+from flanlib.benchmarks.agent_h import answers, build, samples
 from flanlib.benchmarks.agent_h.__main__ import main
+from flanlib.records import FlanError
 from flanlib.tally import Tally
 
 REPLIES = ("It is Ulm.", "", "I cannot do that.", "Thought: I know.\nFinal Answer: Ulm.", "- Ulm\n- Bonn", "ü\u2028\"{",
@@ -182,3 +183,49 @@ def test_arguments_that_do_not_exist_are_usage_errors(monkeypatch, capsys):
             main()
         assert exit.value.code == 2
         assert "usage: python -m flanlib.benchmarks.agent_h" in capsys.readouterr().err
+
+
+def message(*calls, **parts):
+    return {"role": "assistant", "content": None, **parts, **({"tool_calls": list(calls)} if calls else {})}
+
+
+CALL = {"id": "c", "type": "function", "function": {"name": "find_it", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize(("row", "text"), [
+    ({"reply": "So."}, "So."), ({"response": "So."}, "So."), ({"content": "So."}, "So."), ({"output": "So."}, "So."),
+    ({"reply": ""}, ""), ({"reply": message(content="So.")}, "So."), ({"message": message(content="So.")}, "So."),
+    ({"reply": "So \ud83d."}, "So ?."), ({"reply": [{"type": "text", "text": "So."}]}, "So."),
+    ({"content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "So."}]}, "So."),
+    ({"reply": message(CALL)}, json.dumps({"tool_calls": [CALL]})), (message(CALL), json.dumps({"tool_calls": [CALL]})),
+    ({"reply": message(CALL, content="So.")}, "So.\n" + json.dumps({"tool_calls": [CALL]})),
+    ({"reply": message(function_call=CALL["function"])}, json.dumps({"tool_calls": [CALL["function"]]})),
+    ({"content": [{"type": "tool_use", "id": "c", "name": "find_it", "input": {"a": 1}}]},
+     json.dumps({"tool_calls": [{"name": "find_it", "arguments": {"a": 1}}]})),
+    ({"reply": message(content="So.", reasoning_content="I will use find_it.")}, "So."),
+])  # fmt: skip
+def test_replies_may_be_texts_or_messages_under_any_usual_key(tmp_path, row, text):
+    assert answers.read(write(tmp_path / "r.jsonl", [{"id": "a", **row}]), tally=Tally("t")) == {"a": text}
+
+
+@pytest.mark.parametrize("value", [None, 3, True, {}, {"content": 3}, {"role": "assistant", "content": None}, [3],
+    [None],
+                                   [{"type": "image"}], {"content": [{"type": "text", "text": None}]}])  # fmt: skip
+def test_a_row_without_a_reply_is_refused(tmp_path, value):
+    with pytest.raises(FlanError, match="line 1: found"):
+        answers.read(write(tmp_path / "r.jsonl", [{"id": "a", "reply": value}]), tally=Tally("t"))
+
+
+def test_a_byte_order_mark_and_the_line_ends_of_any_system_are_read(tmp_path):
+    for end in ("\n", "\r\n", "\r"):
+        (tmp_path / "r.jsonl").write_bytes(b"\xef\xbb\xbf" + end.join(
+            json.dumps({"id": name, "reply": "a\rb"}) for name in "ab").encode())  # fmt: skip
+        assert answers.read(tmp_path / "r.jsonl", tally=Tally("t")) == dict.fromkeys("ab", "a\rb")
+
+
+def test_calls_are_counted_in_relign_classes_and_mended_replies_noted(run, made, tmp_path):
+    path = replies(tmp_path / "r.jsonl", made, lambda i, one: [message(CALL), "So \ud800."][i % 2])
+    out = run("score", "--samples", "agent_h.jsonl", "--replies", path)
+    assert "noted: replies with half a character, read as a question mark 30" in out
+    (line,) = [line.split() for line in out.splitlines() if "tool_name_hallucination" in line]
+    assert line[1:] == ["30", "0"]

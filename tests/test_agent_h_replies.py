@@ -21,8 +21,10 @@ from flanlib.benchmarks.agent_h.replies import (
     OFFERED,
     PLAIN,
     Reading,
+    calls,
     degenerate,
     read,
+    read_name,
 )
 from flanlib.dialects import json as json_form
 from flanlib.dialects import react as react_form
@@ -95,6 +97,7 @@ KNOWN = {
         '{"name": null, "arguments": {}}',
         '{"action": "Final Answer", "action_input": "3"}',
     ],
+    (OFFERED, "weather", "code"): ['weather\n{"town": "Ulm"}'],
     (OFFERED, "get_fare", "tag"): [
         '<functioncall> {"name": "get_fare", "arguments": \'{"town": "Ulm"}\'} <|endoftext|>',
         'One moment. <functioncall> {"name": "get_fare", "arguments": {"town": "Ulm"}}',
@@ -104,8 +107,15 @@ KNOWN = {
         '<function=get_fare>{"town": "Ulm"}</function>',
         '<invoke name="get_fare"><parameter name="town">Ulm</parameter></invoke>',
         'AI to=get_fare: {"town": "Ulm"}',
+        '<think>\nI may use fly(to="Ulm").\n</think>\n\n<tool_call>\n{"name": "get_fare", "arguments": {}}'
+        "\n</tool_call>",
+        'Action: ```json\n[{"tool_name": "get_fare", "parameters": {"town": "Ulm"}}]\n```',
+        "```tool_code\nprint(get_fare(town='Ulm'))\n```",
+        '<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.get_fare '
+        '<|constrain|>json<|message|>{"town": "Ulm"}<|call|>',
     ],
     (INVENTED, "fly", "tag"): [
+        "[TOOL_CALLS]fly[ARGS]{}", "<tool_call>fly\n<arg_key>to</arg_key>\n<arg_value>Ulm</arg_value>\n</tool_call>",
         '<tool_call>\n{"name": "fly", "arguments": {}}\n</tool_call>',
         '<functioncall> {"name": "fly", "arguments": \'{"to": "Ulm"}\'}',
         '<function=fly>{"to": "Ulm"}</function>',
@@ -128,12 +138,15 @@ KNOWN = {
         "get_fare()",
     ],
     (OFFERED, "find.town", "code"): ['find.town(name="Ulm")'],
+    (INVENTED, "Fly Home", "code"): ['[Fly Home(to="Ulm")]'],
     (INVENTED, "fly", "code"): ['fly(to="Ulm")', '[fly(to="Ulm", at=3)]'],
     (INVENTED, "book_flight", "code"): ["book_flight(Ulm, 3)"],
     (MALFORMED, "get_fare", "code"): ['get_fare(town="Ul', "get_fare(", '[get_fare(town="Ulm"'],
     (MALFORMED, "fly", "code"): ['fly(to="Ul', '[fly(to="Ulm")'],
     (FORMAT, "", "code"): ['finish(answer="3")'],
-    (FORMAT, "", "tag"): ['<tool_call>{"name": "finish", "arguments": {"answer": "3"}}</tool_call>'],
+    (FORMAT, "", "tag"): [
+        'Action: ```json\n[{"tool_name": "directly_answer", "parameters": {}}]\n```',
+        '<tool_call>{"name": "finish", "arguments": {"answer": "3"}}</tool_call>'],
     (OFFERED, "get_fare", "words"): [
         "get_fare", "`get_fare`", '"get_fare".',  # a lone name, as in chat form
         "I would look that up with get_fare.",
@@ -158,6 +171,12 @@ WORDS = [
     "The fare is 3 euros.", '{"name": "Bob", "age": 3}', '{"people": [{"name": "Bob", "age": 3}]}',
     '{"answer": "the name is Bob"}', '[1, 2, {"a": 3}]', '{"tool_calls": []}', "- one\n- two",
     "answer: 3\naction: wait",
+    "Action: pour the milk", "Step 1\nAction: stir.\nStep 2\nAction: serve.", "Action: Wait",
+    '{"name": "harbour-app", "version": "1.0.0", "args": {"port": 80}, "scripts": {"start": "node tide.js"}}',
+    '```json\n{\n  "name": "harbour-app",\n  "input": "tide.js",\n  // no more\n  "params": []\n}\n```',
+    '{"type": "function", "function": {"name": "sail", "description": "Sail.", "parameters": {"type": "object", '
+    '"properties": {}}}}', "<think>I will use get_fare.</think>The fare is 3 euros.",
+    "<|channel|>analysis<|message|>Let me call get_fare.<|end|><|start|>assistant<|channel|>final<|message|>It is 3.",
     "snake_case is a naming style.", "The weather is fine, and so is the search.", "Use the sorted function of Python.",
     "You can use the read_csv function for that.", "Call the plumber, or run for help.", "A plan of action: wait.",
     'print("hello")', '```python\nprint("hello")\n```', "len(x)", "def f(x):\n    return x",
@@ -275,6 +294,34 @@ def test_only_the_beginning_of_a_long_reply_is_read():
     numbers = " ".join(str(n) for n in range(LONGEST))
     assert read(numbers[: LONGEST - len(call)] + call, TOOLS).kind == OFFERED
     assert read(numbers[:LONGEST] + call, TOOLS).kind == PLAIN
+
+
+def test_thinking_does_not_count_and_however_long_a_call_after_it_does():
+    thought = f"<think>{'Shall I take the ferry of noon? ' * LONGEST}</think>"
+    assert read(thought + "So it is.", TOOLS) == Reading(PLAIN)
+    assert read(thought + "Action: get_fare\nAction Input: {}", TOOLS) == Reading(OFFERED, "get_fare", "react")
+    assert read_name("<think>Which?</think>\nget_fare", TOOLS) == Reading(OFFERED, "get_fare", "chat")
+
+
+@pytest.mark.parametrize("reply", ["<think>I should look", "<think>It is 3.</think>\n", "[THINK]"])
+def test_thinking_without_a_reply_is_no_answer(reply):
+    assert read(reply, TOOLS) == Reading(DEGENERATE)
+
+
+def test_a_call_with_a_long_text_is_read_whole():
+    letter = " ".join(map(str, range(LONGEST)))
+    for call in (f'{{"name": "weather", "arguments": {{"a": "{letter}"}}}}',
+    f"[TOOL_CALLS]weather[ARGS]{{\"a\": \"{letter}\"}}"):
+        assert read(call, TOOLS).kind == OFFERED
+
+
+def test_calls_have_their_arguments_in_every_form():
+    for reply in ('Action: get_fare\nAction Input: {"town": "Ulm"}',
+    '{"name": "get_fare", "arguments": {"town": "Ulm"}}',
+                 'get_fare(town="Ulm")', '<function=get_fare>{"town": "Ulm"}</function>'):
+        assert [tuple(call) for call in calls(reply, TOOLS)] == [("get_fare", {"town": "Ulm"})]
+    assert calls("Action: get_fare\nAction Input: Ulm", TOOLS)[0].arguments is None
+    assert calls("I will use get_fare.", TOOLS) == ()
 
 
 HOSTILE = [

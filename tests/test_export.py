@@ -28,7 +28,7 @@ def read(path, **options):
     tally = Tally("test")
     rows = list(sources.read(path, tally=tally, **options))
     assert not tally.dropped
-    assert not tally.noted
+    assert set(tally.noted) <= {"ids made unique"}  # of a record that was written twice
     return rows
 
 

@@ -1,10 +1,11 @@
 """Rows of AgentInstruct, ToolBench and FireAct shape, written for these tests, one per trap."""
 
+import dataclasses
 import json
 
 import pytest
 
-from flanlib.sources import read
+from flanlib.sources import agentinstruct, read
 from flanlib.tally import Tally
 
 
@@ -144,6 +145,57 @@ def test_the_environment_is_told_by_the_text_when_the_id_does_not(tmp_path):
     assert kept(tmp_path, row)[0].source == "agentinstruct/db"
 
 
+def without_flags(row, system=None):
+    """The row as a copy has it: ``messages`` of role and content, no loss flags."""
+    turns = [{"role": {"human": "user", "gpt": "assistant"}[t["from"]], "content": t["value"]}
+             for t in row["conversations"]]
+    return {"id": row["id"], "messages": [{"role": "system", "content": system}] * bool(system) + turns}
+
+
+OS_EXAMPLE = ("You are an assistant that will act like a person, ...", "Think: t\n\nAct: bash\n\n```bash\nls /etc\n```",
+              "The output of the OS:\n3", "Think: 3.\n\nAct: answer(3)")
+
+
+@pytest.mark.parametrize("row", [
+    instruct("os_7", "Now, I will start a new problem in a new OS. My problem is:\n\nHow many logs?",
+             "Think: One.\n\nAct: answer(1)", scripted=OS_EXAMPLE),
+    instruct("db_1", "How many rows?", "Count.\nAction: Operation\n```sql\nSELECT 1\n```", "[(1,)]",
+             "So.\nAction: Answer\nFinal Answer: [1]",
+             scripted=("I will ask you a question, then you should help me operate a MySQL database ...", "Ok.")),
+    instruct("kg_3", "A new question: which tea?", "Thought: Done.\nFinal Answer: #0", scripted=(
+        "You are an agent that answers questions based on the knowledge stored ...",
+        "I've understood your instruction, start please.", "Question: x?", "Thought: t\nFinal Answer: #3")),
+    instruct("alfworld_1", "You are in a room.", "ACTION: go to desk 1", scripted=(
+        "Interact with a household to solve a task. ...", "OK. I'll follow your instructions and try my best.")),
+    instruct("webshop_1", "Instruction: [SEP] tea", "Thought:\nSo.\n\nAction:\nsearch[tea]",
+             scripted=("You are web shopping. ...", "Ok.")),
+    instruct("mind2web_1", "'''\n<html></html>\n'''\nTask: Go\n\nA. None\nB. <a>",
+             "Thought: t\nAnswer: B.\nAction: CLICK", scripted=()),
+], ids=lambda row: row["id"])
+def test_rows_without_loss_flags_give_the_record_of_those_with_flags(tmp_path, row):
+    found, noted = kept(tmp_path, row)
+    for id in (row["id"], "x"):
+        bare, bare_noted = kept(tmp_path, without_flags(row | {"id": id}, "You are helpful."))
+        assert dataclasses.replace(bare, id=found.id) == found
+        assert bare_noted["no loss flags, the scripted opening told by its text"] == 1
+        assert bare_noted.get("scripted turns left out") == noted.get("scripted turns left out")
+    null = row | {"conversations": [turn | {"loss": None} for turn in row["conversations"]]}
+    assert kept(tmp_path, null)[0] == found
+
+
+def test_an_id_alone_makes_no_agentinstruct_row():
+    row = {"id": "os_3", "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}
+    assert not agentinstruct.matches(row)
+
+
+def test_household_commands_of_agentgym_are_read(tmp_path):
+    row = instruct("x", "You are in a room.", "Thought:\nDesk first.\n\nAction:\ngo to desk 1", "Nothing.",
+                   "Thought:\nTake it.\n\nAction:\ntake mug 1 from desk 1")
+    row["item_id"] = f"alfworld_{len(row.pop('id'))}"
+    assert calls(kept(tmp_path, row)[0]) == [("Desk first.", "act", {"command": "go to desk 1"}, "Nothing."),
+                                             ("Take it.", "act", {"command": "take mug 1 from desk 1"}, None)]
+
+
 def test_untrained_turn_inside_the_task_is_noted(tmp_path):
     row = instruct("db_1", "Q?", "Action: Operation\n```sql\nS\n```", "r", "Action: Answer\nFinal Answer: [1]")
     row["conversations"][-1]["loss"] = False
@@ -194,6 +246,17 @@ def test_toolbench_keeps_only_the_longest_prefix_of_a_trajectory(tmp_path):
 def test_branches_of_one_query_are_both_kept(tmp_path):
     records, _ = outcome(tmp_path, tool_llama(CALL, SEEN, GOOD), tool_llama(CALL, "other", GOOD))
     assert [r.steps[0].observation for r in records] == [SEEN, "other"]
+
+
+def test_a_search_prompt_in_a_training_row_is_left_out(tmp_path):
+    row = tool_llama(CALL, SEEN, GOOD)
+    prompt = {"from": "user", "value": "This is not the first time you try this task, all others failed ..."}
+    row["conversations"].insert(2, prompt)
+    found, noted = kept(tmp_path, row)
+    assert (found.query, noted["search prompt left out"]) == ("Any tea?", 1)
+    records, tally = outcome(tmp_path, tool_llama(CALL), row)
+    assert len(records) == 1
+    assert tally.dropped == {"a prefix of another row": 1}
 
 
 @pytest.mark.parametrize(("row", "reason"), [
@@ -268,7 +331,6 @@ def test_fireact_layouts_give_the_same_record_without_the_grade(tmp_path, layout
     (["Thought: a\nAction: finish[x]", f"Observation: {WON}0."], "failed episode"),
     ([SEARCH, RESULT, "Thought: no action", RESULT, "Action: finish[x]"], "a turn without an action"),
     (["Action: finish[ ]", f"Observation: {WON}1"], "an empty answer"),
-    ([SEARCH, RESULT, "Thought: b\nAction: buy[x]"], "an unknown action"),
 ])
 def test_fireact_rows_are_dropped_by_reason(tmp_path, layout, turns, reason):
     assert dropped(tmp_path, episode(*turns)[layout]) == reason
@@ -294,6 +356,31 @@ def test_fireact_thought_inside_the_answer_and_labels_inside_thoughts(tmp_path):
     assert calls(found) == [("Reflect. Then look.", "search", {"query": "t"}, "Many.")]
     assert set(noted) == {"label inside a thought removed", "an action without its closing bracket", "no grade",
                           "no answer"}
+
+
+def test_fireact_direct_answers_system_turns_and_traj_give_the_same_record(tmp_path):
+    act, won = "Thought: So.\nAction: finish[Sencha]", f"Observation: {WON}True"
+    gpt, alpaca = episode(act, won)
+    text = f"Preface.\n\n### Instruction:\n{alpaca['instruction']}\n\n### Response:\n{alpaca['output']}"
+    found, _ = kept(tmp_path, gpt)
+    assert (found.query, found.steps, found.answer, found.answer_thought) == ("Which tea?", (), "Sencha", "So.")
+    system = [{"role": "system", "content": "Think, then act."}]
+    for row in ({"messages": gpt["messages"][:2]}, {"messages": system + gpt["messages"]}, alpaca,
+                {"traj": gpt["messages"], "reward": True}, {"traj": text, "reward": True}):
+        other, _ = kept(tmp_path, row)
+        assert dataclasses.replace(other, id=found.id) == found
+    for traj in (gpt["messages"], text):
+        assert dropped(tmp_path, {"traj": traj, "reward": False}) == "failed episode"
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_an_episode_with_other_actions_is_read_as_any_agents(tmp_path, layout):
+    row = episode(SEARCH, RESULT, "Thought: Buy.\nAction: buy[Sencha]", "Observation: Done.",
+                  "Thought: So.\nAction: finish[Sencha]", f"Observation: {WON}1")[layout]  # fmt: skip
+    found, _ = kept(tmp_path, row)
+    assert calls(found) == [("Look.", "search", {"input": "tea [green]"}, "Many."),
+                            ("Buy.", "buy", {"input": "Sencha"}, "Done.")]
+    assert (found.source, found.answer, found.answer_thought) == ("chat", "Sencha", "So.")
 
 
 def test_alpaca_options_return_to_the_query(tmp_path):

@@ -55,8 +55,9 @@ def test_a_row_with_a_call_becomes_a_trajectory(tmp_path):
 def test_a_row_without_calls_becomes_chat_that_knows_its_tools(tmp_path):
     found, noted = kept(tmp_path, v2("Book a flight.", "I can't.", system=offer(TIDE, OTHER)))
     assert [(t.role, t.trained, [s.kind for s in t.spans]) for t in found.turns] == [
-        ("user", False, ["context"]), ("assistant", True, ["general"])]
+        ("system", False, ["context"]), ("user", False, ["context"]), ("assistant", True, ["general"])]
     assert [t.name for t in found.tools] == ["get_tide", "ring_bell"]
+    assert all(tool.name in found.turns[0].text for tool in found.tools)
     assert found.source == "glaive"
     assert not noted
 
@@ -88,7 +89,8 @@ def test_one_request_with_a_call_is_kept_with_what_was_said_before(tmp_path):
     found, noted = kept(tmp_path, row)
     assert (found.query, found.answer) == ("Cork", "2.5 m.")
     assert found.instructions == "Earlier in this conversation:\nUser: Hi\nAssistant: Which port?"
-    assert noted == {"earlier turns moved to the instructions": 1, "later requests left out": 1}
+    assert noted == {"earlier turns moved to the instructions": 1, "a reply without a call kept as context only": 1,
+                     "cut at a turn that cannot be read (a call that is not JSON)": 1}
 
 
 @pytest.mark.parametrize(("call", "given", "note"), [
@@ -171,7 +173,7 @@ def test_an_answer_cut_in_two_by_a_spliced_mark_is_joined(tmp_path):
     assert (found.answer, found.answer_thought) == ("Here is news on\n\n1. Robots", "")
     assert noted == {"two assistant turns in a row joined": 1}
     found, noted = kept(tmp_path, v2("News?", spliced))
-    assert found.turns[1].text == "Here is news on\n\n1. Robots"
+    assert found.turns[-1].text == "Here is news on\n\n1. Robots"
     assert noted == {"two assistant turns in a row joined": 1}
 
 
@@ -198,7 +200,7 @@ def test_several_calls_of_a_request_keep_their_results(tmp_path):
     (episode(CALL) | {"system": PLAIN}, "no tool list"),
     (episode(CALL) | {"system": offer(TIDE, TIDE | {"description": "Again."})}, "a tool listed twice, the first kept"),
     (v2("Hi", "Hello", "Bye"), "trailing user turn left out"),
-    (episode(CALL, ("USER", "Thanks")), "later requests left out"),
+    (episode(CALL, ("USER", "Thanks")), "trailing user turn left out"),
     (v2("When is the tide?", CALL), "no answer"),
     (v2(("USER", "a"), ("USER", "b"), ("ASSISTANT", "c")), "neighbours of one role merged"),
     (v2("Hi", "") | {"chat": "USER: Hi\n\n\nASSISTANT: Hello"}, "an assistant turn without its end mark"),
@@ -292,7 +294,7 @@ def test_any_trajectory_written_as_glaive_text_is_read_back(episode, data):
     row = write(episode, data.draw(st.tuples(*[HOW] * len(episode.steps))))
     noted = Counter()
     found = glaive.convert(row, "here", lambda what: noted.update([what]))
-    assert found == episode
+    assert found == [episode]
     assert set(noted) <= {"escaped apostrophes in arguments", "parameters read as arguments", "no answer",
                           "no tool list", "call of a tool not offered", "HTML in the text"}
 
@@ -311,8 +313,8 @@ def test_a_row_broken_anywhere_is_counted_once(tmp_path, data, base):
     path.write_text("\n".join(json.dumps(row) for row in (base, cut, broken(base, data.draw))))
     tally = Tally("broken")
     records = list(read(path, tally=tally))
-    assert (tally.seen, tally.kept) == (3, len(records))
-    assert len(records) >= 1
+    assert tally.seen == 3
+    assert 1 <= tally.kept <= len(records)
 
 
 def real(folder, name):
@@ -324,7 +326,8 @@ def real(folder, name):
 def test_real_rows_become_a_trajectory_and_a_conversation(real_data):
     trajectories, conversations, tally = load(real(real_data, "glaive_v2_raw_rows.jsonl"))
     assert (tally.seen, tally.kept) == (2, 2)
-    assert tally.noted == {"earlier turns moved to the instructions": 1}
+    assert tally.noted == {"earlier turns moved to the instructions": 1,
+                           "a reply without a call kept as context only": 1}
     assert [r.source for r in (*trajectories, *conversations)] == ["glaive"] * 2
     (called,), (plain,) = trajectories, conversations
     row = json.loads(real(real_data, "glaive_v2_raw_rows.jsonl").read_text().splitlines()[0])
@@ -335,7 +338,7 @@ def test_real_rows_become_a_trajectory_and_a_conversation(real_data):
     assert row["chat"].endswith(f"FUNCTION RESPONSE: {step.observation}\n\n\nASSISTANT: {called.answer} {END}\n\n\n")
     assert json.loads(row["system"].split(" -\n")[1]) == json.loads(to_json(
         {"name": offered.name, "description": offered.description, "parameters": offered.parameters}))
-    assert [t.trained for t in plain.turns] == [False, False, True, False, True]
+    assert [t.trained for t in plain.turns if t.role != "system"] == [False, True, False, True]
     assert not any(mark in repr(r) for r in (called, plain) for mark in (END, "<functioncall>", "ASSISTANT:"))
 
 
@@ -380,12 +383,14 @@ def test_real_conversations_written_as_glaive_text_give_what_the_chat_reader_giv
             turns.append(f"{who[turn['from']]}: {text}" + f" {END}" * (turn["from"] in ("gpt", "function_call")))
         tools = json.loads(row["tools"]) if row["tools"] else []
         chat = {"system": offer(*tools) if tools else "SYSTEM: ", "chat": "\n\n\n".join(turns) + "\n\n\n"}
-        other = ours[f"glaive_toolcall_en_demo.json[{i}]"]
-        found = glaive.convert(chat, other.id, lambda what: None)
-        if isinstance(other, Conversation):  # the texts of glaive's turns have no outer spaces
-            assert [t.text for t in found.turns] == [t.text.strip() for t in other.turns]
-            found = replace(found, turns=other.turns)
-        assert found == replace(other, source="glaive")
-        checked[type(found)] += 1
+        name = f"glaive_toolcall_en_demo.json[{i}]"
+        for record in glaive.convert(chat, name, lambda what: None):
+            other = ours.pop(record.id)
+            if isinstance(other, Conversation):  # the texts of glaive's turns have no outer spaces
+                assert [t.text for t in record.turns] == [t.text.strip() for t in other.turns]
+                record = replace(record, turns=other.turns)
+            assert record == replace(other, source="glaive")
+            checked[type(record)] += 1
+    assert not ours
     assert checked[Trajectory] > 50
     assert checked[Conversation] > 50

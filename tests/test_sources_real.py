@@ -30,7 +30,7 @@ FILES = {
     "natural/openai_messages_kto_en_demo.json": {"a rejected answer (label false)"},
     "natural/sharegpt_dpo_en_demo.json": {},
     "natural/sharegpt_style_dummy_conversation.json": {},
-    "openai_messages/reason_tool_use_demo_50.jsonl": {"a call without a result"},
+    "openai_messages/reason_tool_use_demo_50.jsonl": {},
     "openai_messages/tau_MockAirlineDomainEnv-few_shot.jsonl": {"no known format"},
     "openai_messages/tau_gpt-4o-airline.json": {"failed episode"},
     "agentbench/alfworld/alfworld_multiturn_react_fc.json": {},
@@ -61,7 +61,7 @@ def plain(path):
 def test_every_row_of_a_real_file_is_counted(real_data, name):
     records, tally = read_file(real_data, name)
     assert tally.seen == len(plain(real_data / name))
-    assert tally.kept == len(records)
+    assert tally.kept <= len(records)  # a row with several requests gives a record for each
     assert set(tally.dropped) == set(FILES[name]), str(tally)
 
 
@@ -184,8 +184,10 @@ def test_oasst_texts_have_as_many_requests_as_marks(real_data):
 
 def test_tool_rows_become_trajectories_and_plain_rows_conversations(real_data):
     records, _ = read_file(real_data, "glaive/glaive_toolcall_en_demo.json")
-    called = [any(t["from"] == "function_call" for t in row["conversations"])
-              for row in plain(real_data / "glaive/glaive_toolcall_en_demo.json")]
-    assert [isinstance(r, Trajectory) for r in records] == called
+    rows = plain(real_data / "glaive/glaive_toolcall_en_demo.json")
+    called = [any(t["from"] == "function_call" for t in row["conversations"]) for row in rows]
+    assert [isinstance(r, Trajectory) for r in records if "/" not in r.id] == called
+    calls = sum(t["from"] == "function_call" for row in rows for t in row["conversations"])
+    assert sum(len(r.steps) for r in records if isinstance(r, Trajectory)) == calls
     assert sum(isinstance(r, Conversation) and bool(r.tools) for r in records) > 0
     assert all(s.tool in {t.name for t in r.tools} for r in records if isinstance(r, Trajectory) for s in r.steps)

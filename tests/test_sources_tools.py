@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flanlib.records import FlanError, Tool, thaw
 from flanlib.sources.common import Drop
 from flanlib.sources.schemas import parameters_of, schema_of, type_of
-from flanlib.sources.tools import listed, null_arguments_left_out, tool, tools_of, unified, without_nulls
+from flanlib.sources.tools import listed, tools_of
 
 SCHEMA = {"type": "object", "properties": {"harbour": {"type": "string", "description": "A town"},
                                            "days": {"type": "integer"}}, "required": ["harbour"]}
@@ -175,20 +175,6 @@ def test_a_text_without_a_list_comes_back_unchanged(value, words):
     text = f"{words} {json.dumps(value)}"
     tools, rest = listed(text, quiet)
     assert tools or rest == text
-
-
-def test_nulls_of_an_argument_go_only_where_arrow_added_them():
-    tide, seats = tool("tide", "", harbour="A town", day="A day"), tool("seats", "", line="A line")
-    arguments = {"harbour": "Brelle", "day": None, "line": None, "parts": {"a": None}}
-
-    def kept(name="tide", **options):
-        return null_arguments_left_out(name, arguments, (tide, seats), quiet, **options)
-
-    assert kept() == {"harbour": "Brelle", "day": None, "parts": {"a": None}}
-    assert kept(unified=True) == {"harbour": "Brelle", "parts": {}}
-    assert kept("unknown") == arguments
-    assert without_nulls([None, {"a": None}]) == [None, {}]
-    assert [unified(value) for value in (WAYS["nulls"], WAYS["plain"], None, "text")] == [True, False, False, False]
 
 
 INTRODUCED = "You know harbours.\n\nYou can call these functions:\n"

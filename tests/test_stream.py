@@ -1,6 +1,7 @@
 """Streaming through Arrow gives the examples and counts of tokenising in memory."""
 
 import gc
+import json
 import weakref
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from flanlib.corpus import stream
 from flanlib.dialects import render_all
 from flanlib.lab import ordinary, tasks
 from flanlib.presets import DATA
-from flanlib.records import Conversation, say
+from flanlib.records import Conversation, FlanError, say
 from flanlib.tally import Tally
 from flanlib.text.templates import get_template
 from flanlib.text.tokens import CHUNK, encode_all, load_tokenizer
@@ -136,3 +137,36 @@ def test_the_command_prints_the_counts(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("FLAN_TOKENS")
     with pytest.raises(SystemExit, match="no such file"):
         stream.main([str(tmp_path / "missing.jsonl"), "--model=random"])
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ('{"question": "How old?", "answer": "80 years"}', r"found no row to keep; .*1 seen, 0 kept, 1 dropped \(no known "
+                                                       r"format 1, first a.json with the keys answer, question\)"),
+    ('[{"messages": [{"role": "us', r"found truncated or invalid JSON, unterminated string starting at: line 1 column"),
+    ("", "found an empty file"),
+])
+def test_the_command_tells_in_one_line_why_nothing_was_kept(tmp_path, monkeypatch, text, says):
+    monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(SystemExit, match=says) as error:
+        stream.main([str(tmp_path / "a.json"), "--model=random"])
+    assert "\n" not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+def test_the_command_tells_a_cut_file_and_so_does_the_cache(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
+    row = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}
+    (tmp_path / "a.json").write_text(json.dumps([row, row])[:-9])
+    for _ in range(2):
+        stream.main([str(tmp_path / "a.json"), "--model=random"])
+        assert "1 kept, 0 dropped; not read to the end: a.json (truncated or invalid JSON" in capsys.readouterr().out
+
+
+def test_an_error_while_rows_stream_stays_one_line(tmp_path, tokenizer, template):
+    def rows():
+        yield Conversation("a", "test", (say("user", "Hi"), say("assistant", "Yes.", "general", trained=True)))
+        raise FlanError("row 2", found="nothing", expected="a row", remedy="Look.")
+
+    with pytest.raises(FlanError, match="row 2: found nothing"):
+        stream.write(rows(), tokenizer, template, max_tokens=99, folder=tmp_path)

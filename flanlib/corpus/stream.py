@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedTokenizerBase
 
-VERSION = 1
+VERSION = 2
 MOST_PROCESSES = 8
 
 
@@ -57,7 +58,8 @@ def prepare(data: str | os.PathLike, tokenizer: PreTrainedTokenizerBase, templat
     """Read, align, label and tokenise a data set; the result is cached by the content of its files.
 
     Returns the examples, the tally of reading and the tally of tokenising. A hub data set is cached by its name.
-    Raises FlanError as :func:`flanlib.sources.read` and :func:`flanlib.text.tokens.encode_all` do.
+    Raises FlanError if no row is kept, and as :func:`flanlib.sources.read` and
+    :func:`flanlib.text.tokens.encode_all` do.
     """
     name = source_name(str(data))
     content = [[file_label, _file_digest(path)] for path, file_label in files(data)] or os.fspath(data)
@@ -66,7 +68,10 @@ def prepare(data: str | os.PathLike, tokenizer: PreTrainedTokenizerBase, templat
         read = Tally(f"{name}, read")
         rows = (render(record, dialect) if isinstance(record, Trajectory) else record
                 for record in sources.read(data, tally=read))  # fmt: skip
-        write(rows, tokenizer, template, max_tokens, folder)
+        if (first := next(rows, None)) is None:
+            raise FlanError(os.fspath(data), found="no row to keep", expected="trajectories or conversations",
+                            remedy=f"See why rows were dropped. {read}")  # fmt: skip
+        write(chain([first], rows), tokenizer, template, max_tokens, folder)
         return {"read": read.counts()}
 
     config = {"version": VERSION, "data": content, "dialect": dialect, **_tokenising(tokenizer, template, max_tokens)}
@@ -96,9 +101,12 @@ def write(conversations: Iterable[Conversation], tokenizer: PreTrainedTokenizerB
     work = partial(_labelled, tokenizer=tokenizer, template=bind(template, tokenizer), max_tokens=max_tokens)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         # Fixed fingerprints: the run cache already does what the cache of datasets would do.
-        texts = datasets.Dataset.from_generator(
-            lambda: ({"conversation": _dump(one)} for one in conversations), cache_dir=scratch,
-            features=datasets.Features({"conversation": datasets.Value("string")}), fingerprint="conversations")
+        try:
+            texts = datasets.Dataset.from_generator(
+                lambda: ({"conversation": _dump(one)} for one in conversations), cache_dir=scratch,
+                features=datasets.Features({"conversation": datasets.Value("string")}), fingerprint="conversations")
+        except datasets.exceptions.DatasetGenerationError as error:  # which hides the one line of a FlanError
+            raise error.__cause__ or error from None
         processes = min(os.cpu_count() or 1, MOST_PROCESSES) if len(texts) > CHUNK else None
         examples = texts.map(work, batched=True, batch_size=CHUNK, num_proc=processes, remove_columns=["conversation"],
                              features=features, new_fingerprint="examples", desc="tokenise",
@@ -157,8 +165,11 @@ def _tokenising(tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, max_t
 
 
 def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:  # reading counts it as a broken file
+        return f"unreadable ({error.strerror})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flanlib.dialects.common import Answer, Opening, misfit, offer, rebuild, reply, value_parts
-from flanlib.dialects.elicit import ACTION, ANSWER, ARGUMENT, RESULT
+from flanlib.dialects.elicit import ACTION, ANSWER, ARGUMENT, NEXT, RESULT
 from flanlib.records import Conversation, FlanError, Kind, Step, Trajectory, Turn, clip, from_json, say
 
 HOW = "Talk with the user. Say what you think should be done next; the user asks for the details and runs the tools."
@@ -44,10 +44,10 @@ def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:
             before, after = pick(ARGUMENT)
             unquoted = isinstance(value, str) and value != "" and parse_value(value) == value
             exchange(before + name + after, *([(value, "understanding")] if unquoted else value_parts(value)))
-        pending = None if step.observation is None else pick(RESULT) + step.observation
+        pending = NEXT if step.observation is None else pick(RESULT) + step.observation
     if trajectory.answer is not None:
         exchange(think(pending, trajectory.answer_thought, pick(ANSWER)), (trajectory.answer, "reasoning"))
-    elif pending is not None:
+    elif pending != NEXT:
         turns.append(say("user", pending))
     return Conversation(trajectory.id, trajectory.source, tuple(turns), trajectory.tools)
 
@@ -72,9 +72,10 @@ def parse(conversation: Conversation) -> Trajectory:
             query = user
         else:
             frame = next((frame for frame in RESULT if user.startswith(frame)), None)
-            if frame is None:
+            if frame is None and user != NEXT:
                 raise misfit(where, clip(user), "a user turn that gives a result", "chat form")
-            steps[-1] = replace(steps[-1], observation=user.removeprefix(frame))
+            if frame is not None:
+                steps[-1] = replace(steps[-1], observation=user.removeprefix(frame))
         if statement is None:
             break
         reply_text, at = texts[at + 1], at + 2

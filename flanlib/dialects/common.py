@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from flanlib.dialects.elicit import NEXT
 from flanlib.dialects.listing import tool_list
 from flanlib.records import Conversation, FlanError, Step, Tool, Trajectory, Turn, clip, from_json, say, spans, to_json
 
@@ -89,6 +90,8 @@ def write(trajectory: Trajectory, how: str, call: Callable[[Step], Turn], observ
     """Write a trajectory with one assistant turn per step and the observation in the user turn after it."""
     turns = [offer(trajectory.tools, how, trajectory.instructions), say("user", trajectory.query)]
     for step in trajectory.steps:
+        if turns[-1].role == "assistant":  # the call before runs at the same time, and its result is not known
+            turns.append(say("user", NEXT))
         turns.append(call(step))
         if step.observation is not None:
             turns.append(say("user", observe(step.observation)))
@@ -112,7 +115,8 @@ def read(conversation: Conversation, how: str, turn: Callable[[str, str], Call |
         if isinstance(action, Answer):
             answer = action
         else:
-            steps.append(Step(*action, observation(texts[i + 1], after) if i + 1 < len(texts) else None))
+            seen = i + 1 < len(texts) and texts[i + 1] != NEXT
+            steps.append(Step(*action, observation(texts[i + 1], after) if seen else None))
     return rebuild(conversation, how, texts[0], steps, answer)
 
 

@@ -34,3 +34,6 @@ ANSWER = (
     "Please sum it up for me.", "What should I take from this?", "All right, and your answer?",
     "Can you give me the answer now?",
 )
+
+NEXT = "What else should run at the same time?"
+"""Said between two calls whose results the record does not hold. It begins with no RESULT."""

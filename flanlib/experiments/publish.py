@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import transformers
 from transformers import PreTrainedTokenizerBase
 
 from flanlib import store
 from flanlib.corpus.export import export
+from flanlib.experiments.portable import save_model, save_tokenizer
 from flanlib.inference.generate import dense
 from flanlib.presets import DATA, SMOLLM2
 from flanlib.records import Conversation, FlanError
@@ -31,6 +33,7 @@ tags: [agent, tool-use, lora]
 
 `{base}`, tuned with LoRA on {rows:,} conversations (`corpus.jsonl`) by the recipe of Agent-FLAN (arXiv 2403.12881).
 {licence} The weights here are merged and plain; the LoRA adapter alone is in `adapter/`.
+Saved by transformers {version}; its config.json and tokenizer_config.json have transformers 4's names too.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -73,10 +76,8 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
             model.generation_config.eos_token_id = end_ids[0]
         elif end:
             model.generation_config.stop_strings = [end]
-        model.save_pretrained(unfinished)
-        tokenizer.save_pretrained(unfinished)
-        if isinstance(template, Template):
-            (unfinished / "chat_template.jinja").write_text(jinja(template), encoding="utf-8")
+        save_model(model, unfinished)
+        save_tokenizer(tokenizer, unfinished, jinja(template) if isinstance(template, Template) else None)
         base_name, licence = _origin(base)
         shutil.copytree(adapter, unfinished / "adapter", ignore=shutil.ignore_patterns(
             "checkpoint-*", "*.csv", "README.md", store.MANIFEST))  # fmt: skip
@@ -88,7 +89,8 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
         terms = f"The licence of the base model, {licence}," if licence else "What the base model's licence asks for"
         store.write(unfinished / "README.md", CARD.format(
             base=base_name, name=folder.name, rows=len(corpus), scores=_markdown(scores),
-            metadata=f"license: {licence}\n" if licence else "", licence=f"{terms} holds for this one too."))
+            version=transformers.__version__, metadata=f"license: {licence}\n" if licence else "",
+            licence=f"{terms} holds for this one too."))
         unfinished.rename(folder)
     return folder
 

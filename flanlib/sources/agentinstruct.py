@@ -2,37 +2,43 @@
 
 Rows are ``{id, conversations: [{from, loss, value}]}`` without a system role. The first human turn explains the format,
 and gpt turns with ``loss`` false acknowledge it and play an example. These turns are left out, as in appendix A of the
-paper. The request, the steps and the answer stay.
+paper. The request, the steps and the answer stay. Copies as ``messages`` have lost the flags: there the text tells
+where the script ends. AgentGym's rows of the same environments, with an ``item_id``, are read too.
 """
 
 import re
 from typing import Any, NamedTuple
 
 from flanlib.records import Tool, Trajectory
-from flanlib.sources.common import Drop, Note, Steps, drop_if, messages, row_id
+from flanlib.sources.common import Drop, Message, Note, Steps, drop_if, messages, row_id, turns_of
 from flanlib.sources.tools import tool
 
 
 class Task(NamedTuple):
-    """One environment. ``action`` and ``prefix`` are patterns: of an action, and of text before a request or result."""
+    """One environment. Patterns: of an action, of text before a request or result, and of the first turn's start."""
 
     instructions: str
     tools: tuple[Tool, ...]
     action: str  # the pattern of the AgentInstruct harness, tightened to whole lines
     prefix: str
+    opening: str
 
 
 _AGENT = ("gpt", "assistant")
+# The turn that starts the row's own problem, after the scripted example.
+_FRESH_OS, _FRESH_KG = r"Now, I will start a new problem in a new OS\. My problem is:", r"A new question:"
+_FRESH = re.compile(rf"\s*(?:{_FRESH_OS}|{_FRESH_KG})")
+_ACKNOWLEDGED = re.compile(r"\s*(?:ok\b.{0,80}|I've understood your instruction.{0,40})\Z", re.I)
 _VARIABLE = "A variable such as #0, or the name of an entity"
 TASKS = {
     "os": Task("You work in the shell of an Ubuntu system, as root.", (
         tool("bash", "Run shell code and see what it prints.", code="The code to run"),
         tool("finish", "Say that the task is done, when it asks for no answer.")),
         r"^Act:\s*(?:bash|finish|answer)",
-        r"Now, I will start a new problem in a new OS\. My problem is:\s*|The output of the OS:[^\S\n]*\n*"),
+        rf"{_FRESH_OS}\s*|The output of the OS:[^\S\n]*\n*", r"You are an assistant that will act like a person"),
     "db": Task("You work with a MySQL database. An answer is the list of the values asked for.", (
         tool("execute_sql", "Run one SQL statement and see the rows it returns.", query="The statement"),),
-        r"^Action: (?:Operation|Answer)\s*$", ""),
+        r"^Action: (?:Operation|Answer)\s*$", "", r"I will ask you a question, then you should help me operate a "),
     "kg": Task("You work with a knowledge graph too large to see whole. Calls return variables, numbered from #0, "
                "that stand for sets of entities; an answer is one variable.", (
         tool("get_relations", "List the relations of an entity or variable.", variable=_VARIABLE),
@@ -46,47 +52,60 @@ TASKS = {
         tool("argmin", "Keep the entities with the smallest value of an attribute.", variable="A variable",
              attribute="An attribute that get_attributes listed"),
         tool("count", "Count the entities of a variable.", variable="A variable")),
-        r"^Action:? *(?:get_|intersection|argm|count)|^Final Answer: *#\d", r"A new question:\s*|Observation:\s*"),
+        r"^Action:? *(?:get\\?_(?:relations|neighbors|attributes)|intersection|arg(?:max|min)|count)\("
+        r"|^Final Answer: *#\d",
+        rf"{_FRESH_KG}\s*|Observation:\s*",
+        r"You are an agent that answers questions based on the knowledge"),
     "alfworld": Task("You act in a household that is described in text, one command at a time.", (
         tool("act", "Do one thing in the room and see what happens.",
              command="A command such as 'go to shelf 1' or 'take mug 1 from desk 2'"),),
-        r"^ ?ACTION:", r"Observation:\s*"),
+        r"^ ?ACTION:|^Action: *\n *(?:go to|look|inventory|open|close|take|put|use|clean|heat|cool|examine|toggle)\b",
+        r"Observation:\s*", r"Interact with a household to solve a task"),
     "webshop": Task("You shop in a web store: find the product that fits the request, choose its options, buy it.", (
         tool("search", "Search the store from a page with a search bar.", query="Key words"),
         tool("click", "Click one of the page's clickable items.", item="The item's text")),
-        r"^Action: *\n *(?:search|click)\[", r"Observation:\s*"),
+        r"^Action: *\n *(?:search|click)\[", r"Observation:\s*", r"You are web shopping"),
     "mind2web": Task("You carry out a task on a web page, one element at a time. The page and some of its elements, "
                      "lettered, are given; the first letter stands for none of them.", (
         tool("click", "Click an element.", choice="The element's letter"),
         tool("select", "Choose an option of an element.", choice="The element's letter", value="The option"),
         tool("type", "Type into an element.", choice="The element's letter", value="The text")),
-        r"^Answer: [A-F]\.", ""),
+        r"^Answer: [A-F]\.", "", r"'{3}\s*<html>"),
 }
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
 def matches(row: Any) -> bool:
-    """Tell whether a row has AgentInstruct's format: from/value turns with loss flags, in a known action syntax."""
-    turns = row.get("conversations") if isinstance(row, dict) else None
-    return (isinstance(turns, list) and any(isinstance(t, dict) and "from" in t and "loss" in t for t in turns)
-            and task_of(row) is not None)
+    """Tell whether a row is AgentInstruct's: a known action syntax, and loss flags or a known environment."""
+    turns = turns_of(row) if isinstance(row, dict) else None
+    if not turns or not all(isinstance(turn, dict) for turn in turns):
+        return False
+    flagged = "conversations" in row and any("from" in turn and turn.get("loss") is not None for turn in turns)
+    return (flagged or _named(row) is not None or _opened(turns) is not None) and task_of(row) is not None
 
 
 def task_of(row: dict[str, Any]) -> str | None:
-    """Return the name of a row's environment, from its id (``os_0``) or the syntax of its actions, or None."""
-    named = re.match(r"(\w+?)_\d+$", str(row.get("id", "")))
-    if named and named[1] in TASKS:
-        return named[1]
-    text = "\n".join(t["value"] for t in row["conversations"]
-                     if isinstance(t, dict) and t.get("from") in _AGENT and isinstance(t.get("value"), str))
-    return next((name for name, task in TASKS.items() if re.search(task.action, text, re.M)), None)
+    """Return the name of a row's environment, or None: by its id (``os_0``), its first turn, or its actions.
+
+    Without loss flags an id is not enough: rows of any kind can have it.
+    """
+    turns = turns_of(row) or []
+    known = _named(row) or _opened(turns)
+    if known and any(_flag(turn) is not None for turn in turns):
+        return known
+    text = "\n".join(said for turn in turns if (said := _said(turn, _AGENT)))
+    return next((name for name, task in TASKS.items() if known in (None, name) and re.search(task.action, text, re.M)),
+                None)
 
 
 def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
     """Read one row. Raises Drop, with the reason, for rows that cannot be used."""
-    parsed = messages(row["conversations"], ("human", "user", *_AGENT))
+    parsed = messages(turns_of(row), ("system", "human", "user", *_AGENT))
+    while parsed and parsed[0].role == "system":
+        note("system text left out")  # a copy's own: the environment is described in the first turn
+        parsed.pop(0)
     # The request is the turn before the first trained one. All before it is scripted: instructions and an example.
-    first = next((i for i, m in enumerate(parsed) if m.role in _AGENT and m.raw.get("loss") is not False), None)
+    first = _first_trained(parsed, note)
     drop_if(not first, "nothing to train" if first is None else "no request before the first turn")
     if first > 1:
         note("scripted turns left out")
@@ -114,6 +133,44 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
             steps.call(tool_name, content)
     return steps.trajectory(row_id(row, where), f"agentinstruct/{name}", _clean(request, task, note).strip(),
                             task.tools, task.instructions)
+
+
+def _named(row: dict[str, Any]) -> str | None:
+    """Return the environment that a row's id names."""
+    named = re.match(r"(\w+?)_\d+\Z", str(row.get("id", row.get("item_id", ""))))
+    return named[1] if named and named[1] in TASKS else None
+
+
+def _opened(turns: list[Any]) -> str | None:
+    """Return the environment that the first turn describes."""
+    first = next((said for turn in turns[:2] if (said := _said(turn, ("human", "user")))), "").lstrip()
+    return next((name for name, task in TASKS.items() if re.match(task.opening, first)), None)
+
+
+def _said(turn: Any, roles: tuple[str, ...]) -> str | None:
+    """Return the text of a turn of one of the roles, else None."""
+    if not isinstance(turn, dict) or turn.get("from", turn.get("role")) not in roles:
+        return None
+    text = turn.get("value", turn.get("content"))
+    return text if isinstance(text, str) else None
+
+
+def _flag(turn: Any) -> bool | None:
+    """Return the loss flag of an agent's turn, or None without one."""
+    agent = isinstance(turn, dict) and turn.get("from", turn.get("role")) in _AGENT
+    return None if not agent or turn.get("loss") is None else bool(turn["loss"])
+
+
+def _first_trained(parsed: list[Message], note: Note) -> int | None:
+    """Return the place of the first turn to train, by the loss flags, or by the text if no flag says false."""
+    flags = [_flag(message.raw) for message in parsed]
+    if False in flags:
+        return next((i for i, m in enumerate(parsed) if m.role in _AGENT and flags[i] is not False), None)
+    if True not in flags:
+        note("no loss flags, the scripted opening told by its text")
+    fresh = max((i for i, m in enumerate(parsed) if m.role not in _AGENT and _FRESH.match(m.text)), default=-1)
+    return next((i for i, m in enumerate(parsed)
+                 if i > fresh and m.role in _AGENT and not _ACKNOWLEDGED.match(m.text)), None)
 
 
 def _clean(text: str, task: Task, note: Note) -> str:
@@ -170,8 +227,8 @@ def _kg(text: str, page: str, note: Note) -> _Action:
 
 
 def _alfworld(text: str, page: str, note: Note) -> _Action:
-    act = re.search(r"ACTION:\s*(\S.*)", text)
-    return act and ("act", re.sub(r"\A\s*THOUGHT:\s*", "", text[:act.start()]), {"command": act[1].strip()})
+    act = re.search(r"(?:ACTION|Action):\s*(\S.*)", text)
+    return act and ("act", re.sub(r"\A\s*(?:THOUGHT|Thought):\s*", "", text[:act.start()]), {"command": act[1].strip()})
 
 
 def _webshop(text: str, page: str, note: Note) -> _Action:

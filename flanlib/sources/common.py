@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from flanlib.records import FlanError, Step, Tool, Trajectory, from_json
+from flanlib.records import FlanError, Step, Tool, Trajectory, from_json, to_json
 from flanlib.tally import Tally
 
 Note = Callable[[str], None]
@@ -15,7 +15,14 @@ Record = TypeVar("Record")
 
 
 class Drop(Exception):  # noqa: N818 - an expected outcome for a row, not an error of the program
-    """Raised for a row that cannot be used. The text is a short reason, under which the row is counted."""
+    """Raised for a row that cannot be used. The text is a short reason, under which the row is counted.
+
+    ``found`` is told for the first row of that reason: what of this row does not belong in the reason.
+    """
+
+    def __init__(self, reason: str, found: str = "") -> None:
+        super().__init__(reason)
+        self.found = found
 
 
 def drop_if(condition: object, reason: str) -> None:
@@ -102,6 +109,31 @@ def arguments(value: Any, note: Note) -> dict[str, Any]:
     return value
 
 
+def json_text(value: Any) -> str:
+    """Return a text as it is, and any other value as JSON. Raises Drop for what JSON cannot carry.
+
+    >>> json_text("sun"), json_text({"sky": "sun"})
+    ('sun', '{"sky": "sun"}')
+    """
+    try:
+        return value if isinstance(value, str) else to_json(value)
+    except (ValueError, TypeError):
+        raise Drop("values that JSON cannot carry") from None
+
+
+def without_nulls(value: Any) -> Any:
+    """Return a JSON value without the members that are null, at every depth. A null in a list stays.
+
+    Arrow gives all objects of a column the same members, so that most of its nulls say nothing.
+
+    >>> without_nulls({"a": None, "b": [None, {"c": None}]})
+    {'b': [None, {}]}
+    """
+    if isinstance(value, dict):
+        return {key: without_nulls(part) for key, part in value.items() if part is not None}
+    return [without_nulls(part) for part in value] if isinstance(value, list) else value
+
+
 class Steps:
     """Assemble a trajectory from thoughts, calls, results and the answer, which are added in the order of the row."""
 
@@ -118,6 +150,9 @@ class Steps:
     def call(self, name: Any, raw_arguments: Any, id: Any = None) -> None:
         """Add a call. Raises Drop for arguments that cannot be parsed and for a missing name."""
         args = arguments(raw_arguments, self.note)
+        if isinstance(raw_arguments, dict) and (bare := without_nulls(args)) != args:
+            self.note("null arguments left out")  # those of JSON text stay: Arrow did not add them
+            args = bare
         drop_if(not isinstance(name, str) or not name.strip(), "a call without a name")
         self.calls.append({"name": name.strip(), "arguments": args, "id": id, "thought": self._thought, "result": None})
         self._thought = ""
@@ -136,14 +171,14 @@ class Steps:
     def trajectory(self, name: str, source: str, query: str, tools: tuple[Tool, ...], instructions: str) -> Trajectory:
         """Build the trajectory. Notes a missing answer or tool list, and calls of tools that are not in the list.
 
-        Raises Drop for an empty answer, and for a call without a result unless the row ends with it.
+        Raises Drop for an empty answer, and for a call without a result unless the row ends there.
         """
         if self.answer is None:
             self.note("no answer")
         elif not self.answer.strip():
             raise Drop("an empty answer")
-        must_have_result = self.calls[:-1] if self.answer is None else self.calls
-        drop_if(any(call["result"] is None for call in must_have_result), "a call without a result")
+        running = [call["result"] is None for call in self.calls]
+        drop_if(any(running) and (self.answer is not None or running != sorted(running)), "a call without a result")
         if self.calls and not tools:
             self.note("no tool list")
         known = {tool.name for tool in tools}
@@ -161,12 +196,17 @@ def row_id(row: Any, where: str) -> str:
 
 
 def counted(read: Callable[[Note], Record], where: str, tally: Tally) -> Record | None:
-    """Read one row and count it: as kept, with its notes, or as dropped, with the reason. Returns None if dropped."""
+    """Read one row and count it: as kept, with its notes, or as dropped, with the reason. Returns None if dropped.
+
+    ``read`` may return a list, for a row that holds several records: it counts as one row.
+    """
     notes: list[str] = []
     try:
         record = read(notes.append)
+        drop_if(record == [], "nothing in the row")
     except (Drop, FlanError, RecursionError) as error:
-        tally.drop(_reason(error), where)
+        found = error.found if isinstance(error, Drop) else ""
+        tally.drop(_reason(error), f"{where} {found}".strip())
         return None
     tally.keep()
     for text in notes:

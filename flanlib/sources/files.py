@@ -1,209 +1,219 @@
-"""Read rows of local files and hub data sets, each with its location.
+"""Read rows of local files and hub data sets, each with its location."""
 
-JSON lists are parsed incrementally, because some public data sets are a single list of gigabytes.
-"""
-
-import codecs
 import glob
 import gzip
-import io
 import json
 import os
 import re
-import zlib
-from collections.abc import Callable, Iterator
-from itertools import chain
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from flanlib.records import FlanError, clip
+from flanlib.sources import tables
+from flanlib.sources.parsing import CHUNK, UNREADABLE, Bytes, parse, values
 from flanlib.tally import Tally
 
-SUFFIXES = (".json", ".jsonl", ".parquet")
 # Keys of a row. A JSON object without any of them, whose values are all objects or lists, maps ids to rows.
-ROW_KEYS = {"conversations", "conversation", "messages", "traj", "instruction", "answer_generation", "chosen", "turns"}
-CHUNK = 1 << 20
-_SPACE = re.compile(r"[ \t\r\n]*")
+ROW_KEYS = {"conversations", "conversation", "messages", "traj", "trajectory", "instruction", "answer_generation",
+            "chosen", "turns", "prompt", "completion"}  # fmt: skip
+# Keys under which a file holds its rows: a list of them, or of several splits.
+_WRAPPER = re.compile(r"data|rows|instances|(?:train|test|valid|validation|val|dev|eval)(?:_\w{1,20})?")
+# What the hub's viewer adds to a row.
+_VIEWER = {"row", "row_idx", "truncated_cells"}
+# Files of ``datasets`` and of hub folders that describe the tables beside them.
+_STATE, _DESCRIPTIONS = "state.json", {"dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
 HUB = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::(?P<config>[\w.-]+)(?:/(?P<split>[\w.-]+))?)?")
 
+Rows = Iterator[tuple[str, Any]]
 
-def rows(data: str | os.PathLike, *, tally: Tally) -> Iterator[tuple[str, Any]]:
+
+def rows(data: str | os.PathLike, *, tally: Tally) -> Rows:
     """Yield (where, row) from a file, glob, folder, or hub name ``owner/name[:config/split]``.
 
-    Reads .json (a list, an object of id -> row, one row, or JSON Lines), .jsonl and .parquet, each also as .gz.
-    A bad line of JSON Lines is counted in the tally as dropped. Folders are read recursively, in sorted order. Lists
-    and lines are read row by row, so that memory does not grow with the file. An object of rows is loaded whole.
-    Raises FlanError for a file that is missing, empty, truncated, not UTF-8, or of an unknown type.
+    Reads .json (a list, an object of id -> row, lists under ``data``, ``rows`` or the names of splits, one row, or JSON
+    Lines), .jsonl, .ndjson, .csv and .tsv with a header, .parquet and .arrow, each also as .gz, and folders that
+    ``datasets`` saved. Folders are read recursively, in sorted order. Lists, lines and tables are read row by row, so
+    that memory does not grow with the file. An object of rows is loaded whole.
+
+    A bad line of JSON Lines is counted in the tally as dropped. A file that is empty, truncated, not UTF-8 or otherwise
+    invalid costs the rows from the error on: those before it are read, the other files too, and the tally tells the
+    file and the position. Raises FlanError for no such file, for an unknown type, and if no file gives any row.
     """
-    labelled = files(data)
+    labelled, errors = files(data), []
+    seen_before, found_any = tally.seen, False
     for path, label in labelled:
-        yield from _read(path, label, tally)
+        last = ""
+        try:
+            for last, row in _read(path, label, tally):
+                found_any = True
+                yield from _unwrapped(last, row, tally)
+        except FlanError as error:
+            tally.broke(label, error.found + (f", the last row read is {last}" if last else ""))
+            errors.append(error)
+    if errors and not found_any and tally.seen == seen_before:  # lines that are not JSON are rows too
+        first, others = errors[0], f", and {len(errors) - 1} other broken files" if len(errors) > 1 else ""
+        raise FlanError(first.where, found=first.found + others, expected=first.expected, remedy=first.remedy)
     if not labelled:
         yield from _hub(os.fspath(data))
 
 
 def files(data: str | os.PathLike) -> list[tuple[Path, str]]:
-    """List the data files of a path, folder or glob as (path, label). The list is empty for a hub name."""
+    """List the data files of a path, folder or glob as (path, label). The list is empty for a hub name.
+
+    In a folder that ``datasets`` saved, these are the tables that its ``state.json`` lists, not its descriptions and
+    caches.
+    """
     path, text = Path(data), os.fspath(data)
     if path.is_file():
         if not _suffix(path):
             raise FlanError(text, found=f"the file type {clip(path.suffix)}", remedy="Convert the file to JSON Lines.",
-                            expected="one of " + ", ".join(SUFFIXES) + ", each also .gz")
+                            expected="one of " + ", ".join(_READERS) + ", each also .gz")
         return [(path, path.name)]
     if path.is_dir():
-        found = [(p, p.relative_to(path).as_posix()) for p in sorted(path.rglob("*")) if p.is_file() and _suffix(p)]
+        found = [(p, p.relative_to(path).as_posix()) for p in _data_files(path.rglob("*"))]
     elif glob.has_magic(text):
-        matched = [Path(p) for p in sorted(glob.glob(text, recursive=True))]
-        found = [(p, p.name) for p in matched if p.is_file() and _suffix(p)]
+        matched = _data_files(map(Path, glob.glob(text, recursive=True)))
+        are_same = len({p.name for p in matched}) < len(matched)
+        common = os.path.commonpath([p.parent for p in matched]) if are_same else ""
+        found = [(p, p.relative_to(common).as_posix() if are_same else p.name) for p in matched]
     elif isinstance(data, str) and HUB.fullmatch(text) and not _suffix(path) and not path.exists():
         return []
     else:
         raise FlanError(text, found="no such file or folder", expected="a local path, a glob or owner/name",
                         remedy="Check the path; relative paths start at the working directory.")
     if not found:
-        raise FlanError(text, found="no data file", expected="files ending in " + ", ".join(SUFFIXES) + " or .gz",
+        raise FlanError(text, found="no data file", expected="files ending in " + ", ".join(_READERS) + " or .gz",
                         remedy="Check the folder or pattern.")
     return found
 
 
-def values(read: Callable[[int], bytes], begun: bytes = b"", *, chunk: int = CHUNK) -> Iterator[Any]:
-    """Yield the values of a JSON list one by one. Its text is ``begun`` followed by the bytes that ``read(n)`` returns.
-
-    Memory is bounded by ``chunk`` bytes or a few times the largest value. Raises ValueError for whatever ``json.loads``
-    refuses (a truncated list, text after it, bytes that are not UTF-8), after the values before the error.
-
-    >>> import io
-    >>> list(values(io.BytesIO(b'[1, "two", [3]]').read, chunk=4))
-    [1, 'two', [3]]
-    """
-    decode, decoder = codecs.getincrementaldecoder("utf-8")().decode, json.JSONDecoder()
-    text, at, ended = decode(begun), 0, False  # what is before the position ``at`` has been used
-
-    def more() -> bool:
-        """Read as much text as is left or more, so that a large value is tried again rarely. False at the end."""
-        nonlocal text, at, ended
-        if ended:
-            return False
-        data = read(max(chunk, len(text) - at))
-        text, at, ended = text[at:] + decode(data, final=not data), 0, not data
-        return True
-
-    def mark() -> str:
-        """Go to the next character that is not whitespace, and return it, or "" at the end."""
-        nonlocal at
-        while (at := _SPACE.match(text, at).end()) == len(text) and more():
-            pass
-        return text[at : at + 1]
-
-    def value() -> Any:
-        """Return the next JSON value, and go to its end."""
-        nonlocal at
-        while True:
-            mark()
-            try:
-                found, end = decoder.raw_decode(text, at)
-            except RecursionError as error:
-                raise ValueError("nested too deeply") from error
-            except ValueError:
-                if not more():
-                    raise
-                continue
-            # A number at the end of the text can go on in the next chunk: 12 can be 123, or 12.5 after the point.
-            if end < len(text) and (text[end] not in ".eE" or type(found) not in (int, float)):
-                at = end
-                return found
-            if not more():
-                raise ValueError("the list does not end")
-
-    if mark() != "[":
-        raise ValueError("not a list")
-    at += 1
-    if mark() != "]":
-        yield value()
-        while mark() == ",":
-            at += 1
-            yield value()
-    if (last := mark()) != "]":
-        raise ValueError(f"{last!r} after a value" if last else "the list does not end")
-    at += 1
-    if mark():
-        raise ValueError("more text after the list")
-
-
 def _suffix(path: Path) -> str | None:
     suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix
-    return suffix if suffix in SUFFIXES else None
+    return suffix if suffix in _READERS else None
 
 
-def _read(path: Path, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
-    parse = {".jsonl": _lines, ".json": _json, ".parquet": _parquet}[_suffix(path)]
+def _data_files(paths: Iterable[Path]) -> list[Path]:
+    """Sort out the data files. A broken link is one too, so that it is told."""
+    found: set[Path] = set()
+    for path in paths:
+        if path.is_dir() or path.name in _DESCRIPTIONS or not _suffix(path):
+            continue
+        listed = _saved_tables(path) if path.name == _STATE else None
+        is_saved = path.suffix == ".arrow" and any((path.parent / name).exists() for name in (_STATE, *_DESCRIPTIONS))
+        if listed is not None:
+            found.update(listed)
+        elif not (is_saved and path.name.startswith("cache-")):  # results of ``map``
+            found.add(path)
+    return sorted(found)
+
+
+def _saved_tables(state: Path) -> list[Path] | None:
+    """Return the tables of a folder that ``datasets`` saved, missing ones too, or None if it is no such folder."""
+    try:
+        return [state.parent / Path(file["filename"]).name for file in parse(state.read_bytes())["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read(path: Path, label: str, tally: Tally) -> Rows:
     seen_before, empty = tally.seen, True
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            for row in parse(file, label, tally):
+            for row in _READERS[_suffix(path)](file, label, tally):
                 empty = False
                 yield row
-    except (OSError, EOFError, zlib.error) as error:
+    except UNREADABLE as error:
         raise FlanError(label, found=f"an unreadable file ({error})", expected="a complete, readable file",
                         remedy="Fetch or compress it again.") from error
-    if empty and tally.seen == seen_before:  # lines that are not JSON are rows too
+    if empty and tally.seen == seen_before:
         raise FlanError(label, found="an empty file", expected="at least one row", remedy="Fetch it again.")
 
 
-def _lines(lines: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
-    """Yield the rows of JSON Lines. Lines end at \\n only, because JSON strings can hold other line separators."""
+def _text(read: Callable[[Bytes, str, Tally], Rows], file: BinaryIO, label: str, tally: Tally) -> Rows:
+    """Read a file of UTF-8 text, with or without a byte order mark."""
+    text = Bytes(file)
+    start = text.peek(4)
+    encoding = json.detect_encoding(start[:4])
+    if not encoding.startswith("utf-8"):
+        raise FlanError(label, found=f"{encoding[:6].upper()} text", expected="UTF-8",
+                        remedy=f"Convert it: iconv -f {encoding[:6].upper()} -t UTF-8.")
+    text.ahead = start.removeprefix(b"\xef\xbb\xbf")
+    return read(text, label, tally)
+
+
+def _lines(lines: Iterable[bytes], label: str, tally: Tally) -> Rows:
+    """Yield the rows of JSON Lines."""
     for number, line in enumerate(lines, 1):
-        line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if not line.strip():
             continue
         try:
-            row = _parse(line)
+            row = parse(line)
         except ValueError:
             tally.drop("line is not JSON", f"{label}:{number}")
         else:
             yield f"{label}:{number}", row
 
 
-def _json(file: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
-    head = file.read(CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if not head.startswith(b"[") and b"\n" not in head:
-        head += file.readline()
+def _json(file: Bytes, label: str, tally: Tally) -> Rows:
+    head, longer = b"", file.peek(CHUNK)
+    while len(longer) > len(head) and b"\n" not in longer.lstrip() and not longer.lstrip().startswith(b"["):
+        head, longer = longer, file.peek(2 * len(longer))
     # JSON Lines in spite of the suffix: the first line alone is a JSON value, and more lines follow.
-    first_line, _, rest = head.partition(b"\n")
+    first_line, _, rest = longer.lstrip().partition(b"\n")
     if rest.strip() and _is_container(first_line):
-        *lines, last = head.split(b"\n")
-        yield from _lines(chain(lines, [last + file.readline()], file), label, tally)
+        yield from _lines(file, label, tally)
         return
     try:
-        if head.startswith(b"["):
-            yield from ((f"{label}[{i}]", row) for i, row in enumerate(values(file.read, head)))
+        if longer.lstrip().startswith(b"["):
+            yield from ((f"{label}[{i}]", row) for i, row in enumerate(values(file.read)))
             return
-        value = _parse(data) if (data := (head + file.read()).strip()) else {}
+        data = file.read(sys.maxsize)
+        if file.error is not None:
+            raise file.error
+        value = parse(data) if data.strip() else {}
     except ValueError as error:
-        raise FlanError(label, found=f"truncated or invalid JSON ({error})",
+        raise FlanError(label, found=f"truncated or invalid JSON, {error}",
                         expected="one JSON list or object, or JSON Lines",
                         remedy="Fetch the file again, in case its end is missing.") from error
     if not isinstance(value, dict):
         raise FlanError(label, found=clip(value), expected="a JSON list or object", remedy="Give rows, not one value.")
-    if value and not ROW_KEYS & value.keys() and all(isinstance(v, (dict, list)) for v in value.values()):
+    yield from _object(value, label, tally)
+
+
+def _object(value: dict[str, Any], label: str, tally: Tally) -> Rows:
+    """Yield the rows of an object: under the keys of a wrapper, one under each id, or the object itself."""
+    nested = {} if ROW_KEYS & value.keys() else {k: v for k, v in value.items() if isinstance(v, (dict, list))}
+    wrapped = {key: v for key, v in nested.items() if _WRAPPER.fullmatch(key) and _holds_rows(v)}
+    if wrapped:
+        yield from ((f"{label}[{key}][{i}]", row) for key, listed in wrapped.items() for i, row in enumerate(listed))
+        if others := len(nested) - len(wrapped):
+            tally.note("other keys beside the rows of a file left out", others)
+    elif len(nested) == len(value):
         yield from ((f"{label}[{key}]", row) for key, row in value.items())
-    elif value:
+    else:
         yield label, value
 
 
-def _parquet(file: Any, label: str, tally: Tally) -> Iterator[tuple[str, Any]]:
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.ParquetFile(io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file)
-        numbered = enumerate(row for batch in table.iter_batches(1024) for row in batch.to_pylist())
-        yield from ((f"{label}[{i}]", row) for i, row in numbered)
-    except pyarrow.ArrowException as error:
-        raise FlanError(label, found=f"an invalid parquet file ({error})", expected="parquet",
-                        remedy="Fetch the file again.") from error
+def _holds_rows(value: Any) -> bool:
+    """Tell whether a value is a list of rows. The turns of one row have a role each."""
+    return isinstance(value, list) and all(
+        isinstance(row, list) or (isinstance(row, dict) and not {"from", "role"} & row.keys()) for row in value)
 
 
-def _hub(text: str) -> Iterator[tuple[str, Any]]:
+def _unwrapped(where: str, row: Any, tally: Tally) -> Rows:
+    """Yield a row, or the row inside what the hub's viewer gives. Its viewer cuts long cells and says so."""
+    if isinstance(row, dict) and isinstance(row.get("row"), dict) and row.keys() <= _VIEWER:
+        if row.get("truncated_cells"):
+            tally.drop("cells cut by the hub's viewer", where)
+            return
+        row = row["row"]
+    yield where, row
+
+
+def _hub(text: str) -> Rows:
     import datasets
 
     name, config, split = HUB.fullmatch(text).group("name", "config", "split")
@@ -218,15 +228,19 @@ def _hub(text: str) -> Iterator[tuple[str, Any]]:
         yield from ((f"{name}:{part}[{i}]", row) for i, row in enumerate(table))
 
 
-def _parse(data: bytes) -> Any:
-    try:
-        return json.loads(data.decode("utf-8"))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
 def _is_container(line: bytes) -> bool:
     try:
-        return isinstance(_parse(line), (dict, list))
+        return isinstance(parse(line), (dict, list))
     except ValueError:
         return False
+
+
+_READERS: dict[str, Callable[[BinaryIO, str, Tally], Rows]] = {
+    ".json": partial(_text, _json),
+    ".jsonl": partial(_text, _lines),
+    ".ndjson": partial(_text, _lines),
+    ".csv": partial(_text, tables.delimited),
+    ".tsv": partial(_text, partial(tables.delimited, delimiter="\t")),
+    ".parquet": lambda file, label, _: tables.parquet(file, label),
+    ".arrow": lambda file, label, _: tables.arrow(file, label),
+}

@@ -3,16 +3,17 @@ r"""Glaive function calling (glaiveai/glaive-function-calling, v1 and v2): whole
 v2 rows are ``{system, chat}``. v1 rows hold both in ``{sample}``. The system text lists functions as JSON objects, one
 after the other. A turn starts at a mark (``USER:``, ``ASSISTANT:``, ``FUNCTION RESPONSE:``) after an empty line, in v1
 after any line. A call follows ``<functioncall>``. It looks like JSON, but its arguments are mostly quoted by
-apostrophes, with none of those inside escaped. :mod:`flanlib.sources.chat` reads what these marks and calls become.
+apostrophes, with none of those inside escaped.
 """
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from flanlib.records import Conversation, Trajectory, first_json
-from flanlib.sources import chat
-from flanlib.sources.common import Drop, Note, arguments, drop_if
+from flanlib.sources.common import Drop, Note, arguments, drop_if, json_text, row_id
+from flanlib.sources.episodes import records
+from flanlib.sources.messages import BROKEN, Call, Message
+from flanlib.sources.tools import tools_of
 
 END = "<|endoftext|>"
 _MARK = r"(USER|ASSISTANT|FUNCTION RESPONSE):(?!\S)"
@@ -30,18 +31,18 @@ def matches(row: Any) -> bool:
     return _is_v2(row) or (isinstance(sample, str) and sample.lstrip().startswith("SYSTEM:"))
 
 
-def convert(row: dict[str, Any], where: str, note: Note) -> Conversation | Trajectory:
-    """Read one row. Raises Drop, with the reason, for rows that cannot be used."""
+def convert(row: dict[str, Any], where: str, note: Note) -> list[Conversation | Trajectory]:
+    """Read one row into its records. Raises Drop, with the reason, for rows that cannot be used."""
     system, turns = _split(row, note)
-    system_text, tools = _system(system)
-    first_call = next((i for i, turn in enumerate(turns) if _has_call(turn)), len(turns))
-    end = next((i for i in range(first_call, len(turns)) if turns[i]["role"] == "user"), len(turns))
-    if end < len(turns):  # cut here and not in chat.convert, so that a broken call further on does not drop the row
-        note("later requests left out")
-    messages = [{"role": "system", "content": system_text}] if system_text else []
-    messages += [_message(turn, note) for turn in turns[:end]]
-    record = chat.convert({"id": row.get("id"), "messages": messages, "tools": tools}, where, note)
-    return replace(record, source="glaive")
+    text, functions = _system(system)
+    messages = [Message("system", text)] if text else []
+    for turn in turns:
+        try:
+            messages.append(_message(turn, note))
+        except Drop as error:  # the requests before it can still be kept
+            messages.append(Message(BROKEN, str(error)))
+            break
+    return records(row_id(row, where), "glaive", messages, tools_of(functions, note), note)
 
 
 def read_call(text: str, note: Note) -> tuple[str, dict[str, Any]]:
@@ -146,10 +147,11 @@ def _system(text: str) -> tuple[str, list[Any]]:
     return "", functions
 
 
-def _message(turn: dict[str, str], note: Note) -> dict[str, Any]:
-    """Return a turn as an OpenAI message with parsed calls. The text before a call is its thought."""
+def _message(turn: dict[str, str], note: Note) -> Message:
+    """Return a turn in normal form, with its calls parsed. The text before a call is its thought."""
     if not _has_call(turn):
-        return turn
+        return Message(turn["role"], turn["content"])
     thought, *written = _CALL.split(turn["content"])
-    calls = [dict(zip(("name", "arguments"), read_call(text, note), strict=True)) for text in written]
-    return turn | {"content": thought.strip(), "tool_calls": calls}
+    # As text, because a null that stands in text is meant.
+    calls = [Call(name, json_text(given)) for name, given in (read_call(text, note) for text in written)]
+    return Message("assistant", "", thought.strip(), tuple(calls))

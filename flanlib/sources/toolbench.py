@@ -16,6 +16,7 @@ from flanlib.tally import Tally
 
 INSTRUCTIONS = "You help with a request by calling web APIs, then answer with what they returned."
 LONGEST_LIST = 400_000  # most characters of a tool list that is parsed
+_SEARCH_PROMPT = "This is not the first time you try this task"
 _ACT = re.compile(r"^[^\S\n]*Action:(.*)\n\s*Action Input:", re.M)
 
 
@@ -51,8 +52,9 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
     query, steps = "", Steps(note)
     for message in parsed:
         if message.role in ("user", "human"):
-            if message.raw.get("valid") is False:
-                note("search prompt left out")  # the search lists failed actions here and asks for another one
+            # The search lists failed actions and asks for another one. Training rows have lost the flag that says so.
+            if message.raw.get("valid") is False or (query and message.text.lstrip().startswith(_SEARCH_PROMPT)):
+                note("search prompt left out")
             elif query:
                 raise Drop("several requests")
             else:
@@ -82,7 +84,8 @@ def hold(held: dict[tuple, list[tuple[str, Any, list]]], where: str, row: Any, t
     ['rows:2']
     """
     turns = [tuple(v if isinstance(v, str) else None for v in (t.get("from"), t.get("value")))
-             for t in turns_of(row) or () if isinstance(t, dict) and t.get("valid") is not False]
+             for t in turns_of(row) or () if isinstance(t, dict) and t.get("valid") is not False
+             and not str(t.get("value")).lstrip().startswith(_SEARCH_PROMPT)]
     group = held.setdefault(tuple(value for role, value in turns if role == "user")[:1], [])
     for i, (other_where, _, other_turns) in enumerate(group):
         if other_turns[:len(turns)] == turns:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from flanlib.records import Tool, first_json, from_json
-from flanlib.sources.common import Drop, Note, drop_if
+from flanlib.sources.common import Drop, Note, drop_if, without_nulls
 from flanlib.sources.schemas import parameters_of, type_of
 
 _WRAPPERS = ("function", "custom")
@@ -108,49 +108,6 @@ def listed(text: str, note: Note) -> tuple[tuple[Tool, ...], str]:
     if cut != _tidy(rest):
         note("sentences on how to call left out of the system text")
     return tools_of(found, note), cut
-
-
-def without_nulls(value: Any) -> Any:
-    """Return a JSON value without the members that are null, at every depth. A null in a list stays.
-
-    >>> without_nulls({"a": None, "b": [None, {"c": None}]})
-    {'b': [None, {}]}
-    """
-    if isinstance(value, dict):
-        return {key: without_nulls(part) for key, part in value.items() if part is not None}
-    return [without_nulls(part) for part in value] if isinstance(value, list) else value
-
-
-def null_arguments_left_out(name: str, arguments: dict[str, Any], tools: Collection[Tool], note: Note, *,
-                            unified: bool = False) -> dict[str, Any]:  # fmt: skip
-    """Leave out the null arguments of a call that Arrow added, and note it.
-
-    Those are the names that the tool does not have, and all nulls where the tool list was ``unified`` (see
-    :func:`unified`). Other nulls, and those of a tool that is not listed, can be meant and stay.
-
-    >>> day = (tool("tide", "", day="A day"),)
-    >>> null_arguments_left_out("tide", {"day": None, "line": None}, day, print)
-    null arguments of a call left out
-    {'day': None}
-    """
-    known = next((set(one.properties) for one in tools if one.name == name), None)
-    kept = without_nulls(arguments) if unified else {
-        key: value for key, value in arguments.items() if value is not None or known is None or key in known}
-    if kept != arguments:
-        note("null arguments of a call left out")
-    return kept
-
-
-def unified(value: Any) -> bool:
-    """Tell whether Arrow unified the tools of a list, so that each has the parameters of the others, as null.
-
-    >>> unified([{"name": "tide", "parameters": {"properties": {"day": {"type": "string"}, "line": None}}}])
-    True
-    """
-    if isinstance(value, dict):
-        properties = value.get("properties")
-        return (isinstance(properties, dict) and None in properties.values()) or any(map(unified, value.values()))
-    return isinstance(value, list) and any(map(unified, value))
 
 
 def _parsed(value: Any, note: Note) -> Any:

@@ -22,7 +22,7 @@ warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", categor
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedTokenizerBase
 
 from flanlib import pretrained
 from flanlib.records import FlanError
@@ -109,9 +109,34 @@ def load(name: str, *, bits: int = 4) -> Any:
 
 def outline(name: str) -> Any:
     """Build a model on the meta device: shapes without weights. Raises FlanError if there is none of that name."""
-    config = _from_pretrained(name, AutoConfig.from_pretrained)
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+
+    def build(folder: str) -> Any:
+        config = AutoConfig.from_pretrained(folder)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+
+    return _from_pretrained(name, build)
+
+
+def check_ids(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise FlanError if text can become an id for which a model has no embedding; only its shapes are loaded.
+
+    That is the id of a plain token, or of a special token that ends, begins or pads texts or stands in the chat
+    template. Other special tokens may lie beyond the embedding, since no turn can contain them: Gemma 3's image token
+    does in its models without vision.
+    """
+    rows = outline(name).get_input_embeddings().num_embeddings
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    written = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
+    template = str(tokenizer.chat_template or "")
+    beyond = {id: token for token, id in tokenizer.get_vocab().items()
+              if id >= rows and (token not in special or token in written or token in template)}  # fmt: skip
+    if beyond:
+        first = min(beyond)
+        pad = " (it pads)" if beyond[first] == tokenizer.pad_token else ""
+        raise FlanError(f"tokenizer of {name}", expected=f"ids below {rows:,}, the rows of the model's embedding",
+                        found=f"{len(beyond):,} beyond them, from {beyond[first]!r} = {first:,}{pad}",
+                        remedy="Take its own tokenizer, or resize the embedding and save the model.")  # fmt: skip
 
 
 def linear_layers(model: Any) -> list[torch.nn.Linear]:
@@ -138,8 +163,10 @@ def _memory() -> float:
 def _from_pretrained(name: str, load_from: Callable[[str], Any]) -> Any:
     try:
         return load_from(pretrained.folder(name))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AssertionError) as error:
         remedy = "Give a local folder, or the hub name of a model you have access to."
+        if "Padding_idx" in str(error):  # torch asserts it of an embedding
+            remedy = "Set pad_token_id in its config.json to an id below vocab_size."
         if any(sign in str(error) for sign in ("gated", "401", "403")):
             remedy = (f"Accept its licence at https://huggingface.co/{name} and log in (hf auth login), or name an "
                       "open model, such as Qwen/Qwen3-8B, with the template own.")  # fmt: skip

@@ -4,9 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from flanlib import sources, store
-from flanlib.benchmarks.agent_h import build, samples, score
-from flanlib.records import FlanError, clip
+from flanlib.benchmarks.agent_h import answers, build, relign, samples, score
+from flanlib.records import FlanError
 from flanlib.tally import Tally
 
 
@@ -23,7 +25,8 @@ def main() -> None:
     make.set_defaults(run=_build)
     judge = commands.add_parser("score", help="read replies and print the table")
     judge.add_argument("--samples", type=Path, required=True)
-    judge.add_argument("--replies", type=Path, required=True, help="JSONL with rows {id, reply}")
+    judge.add_argument("--replies", type=Path, required=True,
+                       help="JSONL with rows {id, reply}: text or a chat message")  # fmt: skip
     judge.add_argument("--out", type=Path, help="CSV file of the table (default: beside the replies)")
     judge.set_defaults(run=_score)
     options = parser.parse_args()
@@ -56,17 +59,20 @@ def _build(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    listed, replies = samples.read(options.samples), {}
-    for at, row in samples.lines(options.replies):
-        if not isinstance(row.get("id"), str) or not isinstance(row.get("reply"), str) or row["id"] in replies:
-            raise FlanError(at, found=clip(row), expected="{id, reply}, both text, each id once", remedy="Correct it.")
-        replies[row["id"]] = row["reply"]
-    table = score.table(score.judge(listed, replies))
+    listed, tally = samples.read(options.samples), Tally("replies")
+    replies = answers.read(options.replies, tally=tally)
+    judged = score.judge(listed, replies)
+    table = score.table(judged)
     out = options.out or options.replies.with_suffix(".scores.csv")
     store.write_table(out, table)
     overall = table[table["cell"] == "all"].drop(columns=["cell", "seeds"])
+    if tally.noted:
+        print(tally)
     print(f"{len(replies):,} of {len(listed):,} samples answered")
     print(overall.to_string(index=False, float_format="{:.3f}".format))
+    classes = pd.Series([relign.classify(replies[s.id], s.tools, s.query) for s in listed if s.id in replies],
+                        name="Relign's class")  # fmt: skip
+    print(f"\n{pd.crosstab(judged['kind'], classes).T.to_string()}")
     print(f"\nby cell: {out}")
 
 

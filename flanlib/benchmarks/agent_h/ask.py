@@ -19,6 +19,7 @@ from flanlib.benchmarks.agent_h.samples import PLAIN as PLAIN_TRUTH
 from flanlib.corpus.negatives import opening
 from flanlib.dialects import DIALECTS
 from flanlib.dialects.elicit import ACTION
+from flanlib.dialects.written import thinking
 from flanlib.records import Turn, say
 
 COLUMNS = ("id", "level", "cell", "variety", "truth", "kind", "tool", "form", "value", "reply", "followed")
@@ -35,10 +36,11 @@ def measure(samples: Sequence[Sample], protocol: str, generate: Generate, *,
     turns = [opening(s.query, s.instructions, s.tools, DIALECTS[protocol].HOW) for s in samples]
     replies = ask(generate, [Prompt(f"{s.id}/{protocol}", t) for s, t in zip(samples, turns, strict=True)])
     readings = [read(reply, s.tools, s.query) for s, reply in zip(samples, replies, strict=True)]
-    planned = [i for i, reading in enumerate(readings) if reading.kind == PLAIN and plans and plans(replies[i])]
+    spoken = [thinking(reply)[1] for reply in replies]
+    planned = [i for i, reading in enumerate(readings) if reading.kind == PLAIN and plans and plans(spoken[i])]
     followed = [""] * len(samples)
     if protocol == "chat":
-        names = ask(generate, [_follow_up(samples[i], turns[i], replies[i]) for i in planned])
+        names = ask(generate, [_follow_up(samples[i], turns[i], spoken[i]) for i in planned])
         for i, name in zip(planned, names, strict=True):
             followed[i], readings[i] = name, read_name(name, samples[i].tools)
     else:

@@ -17,6 +17,7 @@ from flanlib.benchmarks.agent_h.replies import LONGEST, read
 from flanlib.benchmarks.agent_h.samples import REACT
 from flanlib.dialects import react
 from flanlib.dialects.common import Answer
+from flanlib.dialects.written import thinking
 
 
 class Format(NamedTuple):
@@ -27,12 +28,13 @@ class Format(NamedTuple):
 
 
 def fits(reply: str, format: str) -> bool:
-    """Tell whether a whole reply is in a format; a code fence around it is removed first.
+    """Tell whether a whole reply is in a format, or what follows thinking; a code fence around it is removed first.
 
     >>> fits("- one\\n- two", "bullets"), fits("one, two", "bullets"), fits('{"a": 1}', "json")
     (True, False, True)
     """
-    return _is(format, re.sub(r"^```\w*\n|\n?```\s*$", "", reply[:LONGEST].strip()).strip())
+    texts = dict.fromkeys((reply, thinking(reply)[1]))
+    return any(_is(format, re.sub(r"^```\w*\n|\n?```\s*$", "", text[:LONGEST].strip()).strip()) for text in texts)
 
 
 def _is(format: str, text: str) -> bool:

@@ -176,6 +176,8 @@ def _answers(path: Path, tally: Tally) -> dict[str, tuple[str, ...]]:
             unread.drop("no calls", where)
     if unread.seen:
         tally.note("a possible answer that cannot be read", unread.seen)
+    for label, error in unread.broken.items():
+        tally.broke(f"{ANSWERS}/{label}", error)
     return names
 
 

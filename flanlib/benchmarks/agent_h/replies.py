@@ -1,16 +1,16 @@
 """Classify a reply by its structure: plain text, a call of an offered or an invented tool, a broken call, or no reply.
 
-Every way to write a call is tried on every reply, whatever the model was tuned on: ReAct's labels, JSON, tags around
-JSON, a function call in code, and a sentence that says which tool will be used. A reply that loops or is empty is
-neither an answer nor a call (:func:`degenerate`). No text is executed, and texts are cut to LONGEST characters first.
+Every way to write a call is tried on every reply, whatever the model was tuned on: ReAct's labels, the marks of today's
+models (:mod:`flanlib.dialects.written`), JSON, a function call in code, and a sentence that says which tool will be
+used. Thinking is taken off first. A reply that loops or is empty is neither an answer nor a call (:func:`degenerate`).
+No text is executed; all but marks and JSON is read in the first LONGEST characters only.
 """
 
 import ast
 import builtins
-import json
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unicodedata import category
@@ -18,6 +18,7 @@ from unicodedata import category
 import numpy as np
 
 from flanlib.benchmarks.steps import is_name
+from flanlib.dialects import bodies, literals, written
 from flanlib.records import Tool
 
 PLAIN, OFFERED, INVENTED, MALFORMED, ANNOUNCED, FORMAT, DEGENERATE = KINDS = (
@@ -29,20 +30,14 @@ CALLS = (OFFERED, INVENTED, MALFORMED, ANNOUNCED)
 LONGEST = 4000
 RUN, REPEATED = 4, 0.4
 """For :func:`degenerate`: the length of a run in words, and the share of repeated runs above which a text is a loop."""
-ENDS = {"finish", "final answer", "none", "no action", "n/a"}
+ENDS = {"finish", "final answer", "none", "no action", "n/a", "directly_answer", "directly-answer"}
 """Names, in lower case, that agents call in order to call no tool."""
 
 _ACTION = re.compile(r"^[ \t>*#-]*(?P<label>Action)(?: Name)?[ \t*]*:[ \t*]*(?P<name>[^\n]*)", re.M | re.I)
 _INPUT = re.compile(r"^[ \t>*#-]*Action Input[ \t*]*:[ \t*]*", re.M | re.I)
-_LABELS = re.compile(r"^[ \t>*#-]*(?:Thought|Action|Final Answer|Observation)[ \t*]*:", re.M)
+_LABELS = re.compile(r"^[ \t>*#-]*(?:Thought|Final Answer|Observation)[ \t*]*:", re.M)
 _BRACKET = re.compile(r"^(?P<name>[\w.-]+)\[(?P<input>.*)\]?\s*$", re.S)  # search[the tower], as in FireAct
-_TAG = re.compile(r"<\|?(?:functioncall|function_call|tool_call|tool_use|tool_calls|python_tag|plugin)\|?>"
-                  r"|\[TOOL_CALLS\]|\bAI to=\s*(?P<to>[\w.-]+):", re.I)  # fmt: skip
-_ATTRIBUTE = re.compile(r"<(?P<tag>function|invoke|tool)(?:=| name=[\"'])(?P<name>[\w.-]+)[\"']?>")
-_NAMES = ("name", "tool", "tool_name", "function", "function_name", "action", "api", "api_name")
-_INPUTS = ("arguments", "parameters", "args", "input", "inputs", "action_input", "tool_input", "params")
-_BEGUN = re.compile(rf'"(?:{"|".join(_NAMES)})"\s*:\s*(?:\{{[^{{}}]*"name"\s*:\s*)?"(?P<name>[^"\n]*)"?')
-_KEY = re.compile(rf'"(?:{"|".join(_INPUTS)})"\s*:')
+_KEY = re.compile(rf'"(?:{"|".join(bodies.SURE_INPUTS)})"\s*:|"(?:{"|".join(bodies.INPUTS)})"\s*:\s*\{{')
 _CODE = re.compile(r"\[?\s*(?P<name>[A-Za-z_][\w.]*)\((?P<argument>\s*\w+\s*=(?!=)|\s*[\"'{])?")
 # A name like a tool's, in snake or camel case. Only one way to match any text, so no exponential backtracking.
 _SNAKE = re.compile(r"[A-Za-z][^\W_]*_\w+|[a-z]{2,}(?:[A-Z][a-z0-9]+)+")
@@ -84,9 +79,10 @@ def read(reply: str, tools: Sequence[Tool] = (), query: str = "") -> Reading:
     >>> read("The fare of " * 20, tools).kind
     'degenerate'
     """
-    text, offered = reply[:LONGEST].strip(), [tool.name for tool in tools]
+    spoken, offered = written.thinking(reply)[1].strip(), [tool.name for tool in tools]
+    text = spoken[:LONGEST].strip()
     for form, find in _FORMS.items():
-        if (call := find(text, offered)) is not None:
+        if (call := find(spoken if form in ("tag", "json") else text, offered)) is not None:
             name, complete = call[0].strip().strip("`'\"*").strip(), call[1]
             if name.lower() in ENDS:
                 return Reading(FORMAT, form=form)
@@ -98,7 +94,8 @@ def read(reply: str, tools: Sequence[Tool] = (), query: str = "") -> Reading:
     if _LABELS.search(text):
         return Reading(FORMAT, form="react")
     value = _first(text)
-    own_json = isinstance(value, dict) and ("thought" in value or {"name", "arguments"} <= value.keys())
+    keys = value.keys() if isinstance(value, dict) else set()
+    own_json = "thought" in keys or {"name", "arguments"} <= keys <= bodies.BESIDE
     if own_json or re.match(r'\s*\{\s*"thought"\s*:', text):  # the kit's JSON form, whole or cut short
         return Reading(FORMAT, form="json")
     if (name := _in_words(text, offered, query)) is None:
@@ -112,7 +109,7 @@ def read_name(reply: str, tools: Sequence[Tool]) -> Reading:
     >>> read_name("get_fare", [Tool("get_fare")])
     Reading(kind='offered tool', tool='get_fare', form='chat')
     """
-    name = reply.strip()
+    name = written.thinking(reply)[1].strip()
     if name in {tool.name for tool in tools}:
         return Reading(OFFERED, name, "chat")
     if degenerate(name):
@@ -122,6 +119,21 @@ def read_name(reply: str, tools: Sequence[Tool]) -> Reading:
     if is_name(name):
         return Reading(INVENTED, name, "chat")
     return Reading(PLAIN) if _NOT.search(name) else Reading(MALFORMED, form="chat")
+
+
+def calls(reply: str, tools: Sequence[Tool]) -> tuple[bodies.WrittenCall, ...]:
+    """Return the calls of a reply with their arguments (None if they cannot be read). A call in words has none.
+
+    >>> calls('Action: get_fare\\nAction Input: {"town": "Ulm"}', [Tool("get_fare")])
+    (WrittenCall(name='get_fare', arguments={'town': 'Ulm'}),)
+    """
+    spoken = written.thinking(reply)[1]
+    text = spoken[:LONGEST]
+    if (label := _ACTION.search(text)) and (input_ := _INPUT.search(text, label.end())):
+        value = _first(text[input_.end() :])
+        return (bodies.WrittenCall(label["name"].strip(" \t*`"), value if isinstance(value, dict) else None),)
+    found = written.find(spoken, [tool.name for tool in tools])
+    return found.calls if found else ()
 
 
 def degenerate(text: str) -> bool:
@@ -161,42 +173,33 @@ def _react(text: str, offered: Sequence[str]) -> _Found:
     if label is None:
         return None
     name, input_ = label["name"].strip().strip("*`").strip(), _INPUT.search(text, label.end())
-    if input_ is None and label["label"].islower():
-        return None  # "action:" may be a key of YAML
+    if input_ is None and (label["label"].islower() or name.startswith("```")):
+        return None  # "action:" may be a key of YAML; JSON in a fence is Cohere's
     if bracket := _BRACKET.match(name):
         return bracket["name"], name.endswith("]")
+    like_tool = name in offered or name.lower() in ENDS or _SNAKE.fullmatch(name)
+    if input_ is None and not (like_tool or _LABELS.search(text)):
+        return None  # "Action: pour the milk" is a step of a recipe
     return name, input_ is not None and isinstance(_first(text[input_.end() :]), dict)
 
 
 def _tag(text: str, offered: Sequence[str]) -> _Found:
-    if named := _ATTRIBUTE.search(text):
-        rest, end = text[named.end() :].lstrip(), f"</{named['tag']}>"
-        return named["name"], isinstance(_first(rest), dict) if rest.startswith("{") else end in rest
-    tag = _TAG.search(text)
-    if tag is None:
-        return None
-    rest = text[tag.end() :]
-    value = _first(rest)
-    if tag["to"]:
-        return tag["to"], isinstance(value, dict)
-    if found := next(_calls(value), None):
-        return found
-    if begun := _BEGUN.search(rest):
-        quoted = re.search(r"'(\{.*\})'", rest, re.S)  # as glaive writes arguments: '{"a": 1}'
-        return begun["name"], quoted is not None and isinstance(_first(quoted[1]), dict)
-    return "", False
+    found = written.marked(text)
+    return _first_of(found.calls) if found else None
 
 
 def _json(text: str, offered: Sequence[str]) -> _Found:
-    for value in _values(text):
-        if found := next(_calls(value), None):
-            return found
-        if isinstance(value, dict) and (bare := next((v for v in _named(value) if v in offered), None)):
+    unread, at = "", 0
+    for value, begin, end in written.json_values(text):
+        if found := list(bodies.json_calls(value, offered)):
+            return _first_of(found)
+        if isinstance(value, dict) and (bare := next((v for v in map(value.get, bodies.NAMES) if v in offered), None)):
             return bare, False
-    begun = _BEGUN.search(text)
-    if begun and (begun["name"] in offered or _KEY.search(text, begun.end())):
+        unread, at = unread + text[at:begin] + ("{}" if isinstance(value, dict) else "[]"), end
+    begun, invented = bodies.BEGUN.search(text), bodies.BEGUN.search(unread + text[at:])
+    if begun and begun["name"] in offered:
         return begun["name"], False
-    return None
+    return (invented["name"], False) if invented and _KEY.search(invented.string, invented.end()) else None
 
 
 def _code(text: str, offered: Sequence[str]) -> _Found:
@@ -206,6 +209,11 @@ def _code(text: str, offered: Sequence[str]) -> _Found:
     of several lines, and with an underscore in its name or a named or quoted argument, unlike sin(x).
     """
     code = re.sub(r"^```\w*\n?|\n?```$", "", text).strip()
+    listed, end = literals.calls(code) if code.startswith("[") else ([], 0)
+    if listed and end == len(code) and (listed[0].name in offered or written.sure(listed[0])):
+        return listed[0].name, listed[0].arguments is not None
+    if found := written.named(code, offered):
+        return _first_of(found.calls)
     begun = _CODE.match(code)
     if begun is None:
         return None
@@ -256,43 +264,13 @@ _FORMS: Mapping[str, Callable[[str, Sequence[str]], _Found]] = {
     "react": _react, "tag": _tag, "json": _json, "code": _code}
 
 
-def _calls(value: Any, depth: int = 0) -> Iterator[tuple[str, bool]]:
-    """Yield the (name, complete) calls in a JSON value: OpenAI's, a plain one, or several in a list or tool_calls."""
-    if isinstance(value, list) and depth < 3:
-        for item in value[:5]:
-            yield from _calls(item, depth + 1)
-    if not isinstance(value, dict) or depth > 3:
-        return
-    for key in ("tool_calls", "function_call", "tool_call", "function"):
-        if isinstance(value.get(key), (dict, list)):
-            yield from _calls(value[key], depth + 1)
-    names, inputs = _named(value), [value[key] for key in _INPUTS if key in value]
-    if names and inputs:
-        arguments = _first(inputs[0]) if isinstance(inputs[0], str) else inputs[0]
-        yield names[0], isinstance(arguments, dict)
-
-
-def _named(value: Mapping[str, Any]) -> list[str]:
-    return [value[key] for key in _NAMES if isinstance(value.get(key), str)]
-
-
-def _values(text: str) -> Iterator[Any]:
-    """Yield the outermost JSON objects and lists in a text."""
-    at = 0
-    for _ in range(40):  # a text of brackets alone would take too long
-        begin = re.compile(r"[\[{]").search(text, at)
-        if begin is None:
-            return
-        try:
-            value, at = json.JSONDecoder(strict=False).raw_decode(text, begin.start())
-            yield value
-        except (ValueError, RecursionError):
-            at = begin.end()
+def _first_of(calls: Sequence[bodies.WrittenCall]) -> _Found:
+    return calls[0].name, calls[0].arguments is not None
 
 
 def _first(text: str) -> Any:
     """Parse the JSON value at the start of a text, after spaces and a code fence; None if there is none."""
     try:
-        return json.JSONDecoder(strict=False).raw_decode(re.sub(r"^\s*(?:```\w*)?\s*", "", text))[0]
-    except (ValueError, RecursionError):
+        return literals.first_json(re.sub(r"^\s*(?:```\w*)?\s*", "", text))[0]
+    except ValueError:
         return None

@@ -115,7 +115,7 @@ def lines(path: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
     if not path.is_file():
         raise FlanError(str(path), found="no such file", expected="JSON lines", remedy="Check the path.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # with a byte-order mark or without
     except UnicodeDecodeError as error:
         raise FlanError(str(path), found=f"byte {error.start} that is not UTF-8", expected="JSON lines",
                         remedy="Write the file as UTF-8.") from None  # fmt: skip

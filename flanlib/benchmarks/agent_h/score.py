@@ -17,6 +17,7 @@ from flanlib.benchmarks.agent_h.ask import rows
 from flanlib.benchmarks.agent_h.replies import CALLS, DEGENERATE, FORMAT, OFFERED, read
 from flanlib.benchmarks.agent_h.samples import CALL, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import FORMAT as FORMAT_LEVEL
+from flanlib.dialects.written import thinking
 from flanlib.intervals import Interval
 from flanlib.records import FlanError
 
@@ -59,7 +60,8 @@ def judgements(judged: pd.DataFrame) -> pd.DataFrame:
     judged = judged if "seed" in judged else judged.assign(seed=0)
     plain, needs_call = ~judged["truth"].isin([CALL, REACT]), judged["truth"] == CALL
     agent = judged["kind"].isin(CALLS) | ((judged["kind"] == FORMAT) & (judged["form"] != ""))
-    react, general = (judged["reply"].str.contains(words) for words in (REACT_WORDS, GENERAL_WORDS))
+    spoken = judged["reply"].map(lambda reply: thinking(reply)[1])
+    react, general = (spoken.str.contains(words) for words in (REACT_WORDS, GENERAL_WORDS))
     # By score: the rows that count, and which of them are 1.
     parts = {WORDS: (plain, ~agent & (judged["kind"] != DEGENERATE)), MADE: (needs_call, judged["kind"] == OFFERED),
              IN_FORMAT: (judged["level"] == FORMAT_LEVEL, judged["value"] == 1),
