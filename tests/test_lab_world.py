@@ -72,7 +72,7 @@ def test_world_has_many_tools_of_every_parameter_type():
     assert len(WORLD.tools) >= 400
     assert len(DOMAINS) >= 23
     assert set(types) == {"string", "integer", "number", "boolean", "array"}
-    assert any("enum" in s for t in WORLD.tools.values() for s in t.tool.properties.values())
+    assert all(set(s) == {"type"} for t in WORLD.tools.values() for s in t.tool.properties.values())
     for name, tool in WORLD.tools.items():
         assert re.fullmatch(r"[a-z]+(_[a-z]+)+", name)
         assert len(tool.tool.description.split()) <= 12
@@ -572,6 +572,11 @@ def test_errors_about_types_name_the_argument():
     names = list(WORLD.rows[total.domain.name])
     assert error(call(total.name, {total.slots["entities"]: names[:7]}))
     assert not error(call(total.name, {total.slots["entities"]: names[:6]}))
+    for verb, role in (("rank", "order"), ("match", "choice")):
+        tool = BY_VERB[verb]
+        key = tool.slots[role]
+        assert error(call(tool.name, {**valid(tool), key: "none"})) == (
+            f"{key} must be one of {', '.join(tool.choices[key])}")
     booking, place, date = valid(reserve), reserve.slots["entity"], reserve.slots["date"]
     same = {**booking, place: f" {booking[place].upper()} "}
     assert not error(call(reserve.name, booking))

@@ -62,6 +62,9 @@ WAYS = {
     "draft 3": [renamed("parameters", {"type": "object", "properties": {
         "harbour": SCHEMA["properties"]["harbour"] | {"required": True},
         "days": SCHEMA["properties"]["days"] | {"required": False}}})],
+    "T-Eval": [["tide", {"name": "tide", "description": "High tide.",
+                         "required_parameters": [{"name": "harbour", "type": "STRING", "description": "A town"}],
+                         "optional_parameters": [{"name": "days", "type": "INTEGER"}]}]],
     "nulls": [renamed("parameters", SCHEMA | {"enum": None, "properties": SCHEMA["properties"] | {"line": None}})],
 }
 
@@ -182,6 +185,7 @@ TEXTS = {
     "list": INTRODUCED + json.dumps([SPEC, OTHER]) + "\n\nBe brief.",
     "indented": INTRODUCED + json.dumps([SPEC, OTHER], indent=4) + "\n\nBe brief.",
     "Python": f"You know harbours. You have access to the following API:\n{SPEC}\n{OTHER}\nBe brief.",
+    "pairs": INTRODUCED + str([["tide", SPEC], ["now", OTHER]]) + "\n\nBe brief.",
     "objects": INTRODUCED + json.dumps(SPEC) + "\n\n" + json.dumps(OTHER, indent=1) + "\nBe brief.",
     "tags": f"You know harbours.\n<tools>\n{json.dumps({'type': 'function', 'function': SPEC})}\n"
             f"{json.dumps({'type': 'function', 'function': OTHER})}\n</tools>\nBe brief.",

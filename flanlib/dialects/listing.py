@@ -6,7 +6,7 @@ unions, and references within the tool's own schema. What stands deeper than fou
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from flanlib.records import Tool, to_json
@@ -67,15 +67,20 @@ class _Schemas:
                 if len(below) > _MOST_LINES and depth == 1:
                     yield f"{'  ' * (depth + 1)}..."
 
-    def parameters(self, schema: Any, depth: int = 1) -> Iterator[tuple[str, Any, bool]]:
+    def parameters(self, schema: Any) -> Iterator[tuple[str, Any, bool]]:
         """Yield name, schema and need of each parameter of an object, of the objects in a list or of a union."""
-        schema = self.merged(schema)
-        properties, required = schema.get("properties"), schema.get("required")
-        if isinstance(properties, Mapping):
-            names = required if isinstance(required, (tuple, list)) else ()
-            yield from ((name, part, name in names) for name, part in properties.items())
-        for inner in chain(self.options(schema), [schema.get("items")]) if depth < _DEEPEST else ():
-            yield from self.parameters(inner, depth + 1)
+        waiting, known = [(schema, 1)], set()
+        while waiting:
+            schema, depth = self.merged(waiting[0][0]), waiting.pop(0)[1]
+            if id(schema) in known:  # a union that holds itself
+                continue
+            known.add(id(schema))
+            properties, required = schema.get("properties"), schema.get("required")
+            if isinstance(properties, Mapping):
+                names = required if isinstance(required, (tuple, list)) else ()
+                yield from ((name, part, name in names) for name, part in properties.items())
+            if depth < _DEEPEST:
+                waiting += [(inner, depth + 1) for inner in (*self.options(schema), schema.get("items"))]
 
     def words(self, schema: Any, depth: int = 1) -> list[str]:
         """Return the types of a schema in words."""

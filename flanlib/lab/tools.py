@@ -59,8 +59,8 @@ class LabTool:
     """A tool and its implementation.
 
     ``verb`` is the operation, ``attribute`` what it works on, ``slots`` the parameter names by role (entity, group,
-    person, ...), ``words`` the words for phrases about it. ``run`` takes checked arguments by role and returns a JSON
-    value. ``form`` is the layout of the observation.
+    person, ...), ``choices`` the values to choose from, by parameter name, ``words`` the words for phrases about it.
+    ``run`` takes checked arguments by role and returns a JSON value. ``form`` is the layout of the observation.
     """
 
     tool: Tool
@@ -68,6 +68,7 @@ class LabTool:
     verb: str
     attribute: str
     slots: Mapping[str, str]
+    choices: Mapping[str, tuple[str, ...]]
     words: Mapping[str, str]
     run: Callable[..., Any]
     form: str
@@ -109,7 +110,7 @@ def build(domain: Domain, rows: Mapping[str, Any], members: Mapping[str, Any], d
         names.append(name)
         code = _code(domain, verb, key, best, rows, members, name)
         form = draw.one(forms.split()).format(**words)
-        tools.append(LabTool(tool, domain, verb, key, slots, words, code, form))
+        tools.append(LabTool(tool, domain, verb, key, slots, _choices(slots, domain), words, code, form))
     return tools
 
 
@@ -138,11 +139,15 @@ def _words(domain: Domain, key: str, best: str) -> dict[str, str]:
 
 
 def _schema(role: str, domain: Domain) -> dict[str, Any]:
-    types = {"limit": "integer", "amount": "number", "extra": "integer" if domain.counts_extra else "boolean"}
-    if role == "entities":
-        return {"type": "array", "items": {"type": "string"}}
-    choices = {"order": ORDER, "choice": domain.text[1]}.get(role)
-    return {"type": types.get(role, "string")} | ({"enum": list(choices)} if choices else {})
+    """Return a parameter's schema: its type alone. A request names every value that its calls need."""
+    types = {"limit": "integer", "amount": "number", "extra": "integer" if domain.counts_extra else "boolean",
+             "entities": "array"}  # fmt: skip
+    return {"type": types.get(role, "string")}
+
+
+def _choices(slots: Mapping[str, str], domain: Domain) -> dict[str, tuple[str, ...]]:
+    return {slots[role]: tuple(values) for role, values in (("order", ORDER), ("choice", domain.text[1]))
+            if role in slots}  # fmt: skip
 
 
 def _code(domain: Domain, verb: str, key: str, best: str, rows: Mapping[str, Any], members: Mapping[str, Any],

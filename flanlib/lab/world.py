@@ -93,36 +93,36 @@ class World:
         _refuse_if(not set(arguments) <= set(properties), f"unknown argument, expected {', '.join(properties)}")
         for key in tool.tool.required:
             _refuse_if(key not in arguments, f"{key} is missing")
-        return {role: self._value(tool.domain, role, key, properties[key], arguments[key])
+        return {role: self._value(tool, role, key, properties[key]["type"], arguments[key])
                 for role, key in tool.slots.items() if key in arguments}
 
-    def _value(self, domain: Domain, role: str, key: str, schema: Mapping[str, Any], value: Any) -> Any:
+    def _value(self, tool: LabTool, role: str, key: str, kind: str, value: Any) -> Any:
         # No error repeats the value, which can be huge, deeply nested or not printable.
-        if schema["type"] == "boolean":
+        if kind == "boolean":
             _refuse_if(not isinstance(value, bool), f"{key} must be true or false")
             return value
-        if schema["type"] in {"integer", "number"}:
-            whole = schema["type"] == "integer"
+        if kind in {"integer", "number"}:
+            whole = kind == "integer"
             _refuse_if(isinstance(value, bool) or not isinstance(value, int if whole else (int, float)),
                        f"{key} must be a {'whole ' if whole else ''}number")  # fmt: skip
             least, most = (1, 99) if role == "extra" else (-_LARGEST, _LARGEST)
             _refuse_if(not least <= value <= most or not math.isfinite(value), f"{key} must be from {least} to {most}")
             return value
-        if schema["type"] == "array":
+        if kind == "array":
             _refuse_if(not isinstance(value, (list, tuple)) or not 1 <= len(value) <= _MOST,
                        f"{key} must be a list of 1 to {_MOST} names")  # fmt: skip
-            return [self._text(domain, "entity", key, schema, item) for item in value]
-        return self._text(domain, role, key, schema, value)
+            return [self._text(tool, "entity", key, item) for item in value]
+        return self._text(tool, role, key, value)
 
-    def _text(self, domain: Domain, role: str, key: str, schema: Mapping[str, Any], value: Any) -> str:
+    def _text(self, tool: LabTool, role: str, key: str, value: Any) -> str:
         _refuse_if(not isinstance(value, str), f"{key} must be text")
         value = value.strip() if len(value) <= _LONGEST else ""
         _refuse_if(not value.isprintable() or not value, f"{key} must be 1 to {_LONGEST} plain characters")
-        if "enum" in schema:
-            _refuse_if(value not in schema["enum"], f"{key} must be one of {', '.join(schema['enum'])}")
+        if choices := tool.choices.get(key):
+            _refuse_if(value not in choices, f"{key} must be one of {', '.join(choices)}")
         _refuse_if(role == "date" and value not in _DATES, f"{key} must be a date such as May 12")
         if role in {"entity", "group", "person"}:
-            known = self._known[domain.name, role]
+            known = self._known[tool.domain.name, role]
             _refuse_if(value.casefold() not in known, f"{key} is not known")
             return known[value.casefold()]
         return value

@@ -1,7 +1,8 @@
 """Tool lists as data sets write them: in a field of their own, or inside a system text.
 
-Read are the definitions of OpenAI (chat, Responses), Anthropic, MCP and Gemini, plain functions, and maps from names to
-any of them. Members that are null say nothing: Arrow, which gives all objects of a column the same members, adds them.
+Read are the definitions of OpenAI (chat, Responses), Anthropic, MCP, Gemini and T-Eval, plain functions, and maps from
+names to any of them. Members that are null say nothing: Arrow, which gives all objects of a column the same members,
+adds them.
 """
 
 import ast
@@ -21,7 +22,7 @@ _PARAMETERS = ("parameters", "input_schema", "inputSchema", "parametersJsonSchem
 LONGEST_LITERAL = 400_000  # characters of a list that is written as Python
 _MOST_TRIES, _DEEPEST = 200, 50  # places of a text at which no value starts after all; brackets inside each other
 _JSON = json.JSONDecoder(strict=False, parse_constant=int)  # int refuses NaN and Infinity
-_START = re.compile(r"\[\s*\{|\{\s*[\"']")
+_START = re.compile(r"\[\s*[\[{]|\{\s*[\"']")
 _PYTHON = re.compile(r"[\[{\s]+'")
 _TOKEN = re.compile(r"'(?:[^'\\]|\\.)*+(?:'|\Z)|\"(?:[^\"\\]|\\.)*+(?:\"|\Z)|[\[\](){}]", re.S)
 _OPEN = re.compile(r"(?:<\|im_system\|>tool_declare<\|im_middle\|>|<(?:tools?|functions?|apis?)>|\[AVAILABLE_TOOLS\]|"
@@ -138,6 +139,8 @@ def _flat(value: Any, note: Note) -> Iterator[Any]:
         value = ([one for group in groups for one in group] if groups
                  else [{"name": name} | _unwrapped(part) for name, part in value.items()])  # fmt: skip
     for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, list) and [type(part) for part in item] == [str, dict]:  # T-Eval: a name and its definition
+            item = item[1]
         item = _parsed(item, note)
         if isinstance(item, list) or (isinstance(item, dict) and any(isinstance(item.get(g), list) for g in _GROUPS)):
             yield from _flat(item, note)
@@ -154,13 +157,20 @@ def _unwrapped(item: Any) -> dict[str, Any]:
 
 def _json_parameters(spec: Mapping[str, Any]) -> Any:
     """Return a definition's parameters. Raises Drop if they are text that is not JSON."""
-    value = next((spec[key] for key in _PARAMETERS if spec.get(key) is not None), {})
+    value = next((spec[key] for key in _PARAMETERS if spec.get(key) is not None), _teval_parameters(spec))
     if not isinstance(value, str) or not value.strip():
         return value
     try:
         return without_nulls(from_json(value, strict=False))
     except ValueError:
         raise Drop("a tool's parameters are not JSON") from None
+
+
+def _teval_parameters(spec: Mapping[str, Any]) -> list[Any]:
+    """Return the parameters of T-Eval and RapidAPI, which stand in a list of required ones and one of the others."""
+    listed = [(spec.get(f"{need}_parameters"), need == "required") for need in ("required", "optional")]
+    return [part | {"required": needed} for parts, needed in listed if isinstance(parts, list)
+            for part in parts if isinstance(part, dict)]  # fmt: skip
 
 
 def _values(text: str) -> Iterator[tuple[int, int, Any]]:
@@ -221,6 +231,8 @@ def _tools_in(value: Any, *, offered: bool) -> list[dict[str, Any]]:
 def _has_schema(spec: Mapping[str, Any]) -> bool:
     """Tell whether a definition has parameters with schemas, and not the values of a call or a configuration."""
     key = next((key for key in _PARAMETERS if isinstance(spec.get(key), dict)), "")
+    if not key and isinstance(spec.get("required_parameters"), list):
+        return True
     parameters = spec.get(key) or {}
     if key in ("arguments", "args") and not isinstance(spec.get("description"), str):
         return False
