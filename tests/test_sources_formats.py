@@ -28,11 +28,12 @@ def test_the_page_of_formats_is_that_of_the_examples():
 
 
 @RELAXED
-@given(chosen=st.lists(st.sampled_from(ROWS), min_size=1, max_size=8))
+@given(chosen=st.lists(st.sampled_from(range(len(ROWS))), min_size=1, max_size=8, unique=True))
 def test_any_mixture_of_layouts_gives_the_records_of_each(chosen):
-    records, tally = formats.outcome([row for _, row in chosen])
-    alone = [text for _, row in chosen for text in formats.becomes(row)]
-    assert [formats.shown(record) for record in records] == [text for text in alone if not text.startswith("dropped")]
+    rows = [ROWS[i][1] for i in chosen]  # each once, because ToolBench's repeated rows are dropped; its rows come last
+    records, tally = formats.outcome(rows)
+    alone = [text for row in rows for text in formats.becomes(row)]
+    assert sorted(formats.shown(r) for r in records) == sorted(t for t in alone if not t.startswith("dropped"))
     assert tally.seen == len(chosen)
     assert len({record.id for record in records}) == len(records)
 
@@ -54,20 +55,21 @@ def test_column_order_json_text_and_wrapping_change_nothing(tmp_path, row, seed,
 
 
 @RELAXED
-@given(row=st.sampled_from([row for _, row in ROWS if isinstance(row, dict)]),
-       other=st.sampled_from([row for _, row in ROWS if isinstance(row, dict)]))
-def test_the_nulls_that_arrow_adds_change_nothing(tmp_path, row, other):
+@given(pair=st.lists(st.sampled_from([i for i, (_, row) in enumerate(ROWS) if isinstance(row, dict)]), min_size=2,
+                     max_size=2, unique=True))
+def test_the_nulls_that_arrow_adds_change_nothing(tmp_path, pair):
+    row, other = (ROWS[i][1] for i in pair)
     try:  # rows of two layouts in one table: every struct gets the members of both
-        table = pyarrow.Table.from_pylist([dict.fromkeys({**row, **other}) | one for one in (row, other, row)])
+        table = pyarrow.Table.from_pylist([dict.fromkeys({**row, **other}) | one for one in (row, other)])
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError):
         return  # a column of two types is no table
     path = tmp_path / "rows.parquet"
     pyarrow.parquet.write_table(table, path)
     tally = Tally("rows")
     records = [formats.shown(record) for record in read(path, tally=tally)]
-    expected = formats.becomes(row) + formats.becomes(other) + formats.becomes(row)
-    assert records == [text for text in expected if not text.startswith("dropped")]
-    assert tally.seen == 3
+    expected = formats.becomes(row) + formats.becomes(other)
+    assert sorted(records) == sorted(text for text in expected if not text.startswith("dropped"))
+    assert tally.seen == 2
 
 
 JUNK = st.sampled_from([None, True, 0, -1.5, float("inf"), "", " ", "a", "{", "[1]", '{"name": "f"}', "\ud800", [], {},

@@ -79,6 +79,20 @@ def _is_no(value: Any) -> bool:
         isinstance(value, str) and value.strip().lower() in ("false", "no", "0", "failed"))
 
 
+def decoded(row: Any) -> Any:
+    """Return a row without null columns, and with turns as a list where they were JSON text, for every reader.
+
+    >>> decoded({"messages": '[{"role": "user", "content": "Hi"}]', "traj": None})
+    {'messages': [{'role': 'user', 'content': 'Hi'}]}
+    """
+    if not isinstance(row, dict):
+        return row
+    if None in row.values():  # Arrow gives all rows of a file the same columns
+        row = {key: value for key, value in row.items() if value is not None}
+    texts = [key for key in _TURNS[:4] if isinstance(row.get(key), str)]
+    return row | {key: _decoded(row[key]) for key in texts} if texts else row
+
+
 def _decoded(value: Any) -> Any:
     """Return the value of JSON text that holds a list or an object, and anything else as it is."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):

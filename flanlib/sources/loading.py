@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from flanlib.presets import source_name
 from flanlib.records import Conversation, FlanError, Trajectory
-from flanlib.sources import agentinstruct, chat, fireact, glaive, toolbench
+from flanlib.sources import agentinstruct, chat, columns, fireact, glaive, toolbench
 from flanlib.sources.common import Drop, Note, counted, drop_if
 from flanlib.sources.files import rows
 from flanlib.tally import Tally
@@ -51,6 +51,7 @@ def _read(data: str | os.PathLike, tally: Tally, format: str | None) -> Iterator
     held: dict[tuple, list] = {}
     ids = _Ids(tally)
     for where, row in rows(data, tally=tally):
+        row = columns.decoded(row)
         if format in (None, "toolbench") and toolbench.is_training(row):
             toolbench.hold(held, where, row, tally)
         else:

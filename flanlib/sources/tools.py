@@ -48,7 +48,8 @@ def tools_of(value: Any, note: Note, *, leave_out: Collection[str] = ()) -> tupl
     ('tide', 'string')
     """
     bare = parsed = _parsed(value, note)
-    if not (isinstance(value, str) and "null" not in value) and (bare := without_nulls(parsed)) != parsed:
+    may_have = not isinstance(value, str) or "null" in value or "None" in value
+    if may_have and (bare := without_nulls(parsed)) != parsed:
         note("null members of a tool list left out")
     tools: dict[str, Tool] = {}
     for item in _flat(bare, note):
@@ -142,11 +143,17 @@ def _flat(value: Any, note: Note) -> Iterator[Any]:
         if isinstance(item, list) and [type(part) for part in item] == [str, dict]:  # T-Eval: a name and its definition
             item = item[1]
         item = _parsed(item, note)
-        if isinstance(item, list) or (isinstance(item, dict) and any(isinstance(item.get(g), list) for g in _GROUPS)):
+        if isinstance(item, list) or _is_group(item):
             yield from _flat(item, note)
         else:
             drop_if(not isinstance(item, dict) and item is value, "tool list is not a list")
             yield item
+
+
+def _is_group(item: Any) -> bool:
+    """Tell whether an object only holds tools. One with a name is a tool, whatever else it has."""
+    return isinstance(item, dict) and not isinstance(_unwrapped(item).get("name"), str) and any(
+        isinstance(item.get(key), list) for key in _GROUPS)  # fmt: skip
 
 
 def _unwrapped(item: Any) -> dict[str, Any]:
