@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 import torch
+import transformers
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -14,7 +15,7 @@ from flanlib.experiments.publish import publish
 from flanlib.inference.generate import Decoding, Writer, dense
 from flanlib.pretrained import folder as model_folder
 from flanlib.records import Conversation, FlanError, say
-from flanlib.text.templates import get_template
+from flanlib.text.templates import get_template, jinja
 from flanlib.text.tokens import load_tokenizer
 from flanlib.training.model import add_lora, load
 
@@ -110,3 +111,18 @@ def test_the_corpus_trains_in_trl(published, tmp_path):
     trainer = trl.SFTTrainer(AutoModelForCausalLM.from_pretrained(folder), args=settings, train_dataset=data,
                              processing_class=AutoTokenizer.from_pretrained(folder))  # fmt: skip
     assert trainer.train().training_loss > 0
+
+
+def test_servers_find_one_chat_template_wherever_they_look(published):
+    folder, arguments = published
+    text = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    assert json.loads((folder / "tokenizer_config.json").read_text())["chat_template"] == text
+    assert text == jinja(arguments["template"])
+
+
+def test_the_card_names_the_version_and_a_stop_text_of_several_tokens(published):
+    folder, arguments = published
+    card, end = (folder / "README.md").read_text(encoding="utf-8"), arguments["template"].end.strip()
+    assert f"Saved by transformers {transformers.__version__};" in card
+    assert f'max_new_tokens=200, stop_strings=["{end}"], tokenizer=tokenizer)' in card
+    assert "stop_strings" not in (folder / "generation_config.json").read_text()

@@ -35,7 +35,6 @@ def both_ways(written: Mapping[str, Any], config: Any = None) -> dict[str, Any]:
     """Add transformers 4's names to what transformers 5 wrote of a configuration, in nested ones too.
 
     >>> both_ways({"dtype": "float32", "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}})
-    ... # doctest: +NORMALIZE_WHITESPACE
     {'dtype': 'float32', 'rope_parameters': {'rope_type': 'linear', 'rope_theta': 10000.0, 'factor': 2.0},
      'torch_dtype': 'float32', 'rope_theta': 10000.0, 'rope_scaling': {'rope_type': 'linear', 'factor': 2.0}}
     """

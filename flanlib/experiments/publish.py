@@ -23,6 +23,10 @@ from flanlib.records import Conversation, FlanError
 from flanlib.text.templates import AnyTemplate, Template, jinja
 
 HUB, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"  # of the default model
+ENDS = """
+A reply ends with `{end}`, which is several tokens. Servers need it as a stop text with each request. transformers 4
+refuses a stop text that its tokenizer splits into bytes: leave it out there, and cut the reply at it.
+"""
 CARD = """---
 base_model: {base}
 {metadata}library_name: transformers
@@ -42,10 +46,10 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")
 model = AutoModelForCausalLM.from_pretrained("{name}")
 chat = [{{"role": "user", "content": "Hello!"}}]
 ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-reply = model.generate(**ids, max_new_tokens=200, tokenizer=tokenizer)
+reply = model.generate(**ids, max_new_tokens=200{stop})
 print(tokenizer.decode(reply[0, ids["input_ids"].shape[1]:]))
 ```
-
+{ends}
 ## What was measured
 
 {scores}
@@ -70,12 +74,12 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         unfinished = Path(scratch) / folder.name
         model, end = dense(base, adapter, bits=bits), template.end.strip()
-        # A turn's end that is one token stops generation by its id. Of several tokens, only their text is unambiguous.
+        # A turn's end that is one token stops generation by its id. Of several tokens only the text is unambiguous, and
+        # it goes onto the card: with stop_strings in generation_config.json, transformers 4 would refuse to generate.
         end_ids = tokenizer.encode(end, add_special_tokens=False) if end else []
         if len(end_ids) == 1:
             model.generation_config.eos_token_id = end_ids[0]
-        elif end:
-            model.generation_config.stop_strings = [end]
+            end = ""
         save_model(model, unfinished)
         save_tokenizer(tokenizer, unfinished, jinja(template) if isinstance(template, Template) else None)
         base_name, licence = _origin(base)
@@ -90,7 +94,8 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
         store.write(unfinished / "README.md", CARD.format(
             base=base_name, name=folder.name, rows=len(corpus), scores=_markdown(scores),
             version=transformers.__version__, metadata=f"license: {licence}\n" if licence else "",
-            licence=f"{terms} holds for this one too."))
+            licence=f"{terms} holds for this one too.", ends=ENDS.format(end=end) if end else "",
+            stop=f", stop_strings=[{json.dumps(end, ensure_ascii=False)}], tokenizer=tokenizer" if end else ""))
         unfinished.rename(folder)
     return folder
 
