@@ -18,6 +18,7 @@ from flanlib.corpus.export import export
 from flanlib.inference.generate import dense
 from flanlib.presets import DATA, SMOLLM2
 from flanlib.records import Conversation, FlanError
+from flanlib.text.own_template import OwnTemplate
 from flanlib.text.templates import AnyTemplate, Template, jinja
 
 HUB, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"  # of the default model
@@ -38,11 +39,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("{name}")
 model = AutoModelForCausalLM.from_pretrained("{name}")
 chat = [{{"role": "user", "content": "Hello!"}}]
-ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True{switches})
 reply = model.generate(**ids, max_new_tokens=200, tokenizer=tokenizer)
 print(tokenizer.decode(reply[0, ids["input_ids"].shape[1]:]))
 ```
-
+{changes}
 ## What was measured
 
 {scores}
@@ -87,7 +88,7 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
         export(corpus, unfinished / "corpus.jsonl")
         terms = f"The licence of the base model, {licence}," if licence else "What the base model's licence asks for"
         store.write(unfinished / "README.md", CARD.format(
-            base=base_name, name=folder.name, rows=len(corpus), scores=_markdown(scores),
+            base=base_name, name=folder.name, rows=len(corpus), scores=_markdown(scores), **_template(template),
             metadata=f"license: {licence}\n" if licence else "", licence=f"{terms} holds for this one too."))
         unfinished.rename(folder)
     return folder
@@ -106,6 +107,14 @@ def _origin(base: str) -> tuple[str, str]:
     head = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL) if card.is_file() else None
     licence = re.search(r"^license: *([\w.-]+)", head[1], re.MULTILINE) if head else None
     return Path(base).name if Path(base).is_dir() else base, licence[1] if licence else ""
+
+
+def _template(template: AnyTemplate) -> dict[str, str]:
+    """Return what the card says of the model's own chat template: its arguments, and what training changed in it."""
+    if not isinstance(template, OwnTemplate) or not template.changes:
+        return {"switches": "", "changes": ""}
+    return {"switches": "".join(f", {name}={value}" for name, value in template.switches),
+            "changes": f"\nIt was trained with its own chat template, changed so: {'; '.join(template.changes)}.\n"}
 
 
 def _markdown(scores: pd.DataFrame) -> str:

@@ -235,7 +235,7 @@ def _evened(bare: OwnTemplate, where: str) -> OwnTemplate | None:
         return None
     if first == second and first.startswith(asked):
         return replace(template, lead=first.removeprefix(asked))
-    shared = commonprefix([first, second, asked])
+    shared = commonprefix([first, second, asked])  # noqa: RUF071 (of characters, not of folders)
     begins = max((shared.rfind(token) for token in bare.marks), default=-1)
     if begins < 0:  # a turn could contain such an opening
         return None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from flanlib.presets import AUTO
-from flanlib.records import CAPABILITIES, Conversation, FlanError, Kind, Turn, say
+from flanlib.records import CAPABILITIES, Conversation, FlanError, Kind, Turn
 from flanlib.text.own_template import OwnTemplate, own_template
 from flanlib.text.places import Place, digest, special_tokens, unfit
 
@@ -146,6 +146,7 @@ def render(conversation: Conversation, template: AnyTemplate) -> Rendered:
     kind ``context`` in a trained turn stay untrained, and so does a lead before one. Raises FlanError if the template
     alters a turn, or if a turn contains text that would be read as the template's own.
 
+    >>> from flanlib.records import say
     >>> chat = Conversation("1", "doc", (say("user", "Hi"), say("assistant", "Yes?", "general", trained=True)))
     >>> text, spans, ends = render(chat, LLAMA2_CHAT)
     >>> text
@@ -175,6 +176,7 @@ def render(conversation: Conversation, template: AnyTemplate) -> Rendered:
 def prompt(turns: Sequence[Turn], template: AnyTemplate, where: str = "prompt") -> str:
     """Write turns up to a user turn, and the opening of the reply. Raises FlanError as :func:`render` does.
 
+    >>> from flanlib.records import say
     >>> prompt([say("user", "Hi")], LLAMA2_CHAT)
     '<s>[INST] Hi [/INST]'
     """

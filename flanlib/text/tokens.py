@@ -5,7 +5,7 @@ Spans are not tokenised one by one: a token can cross their border, and the ids 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,7 @@ CONTEXT = KINDS.index("context")
 ARRAYS = {"ids": "int32", "kinds": "int8", "bytes": "int32"}
 CHUNK = 512
 CUT = "last exchanges cut to fit"
+TOO_LONG = "a context too long for one turn"
 FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab.json", "merges.txt")
 SAMPLE = 'Plain text, {"n": [1, 23]}:\n  "naïve" 日本 🙂'
 
@@ -134,6 +135,25 @@ def encode_all(conversations: Iterable[Conversation], tokenizer: PreTrainedToken
     return examples
 
 
+def check_lost(form: str, dropped: Mapping[str, int], seen: int) -> None:
+    """Raise FlanError if more than half of the ``seen`` conversations were dropped; ``dropped`` counts them by reason.
+
+    >>> check_lost("react", {"a template mark in the content": 2}, 4)
+    >>> check_lost("react", {"a template mark in the content": 2, "nothing to train": 1}, 4)
+    Traceback (most recent call last):
+    flanlib.records.FlanError: form react: found 3 of 4 conversations lost in tokenising, most often for a template
+    mark in the content (2); expected at least half of them kept. Choose another template, such as agent_flan.
+    """
+    lost = sum(dropped.values())
+    if 2 * lost > seen:
+        reason = max(dropped, key=dropped.get)
+        raise FlanError(f"form {form}", expected="at least half of them kept",
+                        found=f"{lost:,} of {seen:,} conversations lost in tokenising, most often for "
+                              f"{reason} ({dropped[reason]:,})",
+                        remedy="Allow more tokens in a row, or shorten the list of tools." if reason == TOO_LONG
+                        else "Choose another template, such as agent_flan.")  # fmt: skip
+
+
 class Labelled(NamedTuple):
     """A tokenised conversation, and whether its last exchanges were cut to fit."""
 
@@ -177,7 +197,7 @@ def _label(id: str, rendered: Rendered, placed: Placed, max_tokens: int) -> Labe
         counts = np.searchsorted(placed.stops, rendered.ends, side="right")  # tokens up to each trained turn's end
         fitting = int((counts <= max_tokens).sum())
         if not fitting:
-            raise _rejected(id, "a context too long for one turn", f"a first trained reply within {max_tokens} tokens")
+            raise _rejected(id, TOO_LONG, f"a first trained reply within {max_tokens} tokens")
         n, end = int(counts[fitting - 1]), rendered.ends[fitting - 1]
     spans = [span for span in rendered.spans if span[1] <= end]
 
