@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ALTERED = "a turn that the chat template drops or alters"
 BREAKS = "a reply that does not continue its prompt", "a text that begins with every prompt"
 SWITCH = "enable_thinking"
+FAULTS = TypeError, ValueError, LookupError, ArithmeticError, RecursionError  # of a template that is a faulty program
 EMPTY = "<think>\n\n</think>\n\n"
 # The same rows must give the same text on every day. Templates get the date in one of two ways.
 DATE = "26 Jul 2024"
@@ -150,7 +151,7 @@ class OwnTemplate:
             return self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=reply, chat_template=self.source, date_string=DATE,
                 **dict(self.switches))  # fmt: skip
-        except TemplateError as error:
+        except (TemplateError, *FAULTS) as error:
             raise unfit(where, f"a refusal by the chat template: {error}", "turns that it accepts") from None
 
     def _place(self, text: str, before: str, content: str, where: str) -> Place:
@@ -175,6 +176,8 @@ def own_template(tokenizer: PreTrainedTokenizerBase) -> OwnTemplate:
     where = "own chat template"
     if not tokenizer.chat_template:
         raise unfit(where, "a tokenizer without one", "a chat model's tokenizer")
+    if isinstance(tokenizer.chat_template, dict) and "default" not in tokenizer.chat_template:
+        raise unfit(where, "several chat templates, none of them the default", "one template")
     bare = OwnTemplate(tokenizer)
     bare = replace(bare, switches=_switches(bare, where))
     template = _stable(bare, where)
