@@ -100,8 +100,11 @@ def write(conversations: Iterable[Conversation], tokenizer: PreTrainedTokenizerB
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         # Fixed fingerprints: the run cache already does what the cache of datasets would do.
         texts = datasets.Dataset.from_generator(
-            lambda: ({"conversation": _dump(one)} for one in conversations), cache_dir=scratch,
-            features=datasets.Features({"conversation": datasets.Value("string")}), fingerprint="conversations")
+            lambda: ({"conversation": _dump(one)} for one in conversations),
+            cache_dir=scratch,
+            features=datasets.Features({"conversation": datasets.Value("string")}),
+            fingerprint="conversations",
+        )
         processes = min(os.cpu_count() or 1, MOST_PROCESSES) if len(texts) > CHUNK else None
         examples = texts.map(work, batched=True, batch_size=CHUNK, num_proc=processes, remove_columns=["conversation"],
                              features=features, new_fingerprint="examples", desc="tokenise",

@@ -87,9 +87,18 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
         store.write(path, json.dumps(config, indent=2))
         export(corpus, unfinished / "corpus.jsonl")
         terms = f"The licence of the base model, {licence}," if licence else "What the base model's licence asks for"
-        store.write(unfinished / "README.md", CARD.format(
-            base=base_name, name=folder.name, rows=len(corpus), scores=_markdown(scores), **_template(template),
-            metadata=f"license: {licence}\n" if licence else "", licence=f"{terms} holds for this one too."))
+        store.write(
+            unfinished / "README.md",
+            CARD.format(
+                base=base_name,
+                name=folder.name,
+                rows=len(corpus),
+                scores=_markdown(scores),
+                **_template(template),
+                metadata=f"license: {licence}\n" if licence else "",
+                licence=f"{terms} holds for this one too.",
+            ),
+        )
         unfinished.rename(folder)
     return folder
 
@@ -113,13 +122,18 @@ def _template(template: AnyTemplate) -> dict[str, str]:
     """Return what the card says of the model's own chat template: its arguments, and what training changed in it."""
     if not isinstance(template, OwnTemplate) or not template.changes:
         return {"switches": "", "changes": ""}
-    return {"switches": "".join(f", {name}={value}" for name, value in template.switches),
-            "changes": f"\nIt was trained with its own chat template, changed so: {'; '.join(template.changes)}.\n"}
+    return {
+        "switches": "".join(f", {name}={value}" for name, value in template.switches),
+        "changes": f"\nIt was trained with its own chat template, changed so: {'; '.join(template.changes)}.\n",
+    }
 
 
 def _markdown(scores: pd.DataFrame) -> str:
     if scores.empty:
         return "Nothing yet."
-    rows = [list(scores), ["---"] * len(scores.columns),
-            *([f"{x:.3f}" if isinstance(x, float) else str(x) for x in row] for row in scores.itertuples(index=False))]
+    rows = [
+        list(scores),
+        ["---"] * len(scores.columns),
+        *([f"{x:.3f}" if isinstance(x, float) else str(x) for x in row] for row in scores.itertuples(index=False)),
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

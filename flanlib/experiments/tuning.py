@@ -88,8 +88,12 @@ def measured(texts: Mapping[str, Sequence[Conversation]], models: Mapping[str, S
     kind, nats, tokens, bytes (sums over the conversation's trained tokens of that kind).
     """
     rows = {text: examples(conversations, preset, tally) for text, conversations in texts.items()}
-    jobs = [(text, model, seed, _Measure(text, rows[text], folder, preset))
-            for text in texts for model, folders in models.items() for seed, folder in enumerate(folders)]
+    jobs = [
+        (text, model, seed, _Measure(text, rows[text], folder, preset))
+        for text in texts
+        for model, folders in models.items()
+        for seed, folder in enumerate(folders)
+    ]
     with_weights([job.tuned for *_, job in jobs if job.tuned and not job.done])
     workers.side_by_side([job for *_, job in jobs], what="measurements")
     return pd.concat([store.read_table(job.folder / "rows.csv").assign(text=text, model=model, seed=seed)

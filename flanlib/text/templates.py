@@ -181,8 +181,12 @@ def prompt(turns: Sequence[Turn], template: AnyTemplate, where: str = "prompt") 
     '<s>[INST] Hi [/INST]'
     """
     if not turns or turns[-1].role != "user":
-        raise FlanError(where, found="turns that do not end with the user's", expected="a user turn to reply to",
-                        remedy="Cut the conversation after a user turn.")
+        raise FlanError(
+            where,
+            found="turns that do not end with the user's",
+            expected="a user turn to reply to",
+            remedy="Cut the conversation after a user turn.",
+        )
     _check(turns, template, where)
     return template.text(turns, where, reply=True)
 
