@@ -99,14 +99,13 @@ THINKING_CUT = CHATML.replace("{{ m.content }}", "{{ m.content.split('</think>')
 LAST = "{% if m.role == 'assistant' and loop.last %}<think>{% endif %}{{ m.content"
 THINKING_LAST = CHATML.replace("{{ m.content", LAST)
 MOVING = CHATML.replace("\n{{ m", "\n{% if m.role == 'user' and loop.revindex <= 2 %}Be brief. {% endif %}{{ m")
-NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turn') }}{% endif %}" + CHATML
-DROPS_SYSTEM = CHATML.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}")
+FINICKY = "{% if messages[-1].content == 'b' %}{{ raise_exception('no b') }}{% endif %}" + CHATML
 
 
 @pytest.mark.parametrize(
     ("source", "found"),
     [(THINKING_CUT, "drops or alters"), (THINKING_LAST, "drops or alters"), (MOVING, "does not continue its prompt"),
-     (NO_SYSTEM, "a refusal by the chat template: no system turn"), (DROPS_SYSTEM, "drops or alters")],
+     (FINICKY, "a refusal by the chat template: no b")],
 )  # fmt: skip
 def test_template_that_loses_content_refuses_the_conversation(source, found):
     template = own_template(tiny_tokenizer(source))
@@ -127,8 +126,8 @@ def test_untrained_turn_that_the_template_alters_is_refused_too():
 @pytest.mark.parametrize(
     ("source", "found"),
     [(None, "without one"),
-     (CHATML.replace("assistant\n{% endif", "assistant\n<think>{% endif"), "does not continue its prompt"),
-     (CHATML.replace("<|im_end|>", ""), "a special token that ends it")],
+     (CHATML.replace("assistant\n{% endif", "assistant\n<plan>{% endif"), "does not continue its prompt"),
+     (CHATML.replace("<|im_end|>", "").replace("<|im_start|>", "#"), "a special token that ends it")],
 )  # fmt: skip
 def test_chat_template_that_cannot_be_split_is_refused_at_once(source, found):
     with pytest.raises(FlanError, match=found):
@@ -140,7 +139,7 @@ def templates():
             own_template(tiny_tokenizer(STRIPPING))]  # fmt: skip
 
 
-texts = st.text(st.sampled_from("ab \n:{\"é日🙂\u0d2e"), min_size=1, max_size=8)
+texts = st.text(st.sampled_from('ab \n:{"é日🙂\u0d2e'), min_size=1, max_size=8)
 kinds = st.sampled_from(["reasoning", "retrieval", "understanding", "instruction", "general", "context"])
 
 

@@ -26,7 +26,7 @@ from flanlib.records import KINDS, Conversation, FlanError, Span, Trajectory, Tu
 from flanlib.sources.files import files
 from flanlib.tally import Tally
 from flanlib.text.templates import AnyTemplate, bind, get_template
-from flanlib.text.tokens import ARRAYS, CHUNK, CUT, Example, Labelled, label, load_tokenizer
+from flanlib.text.tokens import ARRAYS, CHUNK, CUT, Example, Labelled, check_lost, label, load_tokenizer
 
 if TYPE_CHECKING:
     import datasets
@@ -58,7 +58,7 @@ def prepare(data: str | os.PathLike, tokenizer: PreTrainedTokenizerBase, templat
     """Read, align, label and tokenise a data set; the result is cached by the content of its files.
 
     Returns the examples, the tally of reading and the tally of tokenising. A hub data set is cached by its name.
-    Raises FlanError if no row is kept, and as :func:`flanlib.sources.read` and
+    Raises FlanError if no row is kept, if tokenising loses most of the rows, and as :func:`flanlib.sources.read` and
     :func:`flanlib.text.tokens.encode_all` do.
     """
     name = source_name(str(data))
@@ -77,7 +77,9 @@ def prepare(data: str | os.PathLike, tokenizer: PreTrainedTokenizerBase, templat
     config = {"version": VERSION, "data": content, "dialect": dialect, **_tokenising(tokenizer, template, max_tokens)}
     folder = store.cached(f"corpus-{name}", config, build, shipped=False)
     labelled = Tally(f"{name}, tokenised")
-    return opened(folder, labelled), Tally(f"{name}, read", **store.manifest(folder)["read"]), labelled
+    examples = opened(folder, labelled)
+    check_lost(f"{dialect} of {name}", labelled.dropped, labelled.seen)
+    return examples, Tally(f"{name}, read", **store.manifest(folder)["read"]), labelled
 
 
 def encode_stored(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *,

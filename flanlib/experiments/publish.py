@@ -20,6 +20,7 @@ from flanlib.experiments.portable import save_model, save_tokenizer
 from flanlib.inference.generate import dense
 from flanlib.presets import DATA, SMOLLM2
 from flanlib.records import Conversation, FlanError
+from flanlib.text.own_template import OwnTemplate
 from flanlib.text.templates import AnyTemplate, Template, jinja
 
 HUB, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"  # of the default model
@@ -45,11 +46,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("{name}")
 model = AutoModelForCausalLM.from_pretrained("{name}")
 chat = [{{"role": "user", "content": "Hello!"}}]
-ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True{switches})
 reply = model.generate(**ids, max_new_tokens=200{stop})
 print(tokenizer.decode(reply[0, ids["input_ids"].shape[1]:]))
 ```
-{ends}
+{ends}{changes}
 ## What was measured
 
 {scores}
@@ -92,7 +93,7 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
         export(corpus, unfinished / "corpus.jsonl")
         terms = f"The licence of the base model, {licence}," if licence else "What the base model's licence asks for"
         store.write(unfinished / "README.md", CARD.format(
-            base=base_name, name=folder.name, rows=len(corpus), scores=_markdown(scores),
+            base=base_name, name=folder.name, rows=len(corpus), scores=_markdown(scores), **_template(template),
             version=transformers.__version__, metadata=f"license: {licence}\n" if licence else "",
             licence=f"{terms} holds for this one too.", ends=ENDS.format(end=end) if end else "",
             stop=f", stop_strings=[{json.dumps(end, ensure_ascii=False)}], tokenizer=tokenizer" if end else ""))
@@ -115,9 +116,22 @@ def _origin(base: str) -> tuple[str, str]:
     return Path(base).name if Path(base).is_dir() else base, licence[1] if licence else ""
 
 
+def _template(template: AnyTemplate) -> dict[str, str]:
+    """Return what the card says of the model's own chat template: its arguments, and what training changed in it."""
+    if not isinstance(template, OwnTemplate) or not template.changes:
+        return {"switches": "", "changes": ""}
+    return {
+        "switches": "".join(f", {name}={value}" for name, value in template.switches),
+        "changes": f"\nIt was trained with its own chat template, changed so: {'; '.join(template.changes)}.\n",
+    }
+
+
 def _markdown(scores: pd.DataFrame) -> str:
     if scores.empty:
         return "Nothing yet."
-    rows = [list(scores), ["---"] * len(scores.columns),
-            *([f"{x:.3f}" if isinstance(x, float) else str(x) for x in row] for row in scores.itertuples(index=False))]
+    rows = [
+        list(scores),
+        ["---"] * len(scores.columns),
+        *([f"{x:.3f}" if isinstance(x, float) else str(x) for x in row] for row in scores.itertuples(index=False)),
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -26,7 +26,7 @@ from flanlib.tally import Tally
 from flanlib.text.offsets import place
 from flanlib.text.packing import fill, pack
 from flanlib.text.templates import get_template
-from flanlib.text.tokens import CONTEXT, Example, encode_all, load_tokenizer
+from flanlib.text.tokens import CONTEXT, Example, check_lost, encode_all, load_tokenizer
 from flanlib.training import memory
 from flanlib.training.loss import measure
 from flanlib.training.model import add_lora, compute_dtype, load, load_adapter
@@ -88,8 +88,12 @@ def measured(texts: Mapping[str, Sequence[Conversation]], models: Mapping[str, S
     kind, nats, tokens, bytes (sums over the conversation's trained tokens of that kind).
     """
     rows = {text: examples(conversations, preset, tally) for text, conversations in texts.items()}
-    jobs = [(text, model, seed, _Measure(text, rows[text], folder, preset))
-            for text in texts for model, folders in models.items() for seed, folder in enumerate(folders)]
+    jobs = [
+        (text, model, seed, _Measure(text, rows[text], folder, preset))
+        for text in texts
+        for model, folders in models.items()
+        for seed, folder in enumerate(folders)
+    ]
     with_weights([job.tuned for *_, job in jobs if job.tuned and not job.done])
     workers.side_by_side([job for *_, job in jobs], what="measurements")
     return pd.concat([store.read_table(job.folder / "rows.csv").assign(text=text, model=model, seed=seed)
@@ -132,11 +136,15 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
     ``losses.csv`` (by step, split and kind), ``firsts.csv`` (which held-out tokens are the model's first choice) and,
     unless it shipped, the adapter. ``watch`` is given the losses so far during every run
     (:func:`flanlib.training.train.fit`). Without ``shipped``, results that ship are ignored and the runs made here. On
-    a GPU the memory that a run needs is printed before one starts; raises FlanError if that is more than there is.
+    a GPU the memory that a run needs is printed before one starts; raises FlanError if that is more than there is, and
+    if tokenising loses most of an arm's conversations.
     """
     jobs = {}
     for label, arm in arms.items():
-        rows, held = examples(arm.train, preset, tally), examples(arm.heldout, preset, Tally("held out"))
+        before, heldout = tally.dropped.copy(), Tally("held out")
+        rows, held = examples(arm.train, preset, tally), examples(arm.heldout, preset, heldout)
+        check_lost(label, tally.dropped - before, len(arm.train))
+        check_lost(f"{label}, held out", heldout.dropped, heldout.seen)
         jobs[label] = [_Job(label, rows, held, preset, seed, shipped=shipped, watch=watch) for seed in preset.seeds]
     every = [job for each in jobs.values() for job in each]
     if not all(job.done for job in every):

@@ -193,7 +193,8 @@ def _encode(prompt: Prompt, tokenizer: PreTrainedTokenizerBase, template: AnyTem
 def _marks(prompt: Prompt, template: AnyTemplate) -> dict[str, str]:
     """Return the texts that end a reply, each with the ``ended`` of :class:`Reply`; the first in a reply counts."""
     ends = {template.end.strip() or template.end: "end"}
-    return ends | dict.fromkeys(prompt.stop, "stop") | {text: "mark" for text in template.marks if text not in ends}
+    marks = [text for text in template.marks if text not in ends and text not in template.lead]
+    return ends | dict.fromkeys(prompt.stop, "stop") | dict.fromkeys(marks, "mark")
 
 
 def _reply(text: str, prompt: Prompt, template: AnyTemplate, marks: dict[str, str]) -> Reply:

@@ -40,8 +40,12 @@ def pack(examples: Sequence[Example], *, row_tokens: int, pad_id: int) -> list[R
     for example in sorted(examples, key=len, reverse=True):
         size = len(example)
         if size > row_tokens:
-            raise FlanError(f"example {example.id}", found=f"{size} tokens", expected=f"at most {row_tokens}",
-                            remedy="Encode with max_tokens of the row's length.")
+            raise FlanError(
+                f"example {example.id}",
+                found=f"{size} tokens",
+                expected=f"at most {row_tokens}",
+                remedy="Encode with max_tokens of the row's length.",
+            )
         at = bisect_left(room, (size, 0))
         if at == len(room):
             rows.append([])

@@ -6,16 +6,16 @@ end-of-turn mark (``end``). All other text is context. :func:`prompt` gives what
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from flanlib.presets import AUTO
-from flanlib.records import CAPABILITIES, Conversation, FlanError, Kind, Turn, clip, say
+from flanlib.records import CAPABILITIES, Conversation, FlanError, Kind, Turn
+from flanlib.text.own_template import OwnTemplate, own_template
+from flanlib.text.places import Place, digest, special_tokens, unfit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,19 +27,6 @@ class Rendered(NamedTuple):
     text: str
     spans: tuple[tuple[int, int, Kind], ...]
     ends: tuple[int, ...]
-
-
-class Place(NamedTuple):
-    """Character positions of a reply: its lead begins at ``start``, its content at ``content``, its mark at ``end``.
-
-    ``stop`` is one past the mark. ``skipped`` counts the leading white space of the content that the template strips.
-    """
-
-    start: int
-    content: int
-    end: int
-    stop: int
-    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,7 @@ class Template:
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits: a digest of the template's texts."""
-        return _digest(replace(self, name="", specials=(), marks=()))
+        return digest(replace(self, name="", specials=(), marks=()))
 
     def layout(self, turns: Sequence[Turn], where: str) -> tuple[str, list[Place | None]]:
         """Return the text of the turns and, for each turn, the place of its reply (None if it is not trained)."""
@@ -87,70 +74,6 @@ class Template:
     def text(self, turns: Sequence[Turn], where: str, *, reply: bool = False) -> str:
         """Return the text of the turns; ``reply`` adds the opening of the next reply."""
         return self.layout(turns, where)[0] + (self.open if reply else "")
-
-
-@dataclass(frozen=True, eq=False)
-class OwnTemplate:
-    """The chat template that comes with a tokenizer. Made by :func:`own_template`."""
-
-    tokenizer: PreTrainedTokenizerBase
-    lead: str = ""
-    end: str = ""
-    name: str = "own"
-
-    @cached_property
-    def marks(self) -> tuple[str, ...]:
-        """Texts that no turn may contain: the tokenizer's special tokens."""
-        return special_tokens(self.tokenizer)
-
-    @property
-    def digest(self) -> str:
-        """Twelve hexadecimal digits: a digest of the template's source and the tokenizer's special tokens."""
-        return _digest((self.tokenizer.chat_template, self.marks))
-
-    def layout(self, turns: Sequence[Turn], where: str) -> tuple[str, list[Place | None]]:
-        """Return the text of the turns and, for each turn, the place of its reply (None if it is not trained).
-
-        Raises FlanError if the template refuses, drops or alters a turn, or if a reply does not continue its prompt.
-        """
-        text, places = self.text(turns, where), []
-        written = 0  # characters of the text up to the end of the last turn
-        for i, turn in enumerate(turns):
-            here = f"{where}, turn {i + 1}"
-            if turn.trained:
-                before = self.text(turns[:i], here, reply=True)
-                places.append(self._place(text, before, turn.text, here))
-                written = places[-1].stop
-                continue
-            content = turn.text.strip()
-            start = text.find(content, written)
-            if start < 0:
-                raise _unfit(here, ALTERED, clip(content))
-            places.append(None)
-            written = start + len(content)
-        return text, places
-
-    def text(self, turns: Sequence[Turn], where: str, *, reply: bool = False) -> str:
-        """Return the text of the turns; ``reply`` adds the opening of the next reply."""
-        from jinja2 import TemplateError
-
-        messages = [{"role": turn.role, "content": turn.text} for turn in turns]
-        try:  # the fixed date is for templates that write today's: the same rows must give the same text
-            return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=reply,
-                                                      date_string="26 Jul 2024")  # fmt: skip
-        except TemplateError as error:
-            raise _unfit(where, f"a refusal by the chat template: {error}", "turns that it accepts") from None
-
-    def _place(self, text: str, before: str, content: str, where: str) -> Place:
-        if not text.startswith(before):
-            raise _unfit(where, "a reply that does not continue its prompt", "a text that begins with every prompt")
-        start, at = len(before), len(before) + len(self.lead)
-        strips = (str, str.strip, str.lstrip, str.rstrip, lambda s: s.lstrip("\n"), lambda s: s.strip("\n"))
-        for kept in (strip(content) for strip in strips):  # many templates strip content; none may change it further
-            if text.startswith(self.lead + kept + self.end, start):
-                end = at + len(kept)
-                return Place(start, at, end, end + len(self.end), content.find(kept))
-        raise _unfit(where, ALTERED, clip(content))
 
 
 def jinja(template: Template) -> str:
@@ -177,8 +100,6 @@ def jinja(template: Template) -> str:
 
 AnyTemplate: TypeAlias = Template | OwnTemplate
 
-ALTERED = "a turn that the chat template drops or alters"
-
 # From the model card of internlm/Agent-FLAN. The Malayalam signs belong to the template.
 _HUMAN, _ASSISTANT = "<|Human|>\u0d46", "<|Assistant|>\u0d46"
 AGENT_FLAN = Template("agent_flan", system=(_HUMAN, "\n "), user=(_HUMAN, "\n "), open=_ASSISTANT, lead="",
@@ -200,7 +121,7 @@ def get_template(name: str, tokenizer: PreTrainedTokenizerBase) -> AnyTemplate:
         return own_template(tokenizer)
     template = AGENT_FLAN if name == AUTO else TEMPLATES.get(name)
     if template is None:
-        raise _unfit("template", repr(name), f"one of {', '.join(TEMPLATES)}, own")
+        raise unfit("template", repr(name), f"one of {', '.join(TEMPLATES)}, own")
     return bind(template if template.specials else replace(template, begin=tokenizer.bos_token or ""), tokenizer)
 
 
@@ -213,29 +134,9 @@ def bind(template: AnyTemplate, tokenizer: PreTrainedTokenizerBase) -> AnyTempla
         return template
     known = special_tokens(tokenizer)
     if missing := set(template.specials) - set(known):
-        raise _unfit(f"template {template.name}", f"a tokenizer without {' and '.join(sorted(missing))}",
+        raise unfit(f"template {template.name}", f"a tokenizer without {' and '.join(sorted(missing))}",
                      "a tokenizer that has the template's special tokens")  # fmt: skip
     return replace(template, marks=tuple(dict.fromkeys(template.marks + known)))
-
-
-def own_template(tokenizer: PreTrainedTokenizerBase) -> OwnTemplate:
-    """Return the tokenizer's chat template, with its ``lead`` and ``end`` read off a sample reply.
-
-    Raises FlanError if there is none, if a reply does not continue its prompt, or if it ends without a special token.
-    """
-    where, probe = "own chat template", "flanlib-probe"
-    if not tokenizer.chat_template:
-        raise _unfit(where, "a tokenizer without one", "a chat model's tokenizer")
-    template, question = OwnTemplate(tokenizer), say("user", "question")
-    before = template.text([question], where, reply=True)
-    text = template.text([question, say("assistant", probe)], where)
-    lead, reply, tail = text.removeprefix(before).partition(probe)
-    if not text.startswith(before) or not reply:
-        raise _unfit(where, "a reply that does not continue its prompt", "a text that begins with the prompt")
-    stops = [tail.index(token) + len(token) for token in special_tokens(tokenizer) if token in tail]
-    if not stops:
-        raise _unfit(where, f"{clip(tail)} after a reply", "a special token that ends it")
-    return replace(template, lead=lead, end=tail[: min(stops)])
 
 
 def render(conversation: Conversation, template: AnyTemplate) -> Rendered:
@@ -245,6 +146,7 @@ def render(conversation: Conversation, template: AnyTemplate) -> Rendered:
     kind ``context`` in a trained turn stay untrained, and so does a lead before one. Raises FlanError if the template
     alters a turn, or if a turn contains text that would be read as the template's own.
 
+    >>> from flanlib.records import say
     >>> chat = Conversation("1", "doc", (say("user", "Hi"), say("assistant", "Yes?", "general", trained=True)))
     >>> text, spans, ends = render(chat, LLAMA2_CHAT)
     >>> text
@@ -274,19 +176,19 @@ def render(conversation: Conversation, template: AnyTemplate) -> Rendered:
 def prompt(turns: Sequence[Turn], template: AnyTemplate, where: str = "prompt") -> str:
     """Write turns up to a user turn, and the opening of the reply. Raises FlanError as :func:`render` does.
 
+    >>> from flanlib.records import say
     >>> prompt([say("user", "Hi")], LLAMA2_CHAT)
     '<s>[INST] Hi [/INST]'
     """
     if not turns or turns[-1].role != "user":
-        raise FlanError(where, found="turns that do not end with the user's", expected="a user turn to reply to",
-                        remedy="Cut the conversation after a user turn.")
+        raise FlanError(
+            where,
+            found="turns that do not end with the user's",
+            expected="a user turn to reply to",
+            remedy="Cut the conversation after a user turn.",
+        )
     _check(turns, template, where)
     return template.text(turns, where, reply=True)
-
-
-def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """Return the texts that a tokenizer reads as special tokens, in the order of their ids."""
-    return tuple(token.content for _, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special)
 
 
 def _check(turns: Sequence[Turn], template: AnyTemplate, where: str) -> None:
@@ -297,12 +199,4 @@ def _check(turns: Sequence[Turn], template: AnyTemplate, where: str) -> None:
     for i, turn in enumerate(turns):
         pattern = trained if turn.trained else always
         if pattern and (mark := re.search(pattern, turn.text)):
-            raise _unfit(f"{where}, turn {i + 1}", "a template mark in the content", f"no {mark[0]!a} in it")
-
-
-def _unfit(where: str, found: str, expected: str) -> FlanError:
-    return FlanError(where, found=found, expected=expected, remedy="Use another template, such as agent_flan.")
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]
+            raise unfit(f"{where}, turn {i + 1}", "a template mark in the content", f"no {mark[0]!a} in it")

@@ -5,7 +5,7 @@ Spans are not tokenised one by one: a token can cross their border, and the ids 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,7 @@ CONTEXT = KINDS.index("context")
 ARRAYS = {"ids": "int32", "kinds": "int8", "bytes": "int32"}
 CHUNK = 512
 CUT = "last exchanges cut to fit"
+TOO_LONG = "a context too long for one turn"
 FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab.json", "merges.txt")
 SAMPLE = 'Plain text, {"n": [1, 23]}:\n  "naïve" 日本 🙂'
 
@@ -79,9 +80,12 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
         try:
             folder = Path(snapshot_download(str(name), allow_patterns=list(FILES)))
         except (OSError, ValueError) as error:
-            raise FlanError(where, found=f"no such folder, and from the hub: {clip(str(error))}",
-                            expected="a folder, or a name on the hub",
-                            remedy="Check the name, the network, and that you accepted the model's licence.") from None
+            raise FlanError(
+                where,
+                found=f"no such folder, and from the hub: {clip(str(error))}",
+                expected="a folder, or a name on the hub",
+                remedy="Check the name, the network, and that you accepted the model's licence.",
+            ) from None
     if (folder / "tokenizer.json").is_file():
         # AutoTokenizer's LlamaTokenizer would replace the published normaliser: "<s>[INST]" and " Hello" would change.
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
@@ -92,18 +96,29 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
         has_config = (folder / "tokenizer_config.json").is_file()
         tokenizer = (AutoTokenizer if has_config else GPT2Tokenizer).from_pretrained(folder)
     else:
-        raise FlanError(where, found=f"no tokenizer files in {folder}",
-                        expected="tokenizer.json, tokenizer.model, or vocab.json and merges.txt",
-                        remedy="Give the model's own folder or hub name.")
+        raise FlanError(
+            where,
+            found=f"no tokenizer files in {folder}",
+            expected="tokenizer.json, tokenizer.model, or vocab.json and merges.txt",
+            remedy="Give the model's own folder or hub name.",
+        )
     # The chat template already writes the special tokens as text.
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
     decoded = tokenizer.decode(tokenizer(SAMPLE, add_special_tokens=False).input_ids)
     if decoded != SAMPLE:
-        raise FlanError(where, found=f"{len(tokenizer)} tokens that turn {clip(SAMPLE)} into {clip(decoded)}",
-                        expected="a tokenizer that decodes text to itself", remedy="Look for missing files.")
+        raise FlanError(
+            where,
+            found=f"{len(tokenizer)} tokens that turn {clip(SAMPLE)} into {clip(decoded)}",
+            expected="a tokenizer that decodes text to itself",
+            remedy="Look for missing files.",
+        )
     if tokenizer.eos_token is None:
-        raise FlanError(where, found="no end token", expected="eos_token in tokenizer_config.json",
-                        remedy="Set it there to the token that ends a reply.")
+        raise FlanError(
+            where,
+            found="no end token",
+            expected="eos_token in tokenizer_config.json",
+            remedy="Set it there to the token that ends a reply.",
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -134,6 +149,25 @@ def encode_all(conversations: Iterable[Conversation], tokenizer: PreTrainedToken
     return examples
 
 
+def check_lost(form: str, dropped: Mapping[str, int], seen: int) -> None:
+    """Raise FlanError if more than half of the ``seen`` conversations were dropped; ``dropped`` counts them by reason.
+
+    >>> check_lost("react", {"a template mark in the content": 2}, 4)
+    >>> check_lost("react", {"a template mark in the content": 2, "nothing to train": 1}, 4)
+    Traceback (most recent call last):
+    flanlib.records.FlanError: form react: found 3 of 4 conversations lost in tokenising, most often for a template
+    mark in the content (2); expected at least half of them kept. Choose another template, such as agent_flan.
+    """
+    lost = sum(dropped.values())
+    if 2 * lost > seen:
+        reason = max(dropped, key=dropped.get)
+        raise FlanError(f"form {form}", expected="at least half of them kept",
+                        found=f"{lost:,} of {seen:,} conversations lost in tokenising, most often for "
+                              f"{reason} ({dropped[reason]:,})",
+                        remedy="Allow more tokens in a row, or shorten the list of tools." if reason == TOO_LONG
+                        else "Choose another template, such as agent_flan.")  # fmt: skip
+
+
 class Labelled(NamedTuple):
     """A tokenised conversation, and whether its last exchanges were cut to fit."""
 
@@ -146,8 +180,12 @@ class Labelled(NamedTuple):
 def label(conversations: Sequence[Conversation], tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
           max_tokens: int) -> list[Labelled | FlanError]:  # fmt: skip
     """Tokenise a batch of conversations with a bound template; one to be dropped gives the error that says why."""
-    results = [_try(render, one, template) if one.trained
-               else _rejected(one.id, "nothing to train", "a trained assistant turn") for one in conversations]
+    results = [
+        _try(render, one, template)
+        if one.trained
+        else _rejected(one.id, "nothing to train", "a trained assistant turn")
+        for one in conversations
+    ]
     rendered = [i for i, result in enumerate(results) if isinstance(result, Rendered)]
     *placed, letter = place([*(results[i].text for i in rendered), "a"], tokenizer)
     for i, tokens in zip(rendered, placed, strict=True):
@@ -177,7 +215,7 @@ def _label(id: str, rendered: Rendered, placed: Placed, max_tokens: int) -> Labe
         counts = np.searchsorted(placed.stops, rendered.ends, side="right")  # tokens up to each trained turn's end
         fitting = int((counts <= max_tokens).sum())
         if not fitting:
-            raise _rejected(id, "a context too long for one turn", f"a first trained reply within {max_tokens} tokens")
+            raise _rejected(id, TOO_LONG, f"a first trained reply within {max_tokens} tokens")
         n, end = int(counts[fitting - 1]), rendered.ends[fitting - 1]
     spans = [span for span in rendered.spans if span[1] <= end]
 
@@ -228,19 +266,30 @@ def _from_sentencepiece(path: Path, where: str) -> tuple[Tokenizer, dict[str, st
     try:
         proto.ParseFromString(path.read_bytes())
     except DecodeError:
-        raise FlanError(where, found=f"{path.name}, which is no sentencepiece model", expected="a sentencepiece model",
-                        remedy="Download it again: it could be a pointer to a large file.") from None
+        raise FlanError(
+            where,
+            found=f"{path.name}, which is no sentencepiece model",
+            expected="a sentencepiece model",
+            remedy="Download it again: it could be a pointer to a large file.",
+        ) from None
     trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
     plain = normalizer.name == "identity" and normalizer.add_dummy_prefix and not normalizer.remove_extra_whitespaces
     own_symbols = any(piece.type == piece.USER_DEFINED for piece in proto.pieces)
     if trainer.model_type != trainer.BPE or not trainer.byte_fallback or not plain or own_symbols:
-        raise FlanError(where, found="a sentencepiece model of another family", expected="one like Llama's",
-                        remedy="Use a folder that has tokenizer.json.")
+        raise FlanError(
+            where,
+            found="a sentencepiece model of another family",
+            expected="one like Llama's",
+            remedy="Use a folder that has tokenizer.json.",
+        )
     vocabulary = {piece.piece: i for i, piece in enumerate(proto.pieces)}
     # A merge for each way to split a piece into two pieces; merges with a better score come first.
-    merges = sorted((-piece.score, vocabulary[left], vocabulary[right], left, right)
-                    for piece in proto.pieces for cut in range(1, len(piece.piece))
-                    if (left := piece.piece[:cut]) in vocabulary and (right := piece.piece[cut:]) in vocabulary)
+    merges = sorted(
+        (-piece.score, vocabulary[left], vocabulary[right], left, right)
+        for piece in proto.pieces
+        for cut in range(1, len(piece.piece))
+        if (left := piece.piece[:cut]) in vocabulary and (right := piece.piece[cut:]) in vocabulary
+    )
     tokenizer = Tokenizer(models.BPE(vocabulary, [merge[3:] for merge in merges], unk_token=trainer.unk_piece,
                                      fuse_unk=True, byte_fallback=True))  # fmt: skip
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])

@@ -8,8 +8,13 @@ import numpy as np
 
 from flanlib.records import Tool
 
-STOP_WORDS = frozenset(re.findall(r"\w+", """
-    a an and as at be by for from i in is it its of on one or so that the this to what which with"""))
+STOP_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    a an and as at be by for from i in is it its of on one or so that the this to what which with""",
+    )
+)
 
 
 def words(text: str) -> list[str]:
