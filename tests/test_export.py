@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from flanlib import sources
 from flanlib.corpus.balance import APPENDIX, balance
 from flanlib.corpus.export import export, row
-from flanlib.dialects import DIALECTS, render_all
+from flanlib.dialects import render_all
 from flanlib.lab import tasks
 from flanlib.presets import DATA
 from flanlib.records import Conversation, Step, Trajectory, Turn, say, spans, to_json
@@ -37,17 +38,16 @@ def read(path, **options):
 def test_turns_and_flags_survive(tmp_path_factory, system, exchanges):
     turns = [say("system", system)] if system else []
     for user, reply, flag in [*exchanges, ("Bye", "Bye", True)]:
-        turns += [say("user", user), say("assistant", reply, "general", trained=flag)]
+        turns += [say("user", user), say("assistant", reply.lstrip(), "general", trained=flag)]
     before = Conversation("a", "test", tuple(turns))
     path = tmp_path_factory.mktemp("export") / "rows.jsonl"
     export([before, before], path)
     assert [messages(after) for after in read(path, format="chat")] == [messages(before)] * 2
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_balanced_rows_read_back_as_they_are_trained(tmp_path, dialect):
+def test_balanced_rows_read_back_as_they_are_trained(tmp_path):
     rows = [Trajectory(f"t{i}", "test", TASK.query, (), TASK.steps, TASK.answer, "I know.") for i in range(8)]
-    before = balance(render_all(rows, dialect), APPENDIX, seed=0, tally=Tally("test"))
+    before = balance(render_all(rows, "chat"), APPENDIX, seed=0, tally=Tally("test"))
     export(before, tmp_path / "rows.jsonl")
     after = read(tmp_path / "rows.jsonl", format="chat")
     assert [messages(a) for a in after] == [messages(b) for b in before]
@@ -57,9 +57,17 @@ def test_balanced_rows_read_back_as_they_are_trained(tmp_path, dialect):
 
 @pytest.mark.parametrize("key", ["messages", "conversation"])
 def test_the_rows_are_recognised_by_themselves(tmp_path, key):
-    rows = render_all([TASK], "chat") + render_all([TASK], "react")
+    rows = render_all([TASK], "chat")
     export(rows, tmp_path / "rows.jsonl", key=key)
     assert [messages(a) for a in read(tmp_path / "rows.jsonl")] == [messages(b) for b in rows]
+
+
+@pytest.mark.parametrize("dialect", ["react", "json"])
+def test_rows_in_an_agent_s_format_read_back_as_the_trajectories_that_they_were(tmp_path, dialect):
+    before = replace(TASK, instructions="Be kind.")
+    export(render_all([before], dialect), tmp_path / "rows.jsonl")
+    (after,) = sources.read(tmp_path / "rows.jsonl", tally=Tally("test"))
+    assert replace(after, source="test") == before
 
 
 def test_a_row_by_hand():
@@ -93,11 +101,12 @@ def test_a_line_is_a_row_whatever_it_holds(tmp_path):
 
 
 def test_real_conversations_survive(real_data, tmp_path):
-    for name in ("agentinstruct_os", "natural"):
+    for name in ("natural", "glaive"):
         before = [c for c in sources.read(real_data / name, tally=Tally("real"), format="chat")
                   if isinstance(c, Conversation)]  # fmt: skip
         export(before, tmp_path / f"{name}.jsonl")
         after = list(sources.read(tmp_path / f"{name}.jsonl", tally=Tally("again"), format="chat"))
+        assert before
         assert [a.turns for a in after] == [b.turns for b in before]
 
 

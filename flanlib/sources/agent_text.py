@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from flanlib.dialects import written
 from flanlib.records import Tool
-from flanlib.sources import prescribed, react_text, tagged_text
+from flanlib.sources import json_text, prescribed, react_text, tagged_text
 from flanlib.sources.common import Drop, Note, drop_if
 from flanlib.sources.messages import Message
 from flanlib.sources.pieces import AGENT, Piece
@@ -76,6 +76,12 @@ def _shows_react(messages: list[Message], said: list[str], tools: Sequence[Tool]
     return False
 
 
+def _shows_json(messages: list[Message], said: list[str], tools: Sequence[Tool]) -> bool:
+    """Tell whether every turn is a JSON object of an agent, and one of them a call."""
+    kinds = [[piece.kind for piece in json_text.read(text, tools)] for text in said]
+    return all(kinds) and ["call"] in kinds
+
+
 def _shows_search(messages: list[Message], said: list[str], tools: Sequence[Tool]) -> bool:
     return any(map(_searches, said))
 
@@ -99,8 +105,8 @@ def _shows_shell(messages: list[Message], said: list[str], tools: Sequence[Tool]
 
 
 _FORMATS: tuple[tuple[Reader, Callable], ...] = (
-    (tagged_text.search, _shows_search), (react_text.read, _shows_react), (tagged_text.marked, _shows_marked),
-    (tagged_text.shell, _shows_shell))  # fmt: skip
+    (json_text.read, _shows_json), (tagged_text.search, _shows_search), (react_text.read, _shows_react),
+    (tagged_text.marked, _shows_marked), (tagged_text.shell, _shows_shell))  # fmt: skip
 
 
 def _labelled(text: str, tools: Sequence[Tool]) -> bool:
@@ -264,6 +270,8 @@ def _results(text: str) -> list[str]:
     """Return the results in a text without their labels or tags; none if it begins as no result does."""
     if label := _LABEL.match(text):
         return [text[label.end() :].strip("\n")]
+    if (inside := json_text.result(text)) is not None:
+        return [inside]
     if _is_shells(text):
         return [text.strip()]
     found = list(tagged_text.between(text)) if text.lstrip()[:1] == "<" else []

@@ -33,7 +33,7 @@ def turns_of(row: Any, note: Note) -> Turns | None:
     turns = row if isinstance(row, list) else _listed(fields)
     turns = _preferred(turns, fields, note) if "chosen" in fields else _replied(turns, fields, note)
     if turns is None:
-        turns = _called(fields) or _paired(fields)
+        turns = _called(fields) or _paired(fields, note)
     if turns is None and isinstance(fields.get("text"), str):
         turns = marked.turns(fields["text"])
     if not turns:
@@ -164,17 +164,20 @@ def _called(fields: Mapping[str, Any]) -> Turns | None:
     return [{"role": "user", "content": request}, {"role": "assistant", "content": "", "tool_calls": calls}]
 
 
-def _paired(fields: Mapping[str, Any]) -> Turns | None:
-    """Return the turns of a request column and a reply column."""
-    for ask, reply in _PAIRS:
+def _paired(fields: Mapping[str, Any], note: Note) -> Turns | None:
+    """Return the turns of a request column and a reply column. A dialogue in ``input`` goes before a ``prompt``."""
+    dialogue = isinstance(fields.get("input"), str) and marked.turns(fields["input"], open_end=True)
+    for ask, reply in [("input", "output"), *_PAIRS] if dialogue else _PAIRS:
         if reply == "answer" and not _is_sentence(fields.get(reply)):
             continue
         before, after = _side(fields, (ask,), "user"), _side(fields, (reply,), "assistant")
         if before is None or after is None:
             continue
         more = next((fields[key] for key in _MORE if isinstance(fields.get(key), str) and fields[key].strip()), None)
-        if more and ask != "input" and isinstance(before[0].get("content"), str):
+        if more and ask == "instruction" and isinstance(before[0].get("content"), str):
             before = [{"role": "user", "content": f"{before[0]['content']}\n\n{more}"}, *before[1:]]
+        if any(fields.get(key) and key != reply and key != ask for key in _REPLIES):
+            note("a reply in a further column left out")
         return _history(fields) + before + after
     return None
 

@@ -5,6 +5,7 @@ A trajectory's instructions describe the task, without any reply format.
 
 import re
 
+from flanlib.dialects import json, react
 from flanlib.sources.react_text import LABEL
 
 _PLACEHOLDER = re.compile(r"\s*(?:\.{2,}|…)?\s*(?:\(.{0,80}\brepeat\b.{0,40}\)\.?|Begin!?|```\w*)?\s*\Z", re.I)
@@ -41,6 +42,8 @@ def without_format(text: str) -> str:
     >>> without_format("Be brief.\\n\\nUse this format:\\nThought: ..\\nAction: ..\\n\\nToday is Monday.")
     'Be brief.\\n\\nToday is Monday.'
     """
+    for how in (react.HOW, json.HOW):  # the kit's own, in rows that it exported
+        text = text.removesuffix(how)
     lines, kept, at = _without_functions(text).split("\n"), [], 0
     while at < len(lines):
         end, labels = _template(lines, at)
