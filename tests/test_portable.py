@@ -172,6 +172,13 @@ def test_a_tokenizer_s_class_is_kept_unless_it_reads_text_otherwise(tmp_path):
     assert again(TEXTS, add_special_tokens=False).input_ids == trained(TEXTS).input_ids
 
 
+def test_a_tokenizer_made_in_memory_is_saved_as_it_is(tmp_path):
+    save_tokenizer(tiny_tokenizer(), tmp_path, "{{ messages[0].content }}")
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert again(TEXTS).input_ids == tiny_tokenizer()(TEXTS).input_ids
+    assert again.chat_template == "{{ messages[0].content }}"
+
+
 def test_a_lone_sentencepiece_model_is_published_with_its_bos(tmp_path):
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

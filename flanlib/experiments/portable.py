@@ -20,7 +20,9 @@ from flanlib.text.tokens import SAMPLE
 ANY_CLASS = "PreTrainedTokenizerFast"
 """The tokenizer class that both versions know, and that reads ``tokenizer.json`` as it stands."""
 VOCABULARIES = ("tokenizer.model", "added_tokens.json")  # llama.cpp's converter reads sentencepiece's own files
-SESSION = ("auto_map", "backend", "is_local", "local_files_only", "name_or_path")  # how it was loaded, not what it is
+# How a tokenizer was loaded, not what it is; some name folders of this machine.
+SESSION = ("auto_map", "backend", "is_local", "local_files_only", "name_or_path", "tokenizer_file", "vocab_file",
+           "merges_file", "special_tokens_map_file")  # fmt: skip
 
 
 def save_model(model: Any, folder: Path) -> None:
@@ -106,6 +108,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path, chat_templa
 
 def _published(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     """Return a tokenizer as its publisher's folder gives it, or itself if there is no such folder."""
+    if not tokenizer.name_or_path:
+        return tokenizer
     source = Path(tokenizer.name_or_path)
     # Llama's own program begins a text with BOS, but transformers 5 reads a lone sentencepiece model without.
     bos = {"add_bos_token": True} if (source / "tokenizer.model").is_file() and not (
