@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import sentencepiece
@@ -15,8 +16,12 @@ from test_templates import tiny_tokenizer
 from tokenizers import processors
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Qwen2Tokenizer
 
+from flanlib import store
 from flanlib.experiments.portable import ANY_CLASS, both_ways, save_model, save_tokenizer
-from flanlib.records import FlanError
+from flanlib.experiments.tuning import Arm, tuned
+from flanlib.presets import PRESETS
+from flanlib.records import Conversation, FlanError, say
+from flanlib.tally import Tally
 from flanlib.text.templates import special_tokens
 from flanlib.text.tokens import SAMPLE, load_tokenizer
 from flanlib.training.model import check_ids
@@ -215,6 +220,17 @@ def test_an_id_beyond_the_embedding_is_refused_by_name(narrow, token):
     with pytest.raises(FlanError, match=found) as error:
         check_ids(narrow, tokenizer)
     assert ("it pads" in str(error.value)) == (token == "<pad>")
+
+
+def test_tuning_refuses_ids_beyond_the_embedding_before_it_trains(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
+    with_bos(tmp_path / "model")
+    LlamaConfig(**SMALL | {"vocab_size": len(tiny_tokenizer()) - 1}).save_pretrained(tmp_path / "model")
+    preset = replace(PRESETS["smoke"], model=str(tmp_path / "model"), template="agent_flan", seeds=(0,))
+    rows = [Conversation("a", "made", (say("user", "Hi"), say("assistant", "Yes", "general", trained=True)))]
+    with pytest.raises(FlanError, match="found 1 beyond them"):
+        tuned({"arm": Arm(rows)}, preset, Tally("test"))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_special_token_that_no_text_can_contain_may_lie_beyond_the_embedding(narrow):

@@ -29,7 +29,7 @@ from flanlib.text.templates import get_template
 from flanlib.text.tokens import CONTEXT, Example, check_lost, encode_all, load_tokenizer
 from flanlib.training import memory
 from flanlib.training.loss import measure
-from flanlib.training.model import add_lora, compute_dtype, load, load_adapter
+from flanlib.training.model import add_lora, check_ids, compute_dtype, load, load_adapter
 from flanlib.training.train import Schedule, draw, fit
 
 # Raise it when training or measuring gives other results. It is part of every cache key.
@@ -136,8 +136,8 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
     ``losses.csv`` (by step, split and kind), ``firsts.csv`` (which held-out tokens are the model's first choice) and,
     unless it shipped, the adapter. ``watch`` is given the losses so far during every run
     (:func:`flanlib.training.train.fit`). Without ``shipped``, results that ship are ignored and the runs made here. On
-    a GPU the memory that a run needs is printed before one starts; raises FlanError if that is more than there is, and
-    if tokenising loses most of an arm's conversations.
+    a GPU the memory that a run needs is printed before one starts; raises FlanError if that is more than there is, if
+    tokenising loses most of an arm's conversations, or if the tokenizer has ids for which the model has no embedding.
     """
     jobs = {}
     for label, arm in arms.items():
@@ -148,6 +148,7 @@ def tuned(arms: Mapping[str, Arm], preset: Preset, tally: Tally, *,
         jobs[label] = [_Job(label, rows, held, preset, seed, shipped=shipped, watch=watch) for seed in preset.seeds]
     every = [job for each in jobs.values() for job in each]
     if not all(job.done for job in every):
+        check_ids(preset.model, reader(preset)[0])
         memory.check(preset)
     for batch in [[job] for job in every] if watch else [every]:  # a single job stays in this process, with watch()
         workers.side_by_side(batch, what="tuning runs")
