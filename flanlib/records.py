@@ -48,12 +48,12 @@ def freeze(value: Any, where: str = "value") -> Any:
     >>> freeze({"a": [1, 2]})["a"]
     (1, 2)
     """
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+    if isinstance(value, str):
+        return _check_text(value, where)
+    if isinstance(value, (dict, Mapping)) and all(isinstance(key, str) for key in value):  # dict is told faster
         return MappingProxyType({_check_text(k, where): freeze(v, where) for k, v in value.items()})
     if isinstance(value, (list, tuple)):
         return tuple(freeze(v, where) for v in value)
-    if isinstance(value, str):
-        return _check_text(value, where)
     if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     bad_keys = [key for key in value if not isinstance(key, str)] if isinstance(value, Mapping) else []
@@ -286,6 +286,8 @@ class Conversation:
 def _check_text(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise FlanError(where, found=clip(value), expected="text", remedy="Convert it in the reader.")
+    if value.isascii():  # known to Python without looking at the text
+        return value
     try:
         value.encode()
     except UnicodeEncodeError as error:

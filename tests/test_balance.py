@@ -1,4 +1,3 @@
-import json
 from collections import Counter
 from dataclasses import replace
 
@@ -158,15 +157,6 @@ def test_balancing_twice_multiplies_the_weights():
 def test_weights_that_no_flag_can_express_are_refused(weights, message):
     with pytest.raises(FlanError, match=message):
         run(many(1), weights)
-
-
-def test_real_loss_flags_are_trained_flags(real_data):
-    file = real_data / "agentinstruct_os" / "os_sample.jsonl"
-    raw = [json.loads(line)["conversations"] for line in file.read_text().splitlines()]
-    read = list(sources.read(file, tally=Tally("real"), format="chat"))
-    flags = [[turn["loss"] for turn in row if turn["from"] == "gpt"] for row in raw]
-    assert flags == [[turn.trained for turn in row.turns if turn.role == "assistant"] for row in read]
-    assert {False, True} == {flag for row in flags for flag in row}
 
 
 def test_real_trajectories_balance_to_the_published_weights(real_data):

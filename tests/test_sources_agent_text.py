@@ -228,7 +228,6 @@ PLAIN = {
 @pytest.mark.parametrize("name", PLAIN)
 def test_what_only_resembles_an_agent_stays_plain_chat(name):
     assert read(PLAIN[name]) == (None, [])
-    assert not any(agent_text.looks_like(m.text) for m in PLAIN[name] if m.role == "assistant") or name == "trace"
 
 
 def test_messages_with_calls_of_their_own_are_left_alone():
@@ -283,7 +282,6 @@ def test_junk_never_raises_anything_but_drop(junk, text):
             continue
         assert found is None or all(isinstance(m, Message) for m in found)
     prescribed.without_format(junk)
-    agent_text.looks_like(junk)
 
 
 @pytest.mark.parametrize("mark", ["<search>", "Thought:\n", "```bash\n", "Action: f[", "thought: ", "<tool_response>",

@@ -188,7 +188,7 @@ WHOLE, LIST = json.dumps(CHAT), json.dumps([CHAT, CHAT])
     ("a.arrow", "no", "an invalid Arrow file"),
     ("a.arrow", "ARROW1 no", "an invalid Arrow file"),
     ("a.jsonl.gz", b"not gzip", "unreadable"),
-    ("a.json.gz", gzip.compress(b"{" + b" " * 999)[:-9], "unreadable"),
+    ("a.json.gz", gzip.compress(b"{" + b" " * 999, mtime=0)[:-9], "unreadable"),
 ])
 def test_a_file_without_any_row_gives_a_one_line_error(tmp_path, name, content, says):
     with pytest.raises(FlanError, match=says) as error:
@@ -204,9 +204,10 @@ def test_a_file_without_any_row_gives_a_one_line_error(tmp_path, name, content, 
     ("a.json", LIST[:-1] + ",]", 2, r"expecting value: line 1"),
     ("a.json", LIST + "}", 2, r"more text after the list: line 1 column \d+"),
     ("a.json", LIST[:-1].encode() + b', "\xe9"]', 2, "bytes that are not UTF-8: line 1"),
-    ("a.json.gz", gzip.compress(LIST.encode())[:-8], 2, "an unreadable file .*end-of-stream"),
-    ("a.json.gz", gzip.compress(f"{WHOLE}\n{WHOLE}\n".encode())[:-8], 2, "an unreadable file .*end-of-stream"),
-    ("a.jsonl.gz", gzip.compress(f"{WHOLE}\n{WHOLE}\n".encode())[:-8] + bytes(8), 2, "an unreadable file .*CRC"),
+    ("a.json.gz", gzip.compress(LIST.encode(), mtime=0)[:-8], 2, "an unreadable file .*end-of-stream"),
+    ("a.json.gz", gzip.compress(f"{WHOLE}\n{WHOLE}\n".encode(), mtime=0)[:-8], 2, "an unreadable file .*end-of-stream"),
+    ("a.jsonl.gz", gzip.compress(f"{WHOLE}\n{WHOLE}\n".encode(), mtime=0)[:-8] + bytes(8), 2,
+     "an unreadable file .*CRC"),
     ("a.csv", "a,b\n1,2\n\"3,4", 1, "an invalid table .after line 3: unexpected end of data"),
     ("a.csv", b"a,b\n1,2\n\xe9,4", 1, "after line 2: bytes that are not UTF-8"),
 ])

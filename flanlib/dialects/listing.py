@@ -7,10 +7,12 @@ unions, and references within the tool's own schema. What stands deeper than fou
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from flanlib.records import Tool, to_json
 
+_OBJECT = (dict, MappingProxyType)  # what frozen and unfrozen JSON objects are; told faster than Mapping
 _DEEPEST = 4  # objects, lists or unions inside each other
 _MOST_LINES = 40  # below a parameter
 _MOST_OPTIONS, _MOST_CHOICES, _LONGEST = 8, 30, 60  # members of a union, values of an enum, letters of a value
@@ -76,7 +78,7 @@ class _Schemas:
                 continue
             known.add(id(schema))
             properties, required = schema.get("properties"), schema.get("required")
-            if isinstance(properties, Mapping):
+            if isinstance(properties, _OBJECT):
                 names = required if isinstance(required, (tuple, list)) else ()
                 yield from ((name, part, name in names) for name, part in properties.items())
             if depth < _DEEPEST:
@@ -135,8 +137,10 @@ class _Schemas:
 
     def merged(self, schema: Any) -> Mapping[str, Any]:
         """Return a schema with what it refers to and combines (allOf); an empty one for what is no schema."""
-        if not isinstance(schema, Mapping) or not {"$ref", "allOf"} & schema.keys():
-            return schema if isinstance(schema, Mapping) else {}
+        if not isinstance(schema, _OBJECT):
+            return {}
+        if "$ref" not in schema and "allOf" not in schema:
+            return schema
         if id(schema) not in self.known:
             self.known[id(schema)] = {}  # what a schema that holds itself adds to itself
             combined = schema.get("allOf")
@@ -151,7 +155,7 @@ class _Schemas:
             return None
         place: Any = self.root
         for key in filter(None, reference[1:].split("/")):
-            place = place.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(place, Mapping) else None
+            place = place.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(place, _OBJECT) else None
         return place
 
 
@@ -161,7 +165,7 @@ def _combined(schemas: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for schema in schemas:
         properties, required = ((whole.get(key), schema.get(key)) for key in ("properties", "required"))
         whole |= schema
-        if all(isinstance(one, Mapping) for one in properties):
+        if all(isinstance(one, _OBJECT) for one in properties):
             whole["properties"] = {**properties[0], **properties[1]}
         if all(isinstance(one, tuple) for one in required):
             whole["required"] = required[0] + required[1]

@@ -66,6 +66,9 @@ MARKS = (
     Mark(r"<[｜|]tool[▁_]calls[▁_]begin[｜|]>", r"<[｜|]tool[▁_]calls[▁_]end[｜|]>"),  # DeepSeek, around its calls
 )  # fmt: skip
 
+HINTS = ("<", "[tool_calls]", "```tool_", ">>>", "functools[", "to=", "action:")
+"""In small letters, a part of every mark's beginning: a text with none of them has no mark, as most texts."""
+
 THOUGHTS = {
     "<think>": "</think>", "<thinking>": "</thinking>", "<reasoning>": "</reasoning>", "<seed:think>": "</seed:think>",
     "[THINK]": "[/THINK]", "<|START_THINKING|>": "<|END_THINKING|>", "<|channel>thought": "<channel|>",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from flanlib.dialects import literals
 from flanlib.dialects.bodies import WrittenCall, arguments, json_calls, json_run, listed, python_calls
-from flanlib.dialects.marks import ALONE, MARKS, SERVICE, THOUGHTS
+from flanlib.dialects.marks import ALONE, HINTS, MARKS, SERVICE, THOUGHTS
 
 LONGEST = 200_000
 MOST = 40
@@ -66,6 +66,8 @@ def thinking(text: str) -> tuple[str, str]:
     >>> thinking("Two and two.</think>Four."), thinking("Four.")
     (('Two and two.', 'Four.'), ('', 'Four.'))
     """
+    if not ("<" in text or "[" in text or ">>>all" in text or text.startswith("analysis")):
+        return "", text
     thoughts, said, at = [], [], 0
     if channels := _CHANNELS.match(text):
         return channels["thought"].strip(), channels["rest"].strip()
@@ -98,6 +100,9 @@ def marked(text: str) -> Written | None:
     >>> marked("[TOOL_CALLS]fly[ARGS]{}").calls, marked("<tool_call>Hm.").calls
     ((WrittenCall(name='fly', arguments={}),), (WrittenCall(name='', arguments=None),))
     """
+    lower = text.lower()
+    if not any(hint in lower for hint in HINTS):
+        return None
     calls, around, at = [], [], 0
     while begun := _ANY.search(text, at, LONGEST):
         around.append(text[at : begun.start()])

@@ -21,8 +21,6 @@ _LABEL = re.compile(r"\s*(?:(?:[*_]{1,2}|#{1,4} )?Observation(?: ?\d{1,3})?[*_]{
                     r"|EXECUTION RESULT of \[[^\]\n]*\]:)\s?", re.I)  # fmt: skip
 _PRINTED = re.compile(r"\s*(?:<returncode>|<output>|OBSERVATION:)")
 _PROMPT = re.compile(r"(?:\bbash-\$|root@[\w.-]+:\S*[#$])\s*\Z")
-_MARKS = ("<", "[", "{", "```")
-_LABELS = re.compile(r"(?:act(?:ion)?|final[ _]answer) ?(?:\d{1,3})?[*_]{0,2} ?:")
 _ABOUT = re.compile(r"(?i:\b(?:explain|example|what|how|teach|describe|show|format)\b)[^\n]{0,120}"
                     r"\b(?:ReAct|(?i:agent traces?|(?:tool|function)[- ]call(?:s|ing)?))\b")  # fmt: skip
 _GRADE = re.compile(r"Episode finished, reward = (\w+)")  # FireAct's
@@ -35,35 +33,21 @@ def structured(messages: list[Message], note: Note, tools: Sequence[Tool] = ()) 
     an agent's format that cannot be read.
     """
     said = [message.text for message in messages if message.role == "assistant"]
-    if any(message.calls for message in messages) or not any(_may_act(text, tools) for text in said):
+    if any(message.calls for message in messages):
         return None
-    for read, shows in _FORMATS:
-        if shows(messages, said, tools):
+    text = "\n".join(said)
+    for read, shows, needs in _FORMATS:  # most plain chat has nothing that a format needs, which is quickly told
+        if any(part in text for part in needs) and shows(messages, said, tools):
             return _Rewriter(messages, note, read is react_text.read).run([
                 read(message.text, tools) if message.role == "assistant" else [] for message in messages])
     return None
 
 
-def looks_like(text: str, tools: Sequence[Tool] = ()) -> bool:
-    """Tell whether a text alone is what an agent writes: labels from its start on, or a call that it ends with.
-
-    >>> looks_like("Thought: Look.\\nAction: search[tea]"), looks_like("Stir.\\nAction: pour the milk")
-    (True, False)
-    """
-    return _may_act(text, tools) and (_labelled(text, tools) or _ends_with_call(text) or _searches(text))
-
-
-def _may_act(text: str, tools: Sequence[Tool]) -> bool:
-    """Tell at little cost whether a text can be an agent's. Most plain chat is not looked at any further."""
-    if any(mark in text for mark in _MARKS) or any(tool.name in text for tool in tools):
-        return True
-    lower = text.lower()
-    return ("act" in lower or "final" in lower) and _LABELS.search(lower) is not None
-
-
 def _shows_react(messages: list[Message], said: list[str], tools: Sequence[Tool]) -> bool:
     """Tell whether ReAct's labels are those of an agent. Raises Drop if they are and name no calls."""
     acting = [text for text in said if react_text.acts(text)]
+    if not acting and not any(map(react_text.begins, said)):
+        return False
     answered = any(m.role == "tool" or (m.role == "user" and _LABEL.match(m.text)) for m in messages)
     asked = any(prescribed.prescribes(m.text) for m in messages if m.role == "system")
     if acting and (answered or asked):
@@ -104,9 +88,12 @@ def _shows_shell(messages: list[Message], said: list[str], tools: Sequence[Tool]
     return asked and any(react_text.begins(messages[i].text) for i in blocks)
 
 
-_FORMATS: tuple[tuple[Reader, Callable], ...] = (
-    (json_text.read, _shows_json), (tagged_text.search, _shows_search), (react_text.read, _shows_react),
-    (tagged_text.marked, _shows_marked), (tagged_text.shell, _shows_shell))  # fmt: skip
+# How a format is read, how it is recognised, and parts of which any of its texts has one.
+_FORMATS: tuple[tuple[Reader, Callable, tuple[str, ...]], ...] = (
+    (json_text.read, _shows_json, ("{",)), (tagged_text.search, _shows_search, ("<",)),
+    (react_text.read, _shows_react, ("ction", "CTION", "Act", "ACT", "act", "Final", "FINAL", "final")),
+    (tagged_text.marked, _shows_marked, ("<", "[", "{", "(", "to=", ">>>")),
+    (tagged_text.shell, _shows_shell, ("```",)))  # fmt: skip
 
 
 def _labelled(text: str, tools: Sequence[Tool]) -> bool:

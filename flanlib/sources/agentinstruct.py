@@ -144,7 +144,7 @@ def _named(row: dict[str, Any]) -> str | None:
 def _opened(turns: list[Any]) -> str | None:
     """Return the environment that the first turn describes."""
     first = next((said for turn in turns[:2] if (said := _said(turn, ("human", "user")))), "").lstrip()
-    return next((name for name, task in TASKS.items() if re.match(task.opening, first)), None)
+    return next((name for name, task in TASKS.items() if re.match(task.opening, first)), None) if first else None
 
 
 def _said(turn: Any, roles: tuple[str, ...]) -> str | None:

@@ -16,7 +16,8 @@ from flanlib.sources.tools import listed, tools_of
 
 def matches(row: Any) -> bool:
     """Tell whether a row holds turns, or a request and its reply, under any of the usual names."""
-    if isinstance(row, dict) and (row.get("messages") or row.get("conversations")):
+    if isinstance(row, dict) and (row.get("messages") or row.get("conversations")
+                                  or (row.get("instruction") and row.get("output"))):  # fmt: skip
         return True  # at once, because most rows are such
     return columns.turns_of(row, lambda text: None) is not None
 

@@ -52,7 +52,7 @@ def _opened(messages: list[Message], note: Note) -> tuple[str, list[Message], st
         rest.append(message)
     if pending:
         note("a system turn at the end left out")
-    return "\n\n".join(text for m in head if (text := m.text.strip())), rest, broken
+    return head[0].text if len(head) == 1 else "\n\n".join(filter(None, (m.text.strip() for m in head))), rest, broken
 
 
 def _conversation(name: str, source: str, system: str, dialogue: list[Message], tools: tuple[Tool, ...], broken: str,
@@ -75,7 +75,7 @@ def _conversation(name: str, source: str, system: str, dialogue: list[Message], 
         note("trailing user turn left out")
     turns = [_turn(group, note) for group in filled[:len(filled) // 2 * 2]]
     drop_if(not any(turn.trained for turn in turns), broken or "nothing to train")
-    head = [offer(tools, "", system)] if tools or system else []
+    head = [offer(tools, "", system)] if tools or system.strip() else []
     return Conversation(name, source, (*head, *turns), tools)
 
 
@@ -145,7 +145,7 @@ def _trajectory(name: str, source: str, system: str, before: list[Message], exch
         note("neighbours of one role merged")
     query = "\n\n".join(m.text.strip() for m in request)
     steps = _steps(exchange[len(request):], note)
-    instructions = [system] if system else []
+    instructions = [system.strip()] if system.strip() else []
     if before:
         note("earlier turns moved to the instructions")
         instructions.append("\n".join([_EARLIER, *(line for m in before for line in _lines(m))]))

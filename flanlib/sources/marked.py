@@ -14,6 +14,7 @@ _LAYOUTS = (
     (re.compile(r"(?:\A|\n)### (Instruction|Input|Response):[^\S\n]*\n?"), None),
     (re.compile(r"(?:\A|\n\n)(Human|Assistant|System):[^\S\n]*"), None),
 )
+_HINTS = ("<|", "<start_of_turn>", "### ", "Human:", "[INST]")
 _ROLES = {"human": "user", "instruction": "user", "input": "user", "response": "assistant"}
 _LLAMA2 = re.compile(r"\[INST\](.*?)\[/INST\]([^\[]*)", re.S)
 _SYSTEM = re.compile(r"<<SYS>>(.*?)<</SYS>>", re.S)
@@ -27,6 +28,8 @@ def turns(text: str, *, open_end: bool = False) -> list[dict[str, Any]] | None:
     >>> turns("### Human: Hi### Heading ### Assistant: Yes?")
     [{'role': 'user', 'content': 'Hi### Heading'}, {'role': 'assistant', 'content': 'Yes?'}]
     """
+    if not any(hint in text for hint in _HINTS):
+        return None
     if "[INST]" in text:
         return _llama2(text, open_end)
     for begin, end in _LAYOUTS:
