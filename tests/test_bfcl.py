@@ -1,0 +1,356 @@
+"""BFCL's rows become samples, kinds of replies are told apart, and a call is right where upstream's checker says so."""
+
+import importlib.util
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flanlib import wheels
+from flanlib.benchmarks import bfcl, scores
+from flanlib.benchmarks.agent_h.ask import measure
+from flanlib.benchmarks.bfcl import ABSTAIN, CALL, DEGENERATE, MALFORMED, RIGHT
+from flanlib.benchmarks.bfcl_check import decode, matches
+from flanlib.records import FlanError
+from flanlib.tally import Tally
+
+FARE = {
+    "name": "rail.fare", "description": "Find a fare.",
+    "parameters": {"type": "dict", "required": ["town", "seats"], "properties": {
+        "town": {"type": "string"}, "seats": {"type": "integer"}, "class": {"type": "string"},
+        "discount": {"type": "float"}, "days": {"type": "array", "items": {"type": "string"}},
+        "span": {"type": "tuple", "items": {"type": "float"}}, "bike": {"type": "boolean"},
+        "who": {"type": "dict", "properties": {}}, "stops": {"type": "array", "items": {"type": "dict"}},
+        "note": {"type": "any"}}}}  # fmt: skip
+CANDIDATES = {
+    "town": ["Ulm", "Ulm, Germany"], "seats": [2], "class": ["first", ""], "discount": [0.5, ""],
+    "days": [["Mon.", "Tue"], ["all"], ""], "span": [[1.0, 2.5], ""], "bike": [True, ""],
+    "who": [{"age": [30, 31], "name": ["Ann", ""]}, ""], "stops": [[{"at": ["Bonn"]}, {"at": ["Trier"]}], ""],
+    "note": ["quiet", ""]}  # fmt: skip
+GOLD = [{"rail.fare": CANDIDATES}]
+OTHER = {"name": "weather", "description": "", "parameters": {"type": "dict", "properties": {}, "required": []}}
+
+
+def right(name="rail.fare", **arguments):
+    return matches([(name, {"town": "Ulm", "seats": 2} | arguments)], [OTHER, FARE], GOLD)
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    ({}, True), ({"town": "ulm - germany"}, True), ({"town": "U.L.M"}, True), ({"town": "Bonn"}, False),
+    ({"seats": 3}, False), ({"seats": 2.0}, False), ({"seats": "2"}, False), ({"seats": True}, False),
+    ({"class": "FIRST"}, True), ({"class": "second"}, False), ({"class": "."}, True), ({"class": None}, False),
+    ({"discount": 0.5}, True), ({"discount": 1}, False), ({"platform": "3"}, False),
+    ({"days": ["mon", "TUE"]}, True), ({"days": ["tue", "mon"]}, False), ({"days": ["all"]}, True),
+    ({"days": "all"}, False), ({"days": ("all",)}, False), ({"days": [1]}, False),
+    ({"span": (1.0, 2.5)}, True), ({"span": [1.0, 2.5]}, True), ({"span": (2.5, 1.0)}, False),
+    ({"bike": True}, True), ({"bike": False}, False), ({"bike": 1}, False),
+    ({"who": {"age": 31}}, True), ({"who": {"age": 30, "name": "ann"}}, True), ({"who": {"name": "Ann"}}, False),
+    ({"who": {"age": 30, "pet": "cat"}}, False), ({"who": {"age": 29}}, False), ({"who": {}}, False),
+    ({"stops": [{"at": "bonn"}, {"at": "Trier"}]}, True), ({"stops": [{"at": "Trier"}, {"at": "Bonn"}]}, False),
+    ({"stops": [{"at": "Bonn"}]}, False), ({"note": "Quiet"}, True), ({"note": 1}, False),
+    ({"days": []}, True), ({"stops": []}, True),  # upstream takes the gap "" for an empty text or list
+])  # fmt: skip
+def test_arguments_are_right_if_upstream_would_take_them(arguments, expected):
+    assert right(**arguments) is expected
+
+
+def test_a_call_needs_the_name_and_all_that_is_required_and_stands_alone():
+    call = ("rail.fare", {"town": "Ulm", "seats": 2})
+    assert matches([call], [OTHER, FARE], GOLD)
+    assert not right("rail_fare")
+    assert not matches([], [FARE], GOLD)
+    assert not matches([call, call], [FARE], GOLD)
+    assert not matches([("rail.fare", {"town": "Ulm"})], [FARE], GOLD)
+    assert not matches([call], [OTHER], GOLD)
+    strict = [{"rail.fare": CANDIDATES | {"class": ["first"]}}]  # not required by the tool, but by the answer
+    assert not matches([call], [FARE], strict)
+    assert matches([("rail.fare", {"town": "Ulm", "seats": 2, "class": "first"})], [FARE], strict)
+
+
+def test_a_name_of_a_variable_is_right_only_to_the_letter():
+    gold = [{"rail.fare": CANDIDATES | {"seats": ["seat_count"]}}]
+    assert matches([("rail.fare", {"town": "Ulm", "seats": "seat_count"})], [FARE], gold)
+    assert not matches([("rail.fare", {"town": "Ulm", "seats": "Seat_Count"})], [FARE], gold)
+    assert not matches([("rail.fare", {"town": "Ulm", "seats": 2})], [FARE], gold)
+
+
+@pytest.mark.parametrize(("reply", "calls"), [
+    ("[f(a=1, b='x')]", [("f", {"a": 1, "b": "x"})]), ("f(a=1)", [("f", {"a": 1})]), ("```\n[f()]\n```", [("f", {})]),
+    ("[f(a=1), g.h(b=[True, None, -2.5])]", [("f", {"a": 1}), ("g.h", {"b": [True, None, -2.5]})]),
+    ("[f('dropped', a=(1, 2))]", [("f", {"a": (1, 2)})]), ("[f(a={'k': [1]})]", [("f", {"a": {"k": [1]}})]),
+    ("[f(a=town)]", [("f", {"a": "town"})]), ("[f(a=g(1), b=g(x=1), c=h[0])]",
+                                              [("f", {"a": "g(1)", "b": {"g": {"x": 1}}, "c": "h[0]"})]),
+    ("[f(a=2*10**3 + 1)]", [("f", {"a": 2001})]), ("[]", []), ("", []),
+])  # fmt: skip
+def test_a_list_of_calls_is_decoded(reply, calls):
+    assert decode(reply) == calls
+
+
+@pytest.mark.parametrize("reply", [
+    "The fare is 3 euros.", "[1]", "[f(a=lambda: 1)]", "f(a=1", '{"name": "f", "arguments": {}}', "[f(a=9**9**9)]",
+    "[f(a='x' * 10**9)]", "[f(a=1/0)]", "[" * 3000, "f(a=" + "-" * 5000 + "1)", "[f(a=[x for x in y])]", "\0", "\ud800",
+    "f(" + " " * 30_000 + ")",
+])  # fmt: skip
+def test_other_texts_are_no_calls_and_nothing_is_run(reply):
+    with pytest.raises(ValueError, match="not a list of calls"):
+        decode(reply)
+
+
+VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+                      | st.text(st.characters(exclude_categories=["Cs"])),
+                      lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab"), inner, max_size=3),
+                      max_leaves=8)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["town", "seats", "n"]), VALUES))
+def test_a_written_call_is_decoded_to_the_same_arguments(arguments):
+    written = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    assert decode(f"[rail.fare({written})]") == [("rail.fare", arguments)]
+
+
+@given(st.dictionaries(st.sampled_from([*CANDIDATES]), VALUES))
+def test_any_arguments_are_checked_without_an_error(arguments):
+    assert matches([("rail.fare", arguments)], [FARE], GOLD) in (True, False)
+
+
+@given(st.text())
+def test_any_text_is_read_without_an_error(text):
+    assert isinstance(bfcl.stated(text), list)
+
+
+def test_calls_are_read_in_the_forms_that_models_use():
+    call = [("rail.fare", {"town": "Ulm", "n": 2})]
+    arguments = json.dumps(call[0][1])
+    for reply in ("rail.fare(town='Ulm', n=2)",
+                  f"Thought: look\nAction: rail.fare\nAction Input: {arguments}\nObservation: 3",
+                  f'{{"thought": "look", "name": "rail.fare", "arguments": {arguments}}}',
+                  f'Well: [{{"name": "rail.fare", "parameters": {arguments}}}]',
+                  '{"name": "rail.fare", "arguments": ' + json.dumps(arguments) + "}"):  # fmt: skip
+        assert bfcl.stated(reply) == call, reply
+    assert bfcl.stated("Action: rail.fare\nAction Input: Ulm") == []
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder like BFCL's, with rows of our own."""
+    rows = {
+        "irrelevance": [row("irrelevance_0", "How tall is the tower?", FARE), row("irrelevance_1", "Hi", FARE)],
+        "live_irrelevance": [row("live_irrelevance_0-0-0", "Sing!", FARE), row("live_irrelevance_1-1-0", "Sing!")],
+        "live_relevance": [row("live_relevance_0-0-0", "Fare, please.", FARE, OTHER)],
+        "multiple": [row(f"multiple_{i}", "A fare to Ulm for two.", OTHER, FARE) for i in range(3)],
+    }
+    for name, listed in rows.items():
+        (tmp_path / f"BFCL_v4_{name}.json").write_text("\n".join(map(json.dumps, listed)))
+    (tmp_path / "possible_answer").mkdir()
+    answers = [{"id": one["id"], "ground_truth": GOLD} for one in rows["multiple"]]
+    (tmp_path / "possible_answer" / "BFCL_v4_multiple.json").write_text("\n".join(map(json.dumps, answers)))
+    return tmp_path
+
+
+def row(id, text, *functions):
+    return {"id": id, "question": [[{"role": "user", "content": text}]], "function": list(functions)}
+
+
+def test_rows_become_samples_with_json_schemas_and_the_rest_is_counted(folder):
+    tally = Tally("BFCL")
+    cases = bfcl.read(folder, tally=tally)
+    assert Counter(case.category for case in cases) == {"irrelevance": 2, "live_irrelevance": 1, "live_relevance": 1,
+                                                        "multiple": 3}  # fmt: skip
+    assert (tally.kept, tally.dropped) == (7, {"no tool is offered": 1})
+    case = next(case for case in cases if case.category == "multiple")
+    properties = case.sample.tools[1].properties
+    assert [properties[name]["type"] for name in ("discount", "span", "who")] == ["number", "array", "object"]
+    assert (case.sample.truth, case.sample.wanted, case.answers) == ("call", ("rail.fare",), tuple(GOLD))
+    assert case.functions[1]["parameters"]["properties"]["span"]["type"] == "tuple"  # as the checker wants it
+
+
+def test_a_draw_is_even_over_categories_and_the_same_for_a_seed(folder):
+    cases = bfcl.read(folder, tally=Tally("BFCL"))
+    drawn = bfcl.draw(cases, 2, seed=1)
+    assert [case.category for case in drawn] == ["irrelevance", "live_irrelevance", "multiple", "live_relevance"]
+    assert drawn == bfcl.draw(cases, 2, seed=1)
+    assert len({bfcl.draw(cases, 1, seed=seed)[1].sample.id for seed in range(9)}) > 1
+    assert sorted(case.sample.id for case in bfcl.draw(cases, None)) == sorted(case.sample.id for case in cases)
+
+
+def judged(folder, replies):
+    """The kind and upstream's verdict for replies, each to the first case of its category."""
+    cases = {case.category: case for case in reversed(bfcl.read(folder, tally=Tally("BFCL")))}
+    rows = bfcl.judge([*cases.values()], {cases[name].sample.id: reply for name, reply in replies.items()})
+    return {name: (part["kind"].iloc[0], part.set_index("score")["value"].get(RIGHT))
+            for name, part in rows.groupby("category")}  # fmt: skip
+
+
+def test_call_malformed_call_and_abstaining_are_told_apart(folder):
+    call = "[rail.fare(town='Ulm', seats=2)]"
+    broken = '<tool_call>{"name": "rail.fare", "arguments": {"town": </tool_call>'
+    words = "I will use the rail.fare tool for this."
+    final = "Thought: no tool does this\nFinal Answer: I can't tell."
+    assert judged(folder, {"irrelevance": call, "multiple": call, "live_relevance": call}) == {
+        "irrelevance": (CALL, 0), "multiple": (CALL, 1), "live_relevance": (CALL, 1)}  # fmt: skip
+    for reply, kind in ((broken, MALFORMED), (words, MALFORMED), (final, ABSTAIN), ("It is tall.", ABSTAIN),
+                        ("", DEGENERATE)):  # fmt: skip
+        # Upstream: whatever cannot be decoded is right where no tool fits.
+        assert judged(folder, {"irrelevance": reply, "multiple": reply, "live_relevance": reply}) == {
+            "irrelevance": (kind, 1), "multiple": (kind, 0), "live_relevance": (kind, 0)}, reply  # fmt: skip
+
+
+def test_python_in_prose_that_answers_a_question_is_no_call(folder):
+    prose = ("You can work it out in Python:\n\n```python\nimport math\n\nheight = math.sqrt(3) * 20\nprint(height)\n"
+             "```\n\nThis prints about 34.6 metres.")  # fmt: skip
+    function = "```python\ndef area(a, b):\n    return a * b\n\nprint(area(2, b=3))\n```"
+    for reply in (prose, function):
+        assert judged(folder, {"irrelevance": reply})["irrelevance"] == (ABSTAIN, 1), reply
+
+
+def test_a_wrong_argument_is_a_call_and_not_right(folder):
+    assert judged(folder, {"multiple": "[rail.fare(town='Ulm', seats=3)]"})["multiple"] == (CALL, 0)
+    assert judged(folder, {"multiple": "[weather()]"})["multiple"] == (CALL, 0)
+
+
+def test_judgements_can_be_tabulated_with_intervals(folder):
+    cases = bfcl.draw(bfcl.read(folder, tally=Tally("BFCL")))
+    rows = bfcl.judge(cases, {case.sample.id: "rail.fare(town='Ulm', seats=2)" for case in cases})
+    assert rows.groupby("id")["value"].agg(["size", "sum"]).max().to_list() == [5, 2]
+    table = scores.table(rows, ["truth"]).set_index(["truth", "score"])
+    assert table.loc[("call", RIGHT), "value"] == table.loc[("plain", CALL), "value"] == 1
+    assert table.loc[("plain", RIGHT), "value"] == 0
+    assert (table["low"] <= table["value"]).all()
+    assert table.loc[("call", CALL), "n"] == 4
+    with pytest.raises(FlanError, match="ids that no sample has"):
+        bfcl.judge(cases, {"nothing": "x"})
+
+
+def test_a_model_is_measured_in_its_own_protocol(folder):
+    cases = bfcl.draw(bfcl.read(folder, tally=Tally("BFCL")))
+    samples = [case.sample for case in cases]
+    react = measure(samples, "react", lambda prompts: [
+        'Thought: a fare\nAction: rail.fare\nAction Input: {"town": "Ulm", "seats": 2}'] * len(prompts))  # fmt: skip
+    assert bfcl.judgements(cases, react).query("score == 'right' and category == 'multiple'")["value"].all()
+    chat = measure(samples, "chat", lambda prompts: [
+        "rail.fare" if prompt.id.endswith("tool") else "I should look up the fare." for prompt in prompts],
+        plans=lambda text: True)  # fmt: skip
+    rows = bfcl.judgements(cases, chat)
+    assert set(rows["kind"]) == {CALL}
+    assert set(rows.loc[rows["score"] == RIGHT, "category"]) == {"irrelevance", "live_irrelevance", "live_relevance"}
+
+
+def test_without_the_data_one_line_says_which_command_fetches_it(tmp_path, monkeypatch, capsys):
+    with pytest.raises(FlanError, match=r"python -m flanlib\.benchmarks\.bfcl") as error:
+        bfcl.read(tmp_path, tally=Tally("BFCL"))
+    assert "\n" not in str(error.value)
+    for module in (bfcl, wheels):
+        monkeypatch.setattr(module, "DATA", tmp_path)
+    monkeypatch.setattr(wheels, "DOWNLOADS", tmp_path / "downloads")
+    monkeypatch.setattr(bfcl, "FOLDER", tmp_path / "downloads" / "bfcl")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    assert bfcl.main() == 1
+    assert "pip download --no-deps bfcl-eval==2026.3.23" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not bfcl.FOLDER.exists(), reason="no BFCL here: python -m flanlib.benchmarks.bfcl fetches it")
+def test_the_published_rows_are_read_and_every_possible_answer_is_right():
+    tally = Tally("BFCL")
+    cases = bfcl.read(tally=tally)
+    assert (tally.seen, tally.dropped.total()) == (3051, 12)
+    rng, wrong = np.random.default_rng(0), []
+    for case in cases:
+        if case.answers:
+            calls = call_of(case, rng)
+            if not matches(calls, case.functions, case.answers):
+                wrong.append(case.sample.id)
+    assert len(wrong) <= 30, wrong  # answers that contradict their own function's types
+
+
+def call_of(case, rng):
+    """A right call: a candidate for each parameter, drawn at random, or none where it may be left out."""
+    [(name, candidates)] = case.answers[0].items()
+    return [(name, filled(candidates, rng))]
+
+
+def filled(candidates, rng):
+    """A value by key, from the candidates of each. A candidate that is a dict, or has some, holds candidates itself."""
+    arguments = {}
+    if not all(isinstance(values, list) for values in candidates.values()):
+        return candidates  # deeper down, values stand for themselves
+    for key, values in candidates.items():
+        values = [value for value in values if value != ""]
+        if values and (rng.random() < 0.5 or "" not in candidates[key]):
+            value = values[rng.integers(len(values))]
+            items = [filled(item, rng) if isinstance(item, dict) else item
+                     for item in (value if isinstance(value, list) else [value])]  # fmt: skip
+            arguments[key] = items if isinstance(value, list) else items[0]
+    return arguments
+
+
+def other_values(value, rng):
+    """Values near a value: of other types, written otherwise, in another order, or with less or more in them."""
+    yield from (None, "", [], {}, str(value), [value], (value,), {"key": value}, True, 1, 0.5, "anything")
+    if isinstance(value, str):
+        yield from (value.upper(), f" {value}.", value + "s", value[:-1], value.replace(" ", "_"), list(value))
+    if isinstance(value, (int, float)):
+        yield from (value + 1, -value, float(value), int(value), bool(value), value * 1.0)
+    if isinstance(value, list):
+        yield from (value[::-1], value[1:], [*value, "more"], tuple(value), [str(one) for one in value], value * 2)
+        for item in value[:1]:
+            yield from ([other, *value[1:]] for other in other_values(item, rng))
+    if isinstance(value, dict):
+        yield from ({**value, "more": 1}, dict(list(value.items())[1:]))
+        for key in list(value)[:1]:
+            yield from ({**value, key: other} for other in other_values(value[key], rng))
+
+
+def mutated(call, rng):
+    """Yield (kind of change, calls) for a right call."""
+    name, arguments = call
+    yield "as it is", [call]
+    yield from (("no call", []), ("called twice", [call, call]), ("another name", [(name + "_", arguments)]),
+                ("a dot", [(name.replace(".", "_"), arguments)]), ("no arguments", [(name, {})]),
+                ("unknown argument", [(name, {**arguments, "unknown_": 1})]))  # fmt: skip
+    for key, value in arguments.items():
+        yield "argument left out", [(name, {k: v for k, v in arguments.items() if k != key})]
+        for other in other_values(value, rng):
+            yield f"{type(value).__name__} to {type(other).__name__}", [(name, {**arguments, key: other})]
+
+
+@pytest.fixture
+def upstream(monkeypatch):
+    """Upstream's checker. Its table of models, which imports every vendor's client, is exchanged for an empty one."""
+    if not importlib.util.find_spec("bfcl_eval"):
+        pytest.skip("no bfcl_eval to compare with: pip install --no-deps bfcl-eval==2026.3.23 into a folder of its own")
+    table = SimpleNamespace(MODEL_CONFIG_MAPPING={"model": SimpleNamespace(underscore_to_dot=False)})
+    monkeypatch.setitem(sys.modules, "bfcl_eval.constants.model_config", table)
+    checker = pytest.importorskip("bfcl_eval.eval_checker.ast_eval.ast_checker", exc_type=ImportError)
+
+    def check(case, calls):
+        try:
+            return checker.ast_checker(list(case.functions), [{name: arguments} for name, arguments in calls],
+                                       list(case.answers), checker.Language.PYTHON, case.category, "model")["valid"]
+        except (TypeError, AttributeError, KeyError, IndexError):
+            return False  # it breaks off at values that no candidate has the type of
+
+    return check
+
+
+def test_the_checker_agrees_with_upstreams_on_right_and_changed_answers(upstream):
+    folder = Path(importlib.util.find_spec("bfcl_eval").origin).parent / "data"
+    cases = [case for case in bfcl.read(folder, tally=Tally("BFCL")) if case.answers]
+    rng, counts, differ = np.random.default_rng(0), Counter(), []
+    for i in rng.permutation(len(cases))[:400]:
+        for kind, calls in mutated(call_of(cases[i], rng)[0], rng):
+            ours, theirs = matches(calls, cases[i].functions, cases[i].answers), upstream(cases[i], calls)
+            counts[kind, theirs] += 1
+            if ours != theirs:
+                differ.append((cases[i].sample.id, kind, calls, ours))
+    assert not differ, (len(differ), differ[:5])
+    by_verdict = pd.Series(counts).groupby(level=1).sum()
+    print(f"\n{len(counts)} kinds of change and verdict; right {by_verdict[True]}, wrong {by_verdict[False]}")
+    assert by_verdict[True] > 1000
+    assert by_verdict[False] > 1000
