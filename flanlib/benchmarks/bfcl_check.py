@@ -149,8 +149,8 @@ def _value(node: ast.expr | None) -> Any:
             return tuple(_value(item) for item in items)
         case ast.Dict(keys=keys, values=values):
             return {_value(key): _value(value) for key, value in zip(keys, values, strict=True)}
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=number)):
+            return -number
         case ast.BinOp():
             return _number(node)
         case ast.Name(id=name):
