@@ -129,9 +129,8 @@ def test_a_list_of_calls_is_decoded(reply, calls):
 
 @pytest.mark.parametrize("reply", [
     "The fare is 3 euros.", "[1]", "[f(a=lambda: 1)]", "f(a=1", '{"name": "f", "arguments": {}}', "[f(a=9**9**9)]",
-    "[f(a=99**99)]", "[f(a='x' * 10**9)]", "[f(a=1/0)]", "[" * 3000, "f(a=" + "-" * 5000 + "1)", "[f(a=[x for x in y])]",
-    "\0", "\ud800",
-    "f(" + " " * 30_000 + ")",
+    "[f(a=99**99)]", "[f(a='x' * 10**9)]", "[f(a=1/0)]", "[" * 3000, "f(a=" + "-" * 5000 + "1)",
+    "[f(a=[x for x in y])]", "\0", "\ud800", "f(" + " " * 30_000 + ")",
 ])  # fmt: skip
 def test_other_texts_are_no_calls_and_nothing_is_run(reply):
     with pytest.raises(ValueError, match="not a list of calls"):
