@@ -80,12 +80,13 @@ def test_scores_count_the_questions_that_they_are_about():
     rows = pd.concat([judged((CANNOT, CALL), (CANNOT, CANNOT), (CANNOT, CALL), (CANNOT, DIRECT), offered=0),
                       judged((CANNOT, CALL), (CALL, CALL), (REQUEST, CALL)).assign(id=["a", "b", "c"])])  # fmt: skip
     rows.loc[rows["id"] == "c", "normalised"] = REQUEST
+    rows.loc[rows["id"] == "a", "normalised"] = CANNOT
     rows.loc[rows["id"] == "1", "normalised"] = CALL  # no hallucination by the sum
     rows = pd.concat([rows, judged((REQUEST, CALL), offered=0).assign(id=["d"])])  # no tool, but an answer to be had
     table = scores.table(when2call.judgements(rows).assign(model="m"), ["model"]).set_index("score")
     assert table.loc[HALLUCINATION, ["value", "n"]].to_list() == [2 / 4, 4]
     assert table.loc[ACCURACY, ["value", "n"]].to_list() == [2 / 8, 8]
-    assert table.loc[NORMALISED, ["value", "n"]].to_list() == [2 / 8, 8]
+    assert table.loc[NORMALISED, ["value", "n"]].to_list() == [3 / 8, 8]
 
 
 def test_calls_are_scored_in_the_form_of_the_protocol():

@@ -118,7 +118,7 @@ def judgements(cases: Sequence[Case], measured: pd.DataFrame) -> pd.DataFrame:
         if case.category not in MATCHED:
             values[RIGHT] = (kind == CALL) == (case.category not in IRRELEVANCE)
         elif row["form"] != "chat":
-            values[RIGHT] = kind == CALL and matches(stated(row["reply"]), case.functions, case.answers)
+            values[RIGHT] = matches(stated(row["reply"]), case.functions, case.answers)
         lines += [(row["id"], case.category, case.sample.truth, kind, name, int(value), row.get("seed", 0))
                   for name, value in values.items()]  # fmt: skip
     return pd.DataFrame(lines, columns=["id", "category", "truth", "kind", "score", "value", "seed"])

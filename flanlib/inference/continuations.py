@@ -49,14 +49,13 @@ class Scorer:
         """
         items = [self._item(*pair) for pair in zip(prompts, continuations, strict=True)]
         sizes = [sum(map(len, item.rows)) for item in items]
-        left, sums = sorted(range(len(items)), key=lambda i: -sizes[i]), [[] for _ in items]
+        left, sums = sorted(range(len(items)), key=lambda i: -sizes[i]), [[] for _ in items]  # the shortest last
         with evaluating(self.model, len(left), self.label, "prompt") as bar:
             while left:
-                batch, size = [left.pop()], 0
-                size = sizes[batch[0]]
-                while left and size + sizes[left[-1]] <= self.tokens_per_pass:
-                    size += sizes[left[-1]]
+                batch, size = [], 0
+                while left and (not batch or size + sizes[left[-1]] <= self.tokens_per_pass):
                     batch.append(left.pop())
+                    size += sizes[batch[-1]]
                 for i, values in zip(batch, self._pass([items[i] for i in batch]), strict=True):
                     sums[i] = values
                 bar.update(len(batch))
