@@ -1,8 +1,9 @@
 """Check a call against BFCL's possible answers by its syntax tree, as the leaderboard does, for Python functions.
 
 The rules, and their quirks, are those of ``bfcl_eval.eval_checker.ast_eval`` (ShishirPatil/gorilla, version 2026.3.23);
-``tests/test_bfcl_check.py`` compares both wherever that package is installed. A possible answer names one function and lists,
-for each parameter, the values that count (candidates). The empty string among them lets the parameter be left out.
+``tests/test_bfcl_check.py`` compares both wherever that package is installed. A possible answer names one function and
+lists, for each parameter, the values that count (candidates). The empty string among them lets the parameter be left
+out.
 
 No text is executed: a reply is parsed to a syntax tree, and only literals are read from it.
 """
