@@ -65,18 +65,27 @@ def test_a_plan_of_nothing_but_finish_scores_0_on_either_side():
 
 
 def test_a_told_plan_takes_the_first_named_tool_of_each_sentence():
-    told = plans.told("Find it. Use Bank.pay after Bank.balance. Done.\nThen Post.send", TOOLS)
-    assert [(s.id, s.name) for s in told] == [(0, "Bank.pay"), (1, "Post.send")]
+    told = plans.told("Find it. Use Bank.pay after Bank.balance. Or Map.route.\nThen Post.send", TOOLS)
+    assert [(s.id, s.name) for s in told] == [(0, "Bank.pay"), (1, "Map.route"), (2, "Post.send")]
 
 
-def test_steps_match_above_the_threshold_only():
-    def embed(texts):  # the cosine of "a" and "b" is 0.8
-        return np.array([{"a": [1, 0], "b": [0.8, 0.6]}[text] for text in texts])
+@pytest.mark.parametrize(("name", "args", "threshold", "matched"), [
+    ("b", "a", 0.8, 0), ("b", "a", 0.7, 1), ("a", "b", 0.8, 1), ("a", "b", 0.93, 0)])  # fmt: skip
+def test_likeness_is_three_quarters_the_names_and_must_be_above_the_threshold(name, args, threshold, matched):
+    def embed(texts):  # the cosine of "a" and "b" is 0.7, so likeness is 0.775 and 0.925
+        return np.array([{"a": [1, 0], "b": [0.7, 0.51**0.5]}[text] for text in texts])
 
-    one, other = [plans.Step(0, "a", "a")], [plans.Step(0, "b", "a")]
-    alike = plans.NAME_WEIGHT * 0.8 + plans.ARGS_WEIGHT
-    for threshold, matched in ((alike - 1e-6, 1), (alike + 1e-6, 0)):
-        assert plans.score(one, other, embed, threshold=threshold)["f1 of matches"] == matched
+    predicted, gold = [plans.Step(0, "a", "a")], [plans.Step(0, name, args)]
+    assert plans.score(predicted, gold, embed, threshold=threshold)["f1 of matches"] == matched
+    if threshold == 0.8:
+        assert plans.score(predicted, gold, embed)["f1 of matches"] == matched, "the default is version 2's"
+
+
+@pytest.mark.parametrize("text", [
+    "As in [1]:\n```json\n[{\"id\": 0, \"name\": \"A.b\", \"args\": \"\"}]\n```",
+    "[{'id': 0, 'name': 'A.b', 'args': ''}]", "[{'id': 0, 'name': 'A.b', 'args': '', 'more': null}]"])  # fmt: skip
+def test_a_plan_is_read_from_a_fence_and_with_single_quotes(text):
+    assert plans.steps(text) == [plans.Step(0, "A.b", "")]
 
 
 # --- single calls
@@ -127,8 +136,15 @@ def test_retrieve_wants_the_right_name_and_no_other(reply, right):
     assert score.one(reading.RETRIEVE, row(reading.RETRIEVE), reply, None)["name"] == right
 
 
+@pytest.mark.parametrize("reply", ["Ulm", "'Ulm'", '"Ulm"', "'\"Ulm\"'"])
+def test_understand_wants_the_text_itself_or_quoted(reply):
+    gold = row(reading.UNDERSTAND, CALL | {"args": "Ulm"})
+    assert score.one(reading.UNDERSTAND, gold, reply, None)["args"] == 1
+    assert score.one(reading.UNDERSTAND, gold, reply + ".", None)["args"] == 0
+
+
 @pytest.mark.parametrize(("reply", "parsed", "right"), [
-    ("Answer: C", 1, 1), ("C", 1, 1), ("C: input error", 0, 0), ("Answer: (C)", 0, 0), ("answer:\n\nC.", 1, 1),
+    ("Answer: B, not: C", 1, 0), ("Answer: C", 1, 1), ("C", 1, 1), ("C: input error", 0, 0), ("Answer: (C)", 0, 0), ("answer:\n\nC.", 1, 1),
     ("Can't say", 1, 1), ("c", 0, 0), ("", 0, 0), ("Answer: B", 1, 0), ("Answer: F", 0, 0)])  # fmt: skip
 def test_review_reads_the_first_character_after_the_first_colon(reply, parsed, right):
     assert score.one(reading.REVIEW, row(reading.REVIEW), reply, None) == {"parsed": parsed, "review": right}
