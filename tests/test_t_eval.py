@@ -144,8 +144,8 @@ def test_understand_wants_the_text_itself_or_quoted(reply):
 
 
 @pytest.mark.parametrize(("reply", "parsed", "right"), [
-    ("Answer: B, not: C", 1, 0), ("Answer: C", 1, 1), ("C", 1, 1), ("C: input error", 0, 0), ("Answer: (C)", 0, 0), ("answer:\n\nC.", 1, 1),
-    ("Can't say", 1, 1), ("c", 0, 0), ("", 0, 0), ("Answer: B", 1, 0), ("Answer: F", 0, 0)])  # fmt: skip
+    ("Answer: B, not: C", 1, 0), ("Answer: C", 1, 1), ("C", 1, 1), ("C: input error", 0, 0), ("Answer: (C)", 0, 0),
+    ("answer:\n\nC.", 1, 1), ("Can't say", 1, 1), ("c", 0, 0), ("", 0, 0), ("Answer: B", 1, 0), ("Answer: F", 0, 0)])  # fmt: skip
 def test_review_reads_the_first_character_after_the_first_colon(reply, parsed, right):
     assert score.one(reading.REVIEW, row(reading.REVIEW), reply, None) == {"parsed": parsed, "review": right}
 
