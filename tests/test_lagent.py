@@ -1,5 +1,7 @@
 """Lagent, the paper's agent framework, drives a model whose replies are given: the loop and the adapter are real."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,20 @@ def test_an_agent_without_an_answer_stops_at_the_last_turn(lagent):
     assert model.prompts[-1].turns[-1].text == "Give the final answer now."
 
 
+def test_a_model_that_the_kit_loads_plugs_in(lagent):
+    """The tiny random model says nothing of sense, so the loop ends without an answer."""
+    from flanlib import pretrained
+    from flanlib.inference.generate import Decoding, Writer, dense
+    from flanlib.text.tokens import load_tokenizer
+
+    tokenizer = load_tokenizer(pretrained.folder("random"))
+    template = templates.get_template("agent_flan", tokenizer)
+    writer = Writer(dense("random"), tokenizer, template, Decoding(8))
+    done = adapter.agent(writer, [FARE], observe, template=template, most_turns=2).chat("What is the fare?")
+    assert {adapter.kind(action) for action in done.actions} <= set(replies.KINDS)
+    assert writer.ended.total() == len(done.actions)
+
+
 def test_braces_in_a_tools_description_stay(lagent):
     tool = Tool("fill", "Fill in {name}.")
     model = Scripted("Thought: a\nFinal Answer: b")
@@ -113,6 +129,6 @@ def test_templates_that_lagent_cannot_express_are_refused():
 
 
 def test_without_lagent_one_line_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "lagent", None)
+    monkeypatch.setitem(sys.modules, "lagent", None)
     with pytest.raises(FlanError, match=r"pip install .*flanlib\[lagent\]"):
         adapter.agent(Scripted(), [FARE], observe)

@@ -145,7 +145,8 @@ def test_understand_wants_the_text_itself_or_quoted(reply):
 
 @pytest.mark.parametrize(("reply", "parsed", "right"), [
     ("Answer: B, not: C", 1, 0), ("Answer: C", 1, 1), ("C", 1, 1), ("C: input error", 0, 0), ("Answer: (C)", 0, 0),
-    ("answer:\n\nC.", 1, 1), ("Can't say", 1, 1), ("c", 0, 0), ("", 0, 0), ("Answer: B", 1, 0), ("Answer: F", 0, 0)])  # fmt: skip
+    ("answer:\n\nC.", 1, 1), ("Can't say", 1, 1), ("c", 0, 0), ("", 0, 0), ("Answer: B", 1, 0),
+    ("Answer: F", 0, 0)])  # fmt: skip
 def test_review_reads_the_first_character_after_the_first_colon(reply, parsed, right):
     assert score.one(reading.REVIEW, row(reading.REVIEW), reply, None) == {"parsed": parsed, "review": right}
 
@@ -167,6 +168,19 @@ def test_cutting_leaves_nothing_of_the_next_turn(reply):
 
 
 # --- the whole and the command
+
+
+@pytest.mark.parametrize("part", [reading.REVIEW, reading.PLAN_JSON, reading.PLAN_STR])
+def test_published_rows_are_read_and_right_replies_are_parsed(part, real_data):
+    rows = reading.read(next((real_data / "teval_v1").glob(f"{part}*.json"))).rows
+    for published in list(rows.values())[:40]:
+        gold = published["ground_truth"]
+        if part == reading.REVIEW:
+            reply = f"Answer: {gold['answer']}"
+        else:
+            reply = json.dumps(gold) if part == reading.PLAN_JSON else "\n".join(step["name"] for step in gold)
+        scores = score.one(part, published, reply, embedding.by_letters)
+        assert scores["parsed"] == scores.get("review", 1) == 1
 
 
 def test_abilities_are_plain_means_and_overall_needs_all_six():

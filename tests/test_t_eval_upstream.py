@@ -1,6 +1,6 @@
 """T-Eval: our scores are those of open-compass's own evaluators.
 
-T_EVAL names a checkout of open-compass/T-Eval, and T_EVAL_DATA a folder with its files of rows; skipped without.
+T_EVAL names a checkout of open-compass/T-Eval; all is skipped without it.
 """
 
 import importlib
@@ -8,7 +8,6 @@ import json
 import os
 import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from t_eval_rows import CALL, TOOLS, plan, row
 
 from flanlib.benchmarks.t_eval import embedding, plans, reading, score
 
-UPSTREAM, ROWS = os.environ.get("T_EVAL", ""), os.environ.get("T_EVAL_DATA", "")
+UPSTREAM = os.environ.get("T_EVAL", "")
 pytestmark = pytest.mark.skipif(not UPSTREAM, reason="T_EVAL names no checkout of open-compass/T-Eval")
 
 
@@ -150,10 +149,9 @@ def test_our_scores_are_upstreams_on_invented_rows(part, form, upstream):
     assert compared > 40
 
 
-@pytest.mark.skipif(not ROWS, reason="T_EVAL_DATA names no folder with T-Eval's files")
 @pytest.mark.parametrize("part", [reading.REVIEW, reading.PLAN_JSON, reading.PLAN_STR])
-def test_our_scores_are_upstreams_on_the_published_rows(part, upstream):
-    rows = reading.read(next(Path(ROWS).glob(f"{part}*.json"))).rows.values()
+def test_our_scores_are_upstreams_on_the_published_rows(part, upstream, real_data):
+    rows = reading.read(next((real_data / "teval_v1").glob(f"{part}*.json"))).rows.values()
     compared, differ = disagreements(upstream, part, rows)
     print(f"{part}: {len(rows)} rows, {compared} replies compared, {len(differ)} differ")
     assert not differ

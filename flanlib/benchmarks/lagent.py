@@ -54,7 +54,7 @@ def agent(generate: Generate, tools: Sequence[Tool], run: Callable[[str, Mapping
 
 
 def llm(generate: Generate, template: AnyTemplate | None = None) -> BaseModel:
-    """Make a model that Lagent can talk to: it answers messages. With a template it has Lagent's ``template_parser``."""
+    """Make a model that Lagent can talk to. Lagent's ``template_parser`` in it writes a given template."""
     return _classes().model(generate, template)
 
 
