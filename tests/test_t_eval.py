@@ -231,9 +231,9 @@ def test_folders_are_scored_together_and_predictions_are_read_too(review, tmp_pa
 
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("review_str.json", "{", "invalid JSON"), ("review_str.json", "[]", "expected a JSON object"),
-    ("rows.json", "{}", "no part of T-Eval"), ("review_str.json", '{"a": 3}', "expected a JSON object"),
+    ("rows.json", '{"a": {}}', "no part of T-Eval"), ("review_str.json", '{"a": 3}', "expected a JSON object"),
     ("review_str.json", json.dumps({"a": row(reading.REVIEW, {"answer": "F"})}), "an answer from A to E"),
-    ("plan_str.json", json.dumps({"a": row(reading.PLAN_JSON)}), "the form json'; expected the form str"),
+    ("plan_str.json", json.dumps({"a": row(reading.PLAN_JSON)}), "'json'}\"; expected the form str"),
     ("instruct.json", json.dumps({"a": row(reading.INSTRUCT, form="json") | {"template": ""}}), "expected a template"),
     ("review_str.json", json.dumps({"b": row(reading.REVIEW)}), "ids that no row has")])  # fmt: skip
 def test_bad_input_ends_with_one_line(name, content, message, tmp_path, monkeypatch):
@@ -251,6 +251,11 @@ def test_bad_replies_and_a_missing_embedder_end_with_one_line(review, tmp_path, 
         review[1].write_text(text)
         with pytest.raises(SystemExit, match=r"error: .*replies\.jsonl.*found"):
             run(monkeypatch, *review)
+    for words, message in ((("none.json", review[1]), "no such file"), ((review[0], tmp_path), "two files, or two"),
+                           ((*review, "--threshold", "nan"), "expected 0 to 1"),
+                           ((*review, "--out", tmp_path), "expected a file")):  # fmt: skip
+        with pytest.raises(SystemExit, match=message):
+            run(monkeypatch, *words)
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(FlanError, match="--embedder letters"):
         embedding.load(embedding.PUBLISHED)

@@ -37,6 +37,8 @@ def _score(options: argparse.Namespace) -> None:
     out = options.out or options.replies.with_name(f"{options.replies.stem}.t_eval.csv")
     if out.is_dir():
         raise FlanError("--out", found=f"the folder {out}", expected="a file", remedy="Add a name.")
+    if not 0 <= options.threshold <= 1:
+        raise FlanError("--threshold", found=str(options.threshold), expected="0 to 1", remedy="Pass another number.")
     read = [(reading.read(data, options.part), reading.replies(replies)) for data, replies in _pairs(options)]
     needs_vectors = any(part.name in score.NEEDS_VECTORS for part, _ in read)
     embed = embedding.load(options.embedder) if needs_vectors else None
@@ -57,6 +59,9 @@ def _score(options: argparse.Namespace) -> None:
 
 def _pairs(options: argparse.Namespace) -> list[tuple[Path, Path]]:
     """Pair files of rows with files of replies, which in folders have the same part's name at their beginnings."""
+    if options.data.is_dir() != options.replies.is_dir():
+        raise FlanError(str(options.replies), found="a file and a folder", expected="two files, or two folders",
+                        remedy="Name both alike.")  # fmt: skip
     if not options.data.is_dir():
         return [(options.data, options.replies)]
     by_part: list[dict[str, Path]] = []

@@ -45,13 +45,13 @@ def part_of(path: Path) -> str:
 
 def read(path: Path, part: str = "") -> Part:
     """Read a file of rows; ``part`` is told by the file's name if not given. Raises FlanError for a broken row."""
-    part = part or part_of(path)
     listed = _object(path)
+    part = part or part_of(path)
     for id, row in listed.items():
         where = f"{path}, row {clip(id)}"
         found, expected = _fault(part, row)
         if expected:
-            raise FlanError(where, found=clip(found), expected=expected, remedy=f"Check that this is a file of {part}.")
+            raise FlanError(where, found=found, expected=expected, remedy=f"Check that this is a file of {part}.")
     return Part(part, listed)
 
 
@@ -98,13 +98,13 @@ def _object(path: Path) -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
-def _fault(part: str, row: Mapping[str, Any]) -> tuple[Any, str]:
+def _fault(part: str, row: Mapping[str, Any]) -> tuple[str, str]:
     """Return what is wrong with a row and what is expected, or two empty texts."""
     gold, template, asked = row.get("ground_truth"), row.get("template"), form(part, row)
     forms = ("json", "string") if part == INSTRUCT else (part.rpartition("_")[2],)
     keys = _JSON_KEYS if asked == "json" else _TEXT_KEYS
     for wrong, found, expected in (
-        (asked not in forms, f"the form {asked}", f"the form {' or '.join(forms)}"),
+        (asked not in forms, {"form": asked}, f"the form {' or '.join(forms)}"),
         (part == INSTRUCT and not (isinstance(gold, dict) and "action" in gold and isinstance(gold.get("args"), dict)),
          gold, "a ground_truth with action and args"),
         (part == INSTRUCT and not (isinstance(template, dict) and all(isinstance(template.get(k), str) for k in keys)),
@@ -118,5 +118,5 @@ def _fault(part: str, row: Mapping[str, Any]) -> tuple[Any, str]:
                                    and all(isinstance(t, str) and t for t in tools)), meta(row), "tools in API_list"),
     ):  # fmt: skip
         if wrong:
-            return found, expected
+            return clip(found), expected
     return "", ""
