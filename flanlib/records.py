@@ -97,7 +97,7 @@ def first_json(text: str, *, strict: bool = True) -> tuple[Any, str]:
     """
     text = text.lstrip(" \t\n\r")
     try:
-        value, end = json.JSONDecoder(strict=strict, parse_constant=_refuse).raw_decode(text)
+        value, end = _DECODERS[strict].raw_decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     return value, text[end:]
@@ -105,6 +105,9 @@ def first_json(text: str, *, strict: bool = True) -> tuple[Any, str]:
 
 def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODERS = {strict: json.JSONDecoder(strict=strict, parse_constant=_refuse) for strict in (False, True)}
 
 
 @dataclass(frozen=True)

@@ -72,13 +72,14 @@ TASKS = {
         tool("type", "Type into an element.", choice="The element's letter", value="The text")),
         r"^Answer: [A-F]\.", "", r"'{3}\s*<html>"),
 }
+_OPENING = re.compile("|".join(f"(?P<{name}>{task.opening})" for name, task in TASKS.items()))
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
 def matches(row: Any) -> bool:
     """Tell whether a row is AgentInstruct's: a known action syntax, and loss flags or a known environment."""
     turns = turns_of(row) if isinstance(row, dict) else None
-    if not turns or not all(isinstance(turn, dict) for turn in turns):
+    if not turns or not isinstance(turns[0], dict) or not all(isinstance(turn, dict) for turn in turns):
         return False
     flagged = "conversations" in row and any("from" in turn and turn.get("loss") is not None for turn in turns)
     return (flagged or _named(row) is not None or _opened(turns) is not None) and task_of(row) is not None
@@ -144,7 +145,8 @@ def _named(row: dict[str, Any]) -> str | None:
 def _opened(turns: list[Any]) -> str | None:
     """Return the environment that the first turn describes."""
     first = next((said for turn in turns[:2] if (said := _said(turn, ("human", "user")))), "").lstrip()
-    return next((name for name, task in TASKS.items() if re.match(task.opening, first)), None) if first else None
+    opened = _OPENING.match(first)
+    return next(name for name, text in opened.groupdict().items() if text is not None) if opened else None
 
 
 def _said(turn: Any, roles: tuple[str, ...]) -> str | None:

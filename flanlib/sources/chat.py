@@ -26,7 +26,8 @@ def convert(row: Any, where: str, note: Note) -> list[Conversation | Trajectory]
     """Read one row into its records. Raises Drop, with the reason, for rows that cannot be used."""
     turns = columns.turns_of(row, note)
     columns.refuse_media(row)
-    messages, tools = parsed(turns, note), tools_of(columns.tools(row), note)
+    offered = columns.tools(row)
+    messages, tools = parsed(turns, note), tools_of(offered, note) if offered else ()
     if not tools:
         tools, messages = _listed(messages, note)
     structured = agent_text.structured(messages, note, tools)

@@ -7,7 +7,7 @@ import re
 from itertools import groupby, takewhile, zip_longest
 
 from flanlib.dialects.common import offer
-from flanlib.records import Conversation, Tool, Trajectory, Turn, from_json, spans
+from flanlib.records import Conversation, Span, Tool, Trajectory, Turn, from_json, spans
 from flanlib.sources.common import Drop, Note, Steps, drop_if, json_text
 from flanlib.sources.messages import BROKEN, Message
 
@@ -89,6 +89,9 @@ def _turn(group: list[Message], note: Note) -> Turn:
     if role == "assistant" and texts[0][0].isspace():
         note("white space before a reply left out")  # no template lets a reply begin with it
         texts[0] = texts[0].lstrip()
+    if len(group) == 1:  # as most are
+        kind = "general" if role == "assistant" else "context"
+        return Turn(role, (Span(texts[0], kind),), role == "assistant" and group[0].loss is not False)
     trained = [role == "assistant" and m.loss is not False for m in group]
     kinds = ["context" if role != "assistant" or (any(trained) and not one) else "general" for one in trained]
     parts = [("\n\n" * bool(i) + text, kind) for i, (text, kind) in enumerate(zip(texts, kinds, strict=True))]

@@ -25,7 +25,12 @@ BROKEN = "broken"
 
 _CALL_ROLES = ("function_call", "function_calls", "tool_call", "tool_calls")
 _THINKING = ("reasoning_content", "reasoning", "thinking", "thought")
-_FLAGS = ("loss", "loss_weight", "weight", "train", "training", "loss_mask", "trainable", "loss_scale")
+_FLAGS = {"loss", "loss_weight", "weight", "train", "training", "loss_mask", "trainable", "loss_scale"}
+_CONTENT = ("value", "content", "parts", "text", "output", "summary")
+_IDS = ("tool_call_id", "tool_use_id", "call_id")
+_CALLS = ("tool_calls", "function_call", "function_calls")
+_RICH = {*_THINKING, *_CALLS, "type"}  # an assistant's turn without any of these is only its text
+_GEMINI_CALL, _GEMINI_RESULT = ("functionCall", "function_call"), ("functionResponse", "function_response")
 _TEXT = ("text", "input_text", "output_text", "summary_text", "refusal")
 _ARGUMENTS = ("arguments", "args", "parameters", "input", "params")
 _MEDIA = ("image", "image_url", "input_image", "audio", "input_audio", "video", "video_url", "file", "input_file",
@@ -83,9 +88,13 @@ def parsed(turns: Any, note: Note) -> list[Message]:
 
 def role_of(turn: Mapping[str, Any]) -> str:
     """Return the name of a turn's role, in lower case, or raise Drop. Items without a role are told by their type."""
-    said = turn.get("from") if isinstance(turn.get("from"), str) else turn.get("role")
-    if not isinstance(said, str) and isinstance(turn.get("type"), str):
-        said = TYPES.get(turn["type"])
+    said = turn.get("from")
+    if not isinstance(said, str):
+        said = turn.get("role")
+        if not isinstance(said, str) and isinstance(turn.get("type"), str):
+            said = TYPES.get(turn["type"])
+    if isinstance(said, str) and said in ROLES:
+        return said
     drop_if(not isinstance(said, str) or not said.strip(), "a turn without a role")
     name = said.strip().lower()
     drop_if(name not in ROLES, f"unknown role {name[:20]}")
@@ -146,45 +155,52 @@ def _messages(turn: Any, note: Note) -> list[Message]:
     """Read one turn, which can hold several messages: Anthropic and Gemini put results into the user's turn."""
     drop_if(not isinstance(turn, dict), "a turn is not an object")
     name = role_of(turn)
-    role = ROLES[name]
-    plain = turn.get("value", turn.get("content")) if len(turn) == 2 else None  # most turns: a role and a text
-    if isinstance(plain, str) and role != "tool" and name not in _CALL_ROLES and "think" not in plain:
-        return [Message(role, plain)]
-    content = next((turn[key] for key in ("value", "content", "parts", "text", "output", "summary")
-                    if turn.get(key) is not None), None)  # fmt: skip
-    loss = _loss(turn)
+    role, loss = ROLES[name], _loss(turn)
+    content = next((turn[key] for key in _CONTENT if turn.get(key) is not None), None)
     if role == "tool":
-        ids = turn.get("tool_call_ids")
-        id = next((turn[key] for key in ("tool_call_id", "tool_use_id", "call_id") if turn.get(key) is not None),
-                  ids[0] if isinstance(ids, list) and len(ids) == 1 else None)  # fmt: skip
-        results = [Message("tool", _result(part, note), id=part.value.get("id") if part.kind == "result" else id)
-                   for part in parts(content, note, data=True)]
-        whole = len(results) > 1 and not any(result.id != id for result in results)
-        return [Message("tool", "\n".join(r.text for r in results), id=id)] if whole or not results else results
+        return _tool(turn, content, note)
     if name in _CALL_ROLES:
         called = turn if str(turn.get("type")) in TYPES else content
         return [Message(role, "", _thought(turn), tuple(calls_of(called)), None, loss)]
-    if isinstance(content, str) and role != "assistant":
-        return [Message(role, _with_tools(content, turn) if role == "system" else content, loss=loss)]
+    if role == "assistant":
+        return _assistant(turn, content, loss, note)
+    pieces = [Part("text", content)] if isinstance(content, str) else list(parts(content, note))
+    results = [Message("tool", _result(part, note), id=part.value["id"]) for part in pieces if part.kind == "result"]
+    text = "\n".join(part.value for part in pieces if part.kind == "text")
+    text = _with_tools(text, turn) if role == "system" else text
+    return [*results, Message(role, text, loss=loss)] if text or not results else results
+
+
+def _tool(turn: Mapping[str, Any], content: Any, note: Note) -> list[Message]:
+    """Read a tool's turn: one result, or several content parts with an id each."""
+    ids = turn.get("tool_call_ids")
+    id = next((turn[key] for key in _IDS if turn.get(key) is not None),
+              ids[0] if isinstance(ids, list) and len(ids) == 1 else None)  # fmt: skip
+    if isinstance(content, str):
+        return [Message("tool", content, id=id)]
+    results = [Message("tool", _result(part, note), id=part.value["id"] if part.kind == "result" else id)
+               for part in parts(content, note, data=True)]  # fmt: skip
+    if any(result.id != id for result in results):
+        return results
+    return [Message("tool", "\n".join(result.text for result in results), id=id)]
+
+
+def _assistant(turn: Mapping[str, Any], content: Any, loss: bool | None, note: Note) -> list[Message]:
+    if isinstance(content, str) and "think" not in content.lower() and _RICH.isdisjoint(turn):
+        return [Message("assistant", content, loss=loss)]  # most turns
     pieces = list(parts(content, note))
     if turn.get("type") == "reasoning":
         pieces = [Part("thought", part.value) for part in pieces]
-    results = [Message("tool", _result(part, note), id=part.value.get("id"))
-               for part in pieces if part.kind == "result"]  # fmt: skip
     text = "\n".join(part.value for part in pieces if part.kind == "text")
-    if role != "assistant":
-        keep = text or not results
-        return results + [Message(role, _with_tools(text, turn) if role == "system" else text, loss=loss)] * bool(keep)
     thoughts = [_thought(turn), *(part.value for part in pieces if part.kind == "thought")]
     if "think" in text.lower() and text.count("</think>") < 2:  # several thoughts may belong to several calls
         inner, text = written.thinking(text)
         thoughts.append(inner)
     calls = [call for part in pieces if part.kind == "call" for call in calls_of(part.value)]
-    for key in ("tool_calls", "function_call", "function_calls"):
-        if turn.get(key):
-            calls += calls_of(turn[key])
+    calls += [call for key in _CALLS if turn.get(key) for call in calls_of(turn[key])]
     thought = "\n".join(thought.strip() for thought in thoughts if thought.strip())
-    return [Message(role, text, thought, tuple(calls), None, loss), *results]
+    results = [Message("tool", _result(part, note), id=part.value["id"]) for part in pieces if part.kind == "result"]
+    return [Message("assistant", text, thought, tuple(calls), None, loss), *results]
 
 
 def _kind(part: Any) -> str | None:
@@ -198,9 +214,9 @@ def _kind(part: Any) -> str | None:
         return "media"
     if type in ("reasoning", "thinking", "thought") or (part.get("thought") is True and "text" in part):
         return "thought"
-    if type in ("tool_use", "tool_call", "server_tool_use", "function_call") or _gemini(part, "functionCall"):
+    if type in ("tool_use", "tool_call", "server_tool_use", "function_call") or _gemini(part, _GEMINI_CALL):
         return "call"
-    if type in ("tool_result", "function_response") or _gemini(part, "functionResponse"):
+    if type in ("tool_result", "function_response") or _gemini(part, _GEMINI_RESULT):
         return "result"
     if type in _TEXT or (type is None and isinstance(part.get("text"), str)):
         return "text"
@@ -215,11 +231,11 @@ def _part(part: Any, note: Note) -> Iterator[Part]:
         value = part if isinstance(part, str) else next((part[key] for key in keys if part.get(key) is not None), "")
         yield Part(kind, value if isinstance(value, str) else _joined(value, note))
     elif kind == "call":
-        inner = _gemini(part, "functionCall") or part
+        inner = _gemini(part, _GEMINI_CALL) or part
         inside = inner.get("value", inner.get("content", inner)) if part.get("type") == "tool_call" else inner
         yield Part("call", inside)
     elif kind == "result":
-        inner = _gemini(part, "functionResponse")
+        inner = _gemini(part, _GEMINI_RESULT)
         id = part.get("tool_use_id", part.get("tool_call_id")) if inner is None else inner.get("id")
         yield Part("result", {"id": id, "value": inner.get("response") if inner else part.get("content")})
     elif isinstance(part, dict) and isinstance(part.get("type"), str):
@@ -228,10 +244,9 @@ def _part(part: Any, note: Note) -> Iterator[Part]:
         raise Drop("content is not text")
 
 
-def _gemini(part: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+def _gemini(part: Mapping[str, Any], keys: tuple[str, str]) -> Mapping[str, Any] | None:
     """Return Gemini's part under a key in camel case or in snake case."""
-    snake = "".join(f"_{char.lower()}" if char.isupper() else char for char in key)
-    return next((part[name] for name in (key, snake) if isinstance(part.get(name), dict)), None)
+    return next((part[key] for key in keys if isinstance(part.get(key), dict)), None)
 
 
 def _result(part: Part, note: Note) -> str:
@@ -254,7 +269,9 @@ def _with_tools(text: str, turn: Mapping[str, Any]) -> str:
 
 def _loss(turn: Mapping[str, Any]) -> bool | None:
     """Return the loss flag of a turn under any of its usual names. False where one of them says so."""
-    given = [turn[key] for key in _FLAGS if key in turn and isinstance(turn[key], (bool, int, float))]
+    if _FLAGS.isdisjoint(turn):
+        return None
+    given = [turn[key] for key in _FLAGS & turn.keys() if isinstance(turn[key], (bool, int, float))]
     return all(map(bool, given)) if given else None
 
 

@@ -30,8 +30,10 @@ def is_training(row: Any) -> bool:
     if not isinstance(row, dict) or isinstance(row.get("answer_generation"), dict):
         return False
     turns = row.get("conversations")
-    texts = [(t.get("from"), t["value"]) for t in (turns if isinstance(turns, list) else ())
-             if isinstance(t, dict) and isinstance(t.get("value"), str)]
+    turns = [turn for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    if not any(turn.get("from") in ("system", "function") for turn in turns):
+        return False
+    texts = [(turn.get("from"), turn["value"]) for turn in turns if isinstance(turn.get("value"), str)]
     return (any(role == "system" and text.lstrip().startswith("You are AutoGPT") for role, text in texts)
             or (any(role == "function" for role, _ in texts)
                 and any(role == "assistant" and "\nAction Input:" in text for role, text in texts)))
