@@ -10,7 +10,8 @@ import re
 from typing import Any, NamedTuple
 
 from flanlib.records import Tool, Trajectory
-from flanlib.sources.common import Drop, Message, Note, Steps, drop_if, messages, row_id, turns_of
+from flanlib.sources.common import Drop, Note, Steps, drop_if, row_id, turns_of
+from flanlib.sources.messages import Message, complete
 from flanlib.sources.tools import tool
 
 
@@ -101,7 +102,7 @@ def task_of(row: dict[str, Any]) -> str | None:
 
 def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
     """Read one row. Raises Drop, with the reason, for rows that cannot be used."""
-    parsed = messages(turns_of(row), ("system", "human", "user", *_AGENT))
+    parsed = complete(turns_of(row), note)
     while parsed and parsed[0].role == "system":
         note("system text left out")  # a copy's own: the environment is described in the first turn
         parsed.pop(0)
@@ -113,7 +114,7 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
     name, request, steps = task_of(row), parsed[first - 1].text, Steps(note)
     task = TASKS[name]
     for i, message in enumerate(parsed[first:]):
-        agent = message.role in _AGENT
+        agent = message.role == "assistant"
         drop_if(agent != (i % 2 == 0), "turns do not alternate")
         if steps.answer is not None:
             note("turns after the answer left out")
@@ -122,7 +123,7 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
             steps.observe(_clean(message.text, task, note))
             continue
         drop_if(not message.text.strip(), "an empty agent turn")
-        if message.raw.get("loss") is False:
+        if message.loss is False:
             note("untrained turn inside the task")
         action = _PARSERS[name](message.text, request, note)
         drop_if(action is None, "a turn without an action")
@@ -165,14 +166,14 @@ def _flag(turn: Any) -> bool | None:
 
 def _first_trained(parsed: list[Message], note: Note) -> int | None:
     """Return the place of the first turn to train, by the loss flags, or by the text if no flag says false."""
-    flags = [_flag(message.raw) for message in parsed]
+    agent = [i for i, message in enumerate(parsed) if message.role == "assistant"]
+    flags = {parsed[i].loss for i in agent}
     if False in flags:
-        return next((i for i, m in enumerate(parsed) if m.role in _AGENT and flags[i] is not False), None)
+        return next((i for i in agent if parsed[i].loss is not False), None)
     if True not in flags:
         note("no loss flags, the scripted opening told by its text")
-    fresh = max((i for i, m in enumerate(parsed) if m.role not in _AGENT and _FRESH.match(m.text)), default=-1)
-    return next((i for i, m in enumerate(parsed)
-                 if i > fresh and m.role in _AGENT and not _ACKNOWLEDGED.match(m.text)), None)
+    fresh = max((i for i, m in enumerate(parsed) if m.role != "assistant" and _FRESH.match(m.text)), default=-1)
+    return next((i for i in agent if i > fresh and not _ACKNOWLEDGED.match(parsed[i].text)), None)
 
 
 def _clean(text: str, task: Task, note: Note) -> str:

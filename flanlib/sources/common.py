@@ -1,11 +1,10 @@
-"""Helpers of all readers: parse messages and arguments, and assemble steps.
+"""Helpers of all readers: parse arguments, assemble steps, and count rows.
 
 A reader raises :class:`Drop` for a row that it cannot use and calls ``note`` with a short text for every repair.
 """
 
-import json
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from flanlib.records import FlanError, Step, Tool, Trajectory, from_json, to_json
 from flanlib.tally import Tally
@@ -31,56 +30,12 @@ def drop_if(condition: object, reason: str) -> None:
         raise Drop(reason)
 
 
-class Message(NamedTuple):
-    """One message of a row: its role in lower case, its text, and the raw turn."""
-
-    role: str
-    text: str
-    raw: Mapping[str, Any]
-
-
 def turns_of(row: Any) -> list[Any] | None:
     """Return a row's list of turns under any of the usual keys, or None."""
     if isinstance(row, list):
         return row
     keys = ("conversations", "conversation", "messages", "traj") if isinstance(row, dict) else ()
     return next((row[key] for key in keys if isinstance(row.get(key), list)), None)
-
-
-def messages(turns: Any, roles: Collection[str] = ()) -> list[Message]:
-    """Parse turns of ``{from, value}`` or ``{role, content}``, of any role or only of ``roles``, or raise Drop.
-
-    >>> messages([{"from": "human", "value": "Hi"}])[0][:2]
-    ('human', 'Hi')
-    """
-    drop_if(not isinstance(turns, list) or not turns, "no turns")
-    parsed = []
-    for turn in turns:
-        drop_if(not isinstance(turn, dict), "a turn is not an object")
-        role = turn.get("from") if isinstance(turn.get("from"), str) else turn.get("role")
-        drop_if(not isinstance(role, str) or not role.strip(), "a turn without a role")
-        content = turn.get("content") if turn.get("value") is None else turn["value"]
-        parsed.append(Message(role.strip().lower(), text_of(content), turn))
-    for message in parsed:
-        drop_if(roles and message.role not in roles, f"unknown role {message.role[:20]}")
-    return parsed
-
-
-def parts_of(content: Any, kind: str) -> list[str]:
-    """Return the texts of all content parts of one type: text, reasoning or tool_call."""
-    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    texts = [part.get("text", part.get("value", part.get("content"))) for part in parts if part.get("type") == kind]
-    return [text if isinstance(text, str) else "" if text is None else json.dumps(text) for text in texts]
-
-
-def text_of(content: Any) -> str:
-    """Return the text of a message's content: a string, None, or a list of parts, which are joined by newlines."""
-    if content is None or isinstance(content, str):
-        return content or ""
-    if isinstance(content, list):
-        parts = [{"type": "text", "text": part} if isinstance(part, str) else part for part in content]
-        return "\n".join(parts_of(parts, "text"))
-    raise Drop("content is not text")
 
 
 def arguments(value: Any, note: Note) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 from flanlib.records import Trajectory
-from flanlib.sources.common import Drop, Note, Steps, drop_if, messages, row_id, turns_of
+from flanlib.sources.common import Drop, Note, Steps, drop_if, row_id, turns_of
+from flanlib.sources.messages import complete
 from flanlib.sources.tools import tool
 
 TOOLS = (tool("search", "Search the web and see a short result.", query="What to look for"),)
@@ -56,7 +57,7 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
     if whole is not None:
         query, turns = whole[0], _alpaca(whole[1])
     else:
-        parsed = messages(turns_of(row), _ROLES)
+        parsed = complete(turns_of(row), note)
         system = [m.text for m in parsed if m.role == "system"]
         turns = [(m.role, m.text) for m in parsed if m.role != "system"]
         query = turns.pop(0)[1] if turns and turns[0][0] == "user" else ""

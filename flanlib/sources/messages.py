@@ -86,6 +86,13 @@ def parsed(turns: Any, note: Note) -> list[Message]:
     return read
 
 
+def complete(turns: Any, note: Note) -> list[Message]:
+    """Read turns as :func:`parsed` does, but raise Drop if one of them cannot be read."""
+    read = parsed(turns, note)
+    drop_if(read[-1].role == BROKEN, read[-1].text)
+    return read
+
+
 def role_of(turn: Mapping[str, Any]) -> str:
     """Return the name of a turn's role, in lower case, or raise Drop. Items without a role are told by their type."""
     said = turn.get("from")
@@ -97,7 +104,9 @@ def role_of(turn: Mapping[str, Any]) -> str:
         return said
     drop_if(not isinstance(said, str) or not said.strip(), "a turn without a role")
     name = said.strip().lower()
-    drop_if(name not in ROLES, f"unknown role {name[:20]}")
+    if name not in ROLES:
+        shown = " ".join(name[:20].encode(errors="replace").decode().split())
+        raise Drop(f"unknown role {shown}")
     return name
 
 

@@ -9,8 +9,9 @@ import ast
 import re
 from typing import Any
 
-from flanlib.records import Tool, Trajectory, to_json
-from flanlib.sources.common import Drop, Message, Note, Steps, arguments, drop_if, messages, row_id, turns_of
+from flanlib.records import Tool, Trajectory
+from flanlib.sources.common import Drop, Note, Steps, arguments, drop_if, json_text, row_id, turns_of
+from flanlib.sources.messages import Message, complete
 from flanlib.sources.tools import tools_of
 from flanlib.tally import Tally
 
@@ -48,27 +49,20 @@ def convert(row: dict[str, Any], where: str, note: Note) -> Trajectory:
     if isinstance(answer_file, dict):
         parsed, tools = _answer_file(answer_file, note)
     else:
-        parsed = messages(turns_of(row))
+        parsed = _without_search(turns_of(row), note)
         tools = _listed_tools("".join(m.text for m in parsed if m.role == "system"), note)
         name = re.sub(r"\AStep \d+: *", "", name)
     query, steps = "", Steps(note)
     for message in parsed:
-        if message.role in ("user", "human"):
-            # The search lists failed actions and asks for another one. Training rows have lost the flag that says so.
-            if message.raw.get("valid") is False or (query and message.text.lstrip().startswith(_SEARCH_PROMPT)):
-                note("search prompt left out")
-            elif query:
-                raise Drop("several requests")
-            else:
-                query = re.sub(r"\s*Begin!\s*\Z", "", message.text).strip()
-        elif message.role in ("function", "tool"):
+        if message.role == "user":
+            drop_if(query, "several requests")
+            query = re.sub(r"\s*Begin!\s*\Z", "", message.text).strip()
+        elif message.role == "tool":
             steps.observe(message.text)
-        elif message.role in ("assistant", "gpt"):
+        elif message.role == "assistant":
             _agent_turn(message, steps)
             if steps.answer is not None:
                 break
-        elif message.role != "system":
-            raise Drop(f"unknown role {message.role[:20]}")
     drop_if(steps.answer is None, "no final answer")
     for call in steps.calls:
         if not call["thought"]:
@@ -106,17 +100,36 @@ def _answer_file(generation: dict[str, Any], note: Note) -> tuple[list[Message],
     branches = generation.get("train_messages")
     drop_if(not isinstance(branches, list) or not branches, "no turns")
     # The last branch of the search is the one that ends in the answer.
-    return messages(branches[-1]), tools_of(generation.get("function"), note, leave_out=("Finish",))
+    return _without_search(branches[-1], note), tools_of(generation.get("function"), note, leave_out=("Finish",))
+
+
+def _without_search(turns: Any, note: Note) -> list[Message]:
+    """Read turns without the prompts of the search, which list failed actions and ask for another one.
+
+    Answer files flag them as not valid. Training rows have lost the flag, so there they are told by their text.
+    """
+    kept = [turn for turn in turns if not (isinstance(turn, dict) and turn.get("valid") is False)
+            ] if isinstance(turns, list) else turns  # fmt: skip
+    read, asked = [], False
+    for message in complete(kept, note):
+        if asked and message.role == "user" and message.text.lstrip().startswith(_SEARCH_PROMPT):
+            note("search prompt left out")
+            continue
+        asked = asked or message.role == "user"
+        read.append(message)
+    for _ in range(len(turns) - len(kept)):
+        note("search prompt left out")
+    return read
 
 
 def _agent_turn(message: Message, steps: Steps) -> None:
     """Add a turn to the steps: its thought, and its call or answer. An answer is a call of Finish."""
-    call, action = message.raw.get("function_call"), _ACT.search(message.text)
-    if isinstance(call, dict):
+    action = _ACT.search(message.text)
+    if message.calls:
         if message.text.strip():
             steps.note("thought kept beside its call")  # upstream's preprocessing loses it
         steps.think(message.text)
-        name, raw_arguments = call.get("name"), call.get("arguments")
+        name, raw_arguments, _ = message.calls[0]
     elif action:
         steps.think(re.sub(r"\A\s*Thought:", "", message.text[:action.start()]))
         name, raw_arguments = action[1].strip(), message.text[action.end():]
@@ -132,7 +145,7 @@ def _agent_turn(message: Message, steps: Steps) -> None:
     elif finish := arguments(raw_arguments, steps.note):
         drop_if(finish.get("return_type") == "give_up_and_restart", "gave up")
         answer = finish.get("final_answer")
-        text = answer if isinstance(answer, str) else "" if answer is None else to_json(answer)
+        text = "" if answer is None else json_text(answer)
         drop_if(not text.strip(), "no final answer")
         steps.finish(text)
 

@@ -21,8 +21,9 @@ from typing import Any
 
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, PLAIN, Sample
 from flanlib.records import FlanError, Tool, freeze, thaw
-from flanlib.sources.common import Drop, Note, counted, messages, row_id
+from flanlib.sources.common import Drop, Note, counted, row_id
 from flanlib.sources.files import files, rows
+from flanlib.sources.messages import complete
 from flanlib.sources.tools import tools_of
 from flanlib.tally import Tally
 
@@ -92,7 +93,7 @@ def _sample(row: Any, path: Path, where: str, answers: Mapping[str, tuple[str, .
 def _bfcl(row: Mapping[str, Any], kind: str, wanted: tuple[str, ...], note: Note) -> dict[str, Any]:
     turns = row["question"] if isinstance(row["question"], list) else []
     _require(len(turns) <= 1, "several turns")
-    first_turn = messages(turns[0] if turns else None)
+    first_turn = complete(turns[0] if turns else None, note)
     _require({message.role for message in first_turn} <= {"system", "user"}, "a conversation before the request")
     system, user = ([message.text for message in first_turn if message.role == role] for role in ("system", "user"))
     if len(user) > 1:
