@@ -21,12 +21,12 @@ WRITERS = {
     "code": lambda name, given: f"[{name}({', '.join(f'{key}={value!r}' for key, value in given.items())})]",
 }
 BY_CLASS = [
-    ("tool_name_hallucination", "find_boat", {"pier": "Brelle"}), ("parameter_required_missing", "plan_sail",
+    ("tool_name_hallucination", "find_boat", {"pier": "Cork"}), ("parameter_required_missing", "plan_sail",
     {"hours": 3}),
-    ("parameter_name_hallucination", "plan_sail", {"pier": "Brelle", "town": "Ulm"}),
-    *(("parameter_value_type_error", "plan_sail", {"pier": "Brelle", **wrong}) for wrong in (
+    ("parameter_name_hallucination", "plan_sail", {"pier": "Cork", "town": "Ulm"}),
+    *(("parameter_value_type_error", "plan_sail", {"pier": "Cork", **wrong}) for wrong in (
         {"pier": 3}, {"hours": "3"}, {"hours": True}, {"crew": 2.5}, {"crew": True}, {"at": 3}, {"night": 1})),
-    *(("no_hallucination", "plan_sail", {"pier": "Brelle", **right}) for right in (
+    *(("no_hallucination", "plan_sail", {"pier": "Cork", **right}) for right in (
         {}, {"hours": 3}, {"hours": 2.5}, {"crew": 2}, {"at": None}, {"free": [1]}, {"free": True}, {"odd": 3},
         {"odd": True}, {"night": True})),
 ]  # fmt: skip
@@ -40,16 +40,16 @@ def test_each_call_gets_its_class(form, expected, name, given_):
 
 @pytest.mark.parametrize(("reply", "expected"), [
     ('{"name": "plan_sail", "arguments": {"pier": ', "parameter_json_format_hallucination"),
-    ("Thought: Hm.\nAction: plan_sail\nAction Input: Brelle", "parameter_json_format_hallucination"),
-    ("<tool_call>Hm.", "parameter_json_format_hallucination"), ("plan_sail('Brelle')",
+    ("Thought: Hm.\nAction: plan_sail\nAction Input: Cork", "parameter_json_format_hallucination"),
+    ("<tool_call>Hm.", "parameter_json_format_hallucination"), ("plan_sail('Cork')",
     "parameter_json_format_hallucination"),
     ('{"name": "find_boat", "arguments": {"pier": ', "tool_name_hallucination"), ("Let me call plan_sail.", NO_CALL),
     ("I need to call a tool.", NO_CALL), ("The boat sails at nine.", NO_CALL), ("Thought: Hm.\nFinal Answer: 9",
     NO_CALL),
     ("", NO_CALL), ("<think>plan_sail()</think>No.", NO_CALL),
-    ("[plan_sail(pier='Brelle'), plan_sail(pier='Brelle')]", "tool_duplicated_hallucination"),
-    ("[plan_sail(pier='Brelle'), plan_sail(pier='Ulm')]", "no_hallucination"),
-    ("[plan_sail(pier='Brelle'), find_boat(pier='Ulm')]", "tool_name_hallucination"),
+    ("[plan_sail(pier='Cork'), plan_sail(pier='Cork')]", "tool_duplicated_hallucination"),
+    ("[plan_sail(pier='Cork'), plan_sail(pier='Ulm')]", "no_hallucination"),
+    ("[plan_sail(pier='Cork'), find_boat(pier='Ulm')]", "tool_name_hallucination"),
     ("[plan_sail(pier=3), plan_sail(pier=3)]", "parameter_value_type_error"),
 ])  # fmt: skip
 def test_other_replies_get_the_first_class_that_fits(reply, expected):
@@ -58,7 +58,7 @@ def test_other_replies_get_the_first_class_that_fits(reply, expected):
 
 @given(st.sampled_from([*WRITERS.values()]), st.sampled_from(["plan_sail", "find_boat"]),
        st.dictionaries(st.sampled_from(["pier", "hours", "town"]), st.integers(0, 9) | st.sampled_from(["Ulm",
-       "Brelle"])),
+       "Cork"])),
        st.floats(0, 1))  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_classes_agree_with_agent_hs_own(writer, name, given_, part):

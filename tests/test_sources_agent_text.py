@@ -34,25 +34,25 @@ def read(messages, tools=()):
             for m in found], notes  # fmt: skip
 
 
-CALL = ("assistant", "", "I look.", "tide_table", {"harbour": "Brelle"})
+CALL = ("assistant", "", "I look.", "tide_table", {"harbour": "Cork"})
 EPISODE = [("user", "When?", ""), CALL, ("tool", "14:20", ""), ("assistant", "At 14:20.", "Now I know.")]
 ANSWER = "Thought: Now I know.\nFinal Answer: At 14:20."
 
 
 @pytest.mark.parametrize("action", [
-    'Action: tide_table\nAction Input: {"harbour": "Brelle"}',
-    "Action: tide_table\nAction Input: {'harbour': 'Brelle'}",
-    'Action: `tide_table`\nAction Input:\n```json\n{"harbour": "Brelle"}\n```',
-    "Action: tide_table\nAction Input: Brelle",
-    "Action: tide_table[Brelle]",
-    'Action: tide_table(harbour="Brelle")',
-    'Action: tide_table("Brelle")',
-    "Action: tide\\_table(Brelle)",
-    "Action: tide_table with Action Input: Brelle",
-    'Action:\n```json\n{"action": "tide_table", "action_input": {"harbour": "Brelle"}}\n```',
-    'Action: {"name": "tide_table", "arguments": {"harbour": "Brelle"}}',
-    'Action: ```json\n[{"tool_name": "tide_table", "parameters": {"harbour": "Brelle"}}]\n```',
-    "Action:\ntide_table[Brelle]",
+    'Action: tide_table\nAction Input: {"harbour": "Cork"}',
+    "Action: tide_table\nAction Input: {'harbour': 'Cork'}",
+    'Action: `tide_table`\nAction Input:\n```json\n{"harbour": "Cork"}\n```',
+    "Action: tide_table\nAction Input: Cork",
+    "Action: tide_table[Cork]",
+    'Action: tide_table(harbour="Cork")',
+    'Action: tide_table("Cork")',
+    "Action: tide\\_table(Cork)",
+    "Action: tide_table with Action Input: Cork",
+    'Action:\n```json\n{"action": "tide_table", "action_input": {"harbour": "Cork"}}\n```',
+    'Action: {"name": "tide_table", "arguments": {"harbour": "Cork"}}',
+    'Action: ```json\n[{"tool_name": "tide_table", "parameters": {"harbour": "Cork"}}]\n```',
+    "Action:\ntide_table[Cork]",
 ])
 def test_every_way_to_write_an_action_gives_the_same_call(action):
     called = f"Thought: I look.\n{action}"
@@ -67,7 +67,7 @@ def test_every_way_to_write_an_action_gives_the_same_call(action):
 def test_labels_can_be_numbered_bold_or_in_capitals(mark, case):
     thought, action, observation, answer = (
         mark.format(case(label)) for label in ("Thought", "Action", "Observation", "Final Answer"))
-    called, last = f"{thought} I look.\n{action} tide_table[Brelle]", f"{thought} Now I know.\n{answer} At 14:20."
+    called, last = f"{thought} I look.\n{action} tide_table[Cork]", f"{thought} Now I know.\n{answer} At 14:20."
     assert read(talk("When?", called, f"{observation} 14:20", last), (TIDE,))[0] == EPISODE
 
 
@@ -78,7 +78,7 @@ def test_labels_can_be_numbered_bold_or_in_capitals(mark, case):
     'Action:\n```\n{"action": "Final Answer", "action_input": "At 14:20."}\n```',
 ])
 def test_a_tool_that_only_ends_the_episode_becomes_the_answer(closing):
-    episode = talk("When?", "Thought: I look.\nAction: tide_table[Brelle]", "Observation: 14:20",
+    episode = talk("When?", "Thought: I look.\nAction: tide_table[Cork]", "Observation: 14:20",
                    f"Thought: Now I know.\n{closing}", "Observation: Episode finished, reward = True")
     found, notes = read(episode, (TIDE,))
     assert found == EPISODE
@@ -109,14 +109,14 @@ def test_a_closing_call_without_text_gives_no_answer():
 
 
 def test_a_made_up_result_gives_way_to_the_real_one():
-    found, notes = read(talk("When?", "Thought: I look.\nAction: tide_table[Brelle]\nObservation: 9:00",
+    found, notes = read(talk("When?", "Thought: I look.\nAction: tide_table[Cork]\nObservation: 9:00",
                              "Observation: 14:20", ANSWER), (TIDE,))
     assert found == EPISODE
     assert notes == ["a made-up result left out"]
 
 
 def test_results_without_a_label_follow_their_calls_and_requests_stay_requests():
-    found, notes = read(talk("When?", "Thought: I look.\nAction: tide_table[Brelle]", "14:20", ANSWER, "Thanks. Why?",
+    found, notes = read(talk("When?", "Thought: I look.\nAction: tide_table[Cork]", "14:20", ANSWER, "Thanks. Why?",
                              "Final Answer: The moon."), (TIDE,))
     assert found == [*EPISODE, ("user", "Thanks. Why?", ""), ("assistant", "The moon.", "")]
     assert notes == ["a turn after a call read as its result"]
@@ -125,20 +125,20 @@ def test_results_without_a_label_follow_their_calls_and_requests_stay_requests()
 def test_a_prompt_that_holds_everything_is_parted():
     prompt = f"You can use tools.\n\ntide_table: High tide.\n\n{FORMAT}\n... (this can repeat N times)\n\nBegin!\n\n" \
              "Question: When?\nThought:"
-    found, _ = read(talk(prompt, " I look.\nAction: tide_table\nAction Input: Brelle", "Observation: 14:20", ANSWER),
+    found, _ = read(talk(prompt, " I look.\nAction: tide_table\nAction Input: Cork", "Observation: 14:20", ANSWER),
                     (TIDE,))
     assert found == [("system", "You can use tools.\n\ntide_table: High tide.", ""), *EPISODE]
 
 
 def test_the_reply_format_is_cut_from_the_system_text_and_the_question_loses_its_label():
-    found, notes = read(talk("Question: When?", "Thought: I look.\nAction: tide_table[Brelle]", "Observation: 14:20",
+    found, notes = read(talk("Question: When?", "Thought: I look.\nAction: tide_table[Cork]", "Observation: 14:20",
                              ANSWER, system=f"Be brief.\n\n{FORMAT}\n\nToday is Monday."), (TIDE,))
     assert found == [("system", "Be brief.\n\nToday is Monday.", ""), *EPISODE]
     assert notes == ["instructions about the reply format cut"]
 
 
 def test_an_opening_that_agrees_on_the_format_becomes_system_text():
-    found, notes = read(talk(f"Play along.\n{FORMAT}", "OK.", "When?", "Thought: I look.\nAction: tide_table[Brelle]",
+    found, notes = read(talk(f"Play along.\n{FORMAT}", "OK.", "When?", "Thought: I look.\nAction: tide_table[Cork]",
                              "Observation: 14:20", ANSWER), (TIDE,))
     assert found == [("system", "Play along.", ""), *EPISODE]
     assert notes == ["scripted turns left out"]
@@ -179,8 +179,8 @@ def test_marked_calls_with_parallel_results_in_one_turn_or_inside_the_turn():
 
 
 def test_a_list_of_calls_counts_only_with_other_evidence():
-    listed = '[Tide Table(harbour="Brelle")]'
-    assert read(talk("When?", listed), (Tool("Tide Table"),))[0][1][3:] == ("Tide Table", {"harbour": "Brelle"})
+    listed = '[Tide Table(harbour="Cork")]'
+    assert read(talk("When?", listed), (Tool("Tide Table"),))[0][1][3:] == ("Tide Table", {"harbour": "Cork"})
     assert read([*talk("When?", listed), Message("tool", "14:20")])[0][1][3] == "Tide Table"
     assert read(talk("When?", listed))[0] is None
 
@@ -190,7 +190,7 @@ def test_a_list_of_calls_counts_only_with_other_evidence():
     talk("When?", "Thought: I look.\nAction: I will look it up", system=FORMAT),
     talk(f"{FORMAT}\n\nWhen?", "Thought: I look.\nAction: I will look it up"),
     talk("When?", "I look.\nAction: hm, the table", "Observation: nothing", "I give up."),
-    talk("When?", "Thought: I look.\nAction: tide_table[Brelle]", "Observation: 14:20", "Thought: Hm."),
+    talk("When?", "Thought: I look.\nAction: tide_table[Cork]", "Observation: 14:20", "Thought: Hm."),
     talk("Go.", '<tool_call>\n{"name": "f", "arguments": {"n": \n</tool_call>', "<tool_response>x</tool_response>"),
 ])
 def test_an_agents_text_that_cannot_be_read_is_counted(messages):

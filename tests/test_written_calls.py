@@ -10,11 +10,11 @@ from marks import deepseek, space
 from flanlib.dialects import written
 from flanlib.dialects.written import Written, WrittenCall, find, thinking
 
-HEIGHT = WrittenCall("tide_height", {"pier": "Brelle", "hour": 3})
+HEIGHT = WrittenCall("tide_height", {"pier": "Cork", "hour": 3})
 NOW = WrittenCall("moon_phase", {})
-ARGUMENTS = '{"pier": "Brelle", "hour": 3}'
+ARGUMENTS = '{"pier": "Cork", "hour": 3}'
 CALL = f'{{"name": "tide_height", "arguments": {ARGUMENTS}}}'
-PYTHON = 'tide_height(pier="Brelle", hour=3)'
+PYTHON = 'tide_height(pier="Cork", hour=3)'
 
 
 XML = space("", "tide_height", HEIGHT.arguments)
@@ -26,11 +26,11 @@ FAMILIES = {  # each makes the call HEIGHT, and no other
     "gpt-oss, recipient first": "<|start|>assistant to=functions.tide_height<|channel|>commentary json<|message|>"
     f"{ARGUMENTS}<|call|>",
     "gpt-oss without special tokens": f"analysisI look.assistantcommentary to=functions.tide_height json{ARGUMENTS}",
-    "GLM-4.5": "<think>So.</think>\n<tool_call>tide_height\n<arg_key>pier</arg_key>\n<arg_value>Brelle</arg_value>\n"
+    "GLM-4.5": "<think>So.</think>\n<tool_call>tide_height\n<arg_key>pier</arg_key>\n<arg_value>Cork</arg_value>\n"
     "<arg_key>hour</arg_key>\n<arg_value>3</arg_value>\n</tool_call>",
-    "GLM-4.7": "</think><tool_call>tide_height<arg_key>pier</arg_key><arg_value>Brelle</arg_value>"
+    "GLM-4.7": "</think><tool_call>tide_height<arg_key>pier</arg_key><arg_value>Cork</arg_value>"
     "<arg_key>hour</arg_key><arg_value>3</arg_value></tool_call>",
-    "Hunyuan": "<tool_calls>\n<tool_call>tide_height<tool_sep>\n<arg_key>pier</arg_key>\n<arg_value>Brelle</arg_value>"
+    "Hunyuan": "<tool_calls>\n<tool_call>tide_height<tool_sep>\n<arg_key>pier</arg_key>\n<arg_value>Cork</arg_value>"
     "\n<arg_key>hour</arg_key>\n<arg_value>3</arg_value>\n</tool_call>\n</tool_calls>",
     "Mistral v11": f"[TOOL_CALLS]tide_height[ARGS]{ARGUMENTS}</s>",
     "Mistral with an id": f"[TOOL_CALLS]tide_height[CALL_ID]a1b2c3d4e[ARGS]{ARGUMENTS}",
@@ -39,14 +39,14 @@ FAMILIES = {  # each makes the call HEIGHT, and no other
     "Gemma 3": f"```tool_code\n{PYTHON}\n```",
     "Gemma 3, printed": f"```tool_code\nprint({PYTHON})\n```",
     "Gemma 3, assigned": f"```tool_code\nheight = {PYTHON}\nprint(height)\n```",
-    "Gemma 4": '<|channel>thought\nHm.<channel|><|tool_call>call:tide_height{hour:3,pier:<|"|>Brelle<|"|>}<tool_call|>',
-    "FunctionGemma": "<start_function_call>call:tide_height{pier:<escape>Brelle<escape>,hour:3}<end_function_call>",
+    "Gemma 4": '<|channel>thought\nHm.<channel|><|tool_call>call:tide_height{hour:3,pier:<|"|>Cork<|"|>}<tool_call|>',
+    "FunctionGemma": "<start_function_call>call:tide_height{pier:<escape>Cork<escape>,hour:3}<end_function_call>",
     "Command R": 'Action: ```json\n[\n    {\n        "tool_name": "tide_height",\n        "parameters": '
     f"{ARGUMENTS}\n    }}\n]\n```",
     "Command R7B": '<|START_THINKING|>I look.<|END_THINKING|><|START_ACTION|>[\n    {"tool_call_id": "0", "tool_name": '
     f'"tide_height", "parameters": {ARGUMENTS}}}\n]<|END_ACTION|><|END_OF_TURN_TOKEN|>',
     "Llama 3": f'<|python_tag|>{{"type": "function", "name": "tide_height", "parameters": {ARGUMENTS}}}<|eom_id|>',
-    "Llama 3, builtin": '<|python_tag|>tide_height.call(pier="Brelle", hour=3)<|eom_id|>',
+    "Llama 3, builtin": '<|python_tag|>tide_height.call(pier="Cork", hour=3)<|eom_id|>',
     "Llama 3, bare": f'{{"name": "tide_height", "parameters": {ARGUMENTS}}}<|eot_id|>',
     "Llama 4": f"[{PYTHON}]<|eot|>",
     "Llama 4 with marks": f"<|python_start|>[{PYTHON}]<|python_end|><|eom|>",
@@ -55,7 +55,7 @@ FAMILIES = {  # each makes the call HEIGHT, and no other
     "DeepSeek V3.1": f"</think><tool calls begin><tool call begin>tide_height<tool sep>{ARGUMENTS}<tool call end>"
     "<tool calls end><eos>",
     "DeepSeek V3.2": '<｜DSML｜function_calls>\n<｜DSML｜invoke name="tide_height">\n<｜DSML｜parameter name="pier" '
-    'string="true">Brelle</｜DSML｜parameter>\n<｜DSML｜parameter name="hour" string="false">3</｜DSML｜parameter>\n'
+    'string="true">Cork</｜DSML｜parameter>\n<｜DSML｜parameter name="hour" string="false">3</｜DSML｜parameter>\n'
     "</｜DSML｜invoke>\n</｜DSML｜function_calls>",
     "LFM2": f"<|tool_call_start|>[{PYTHON}]<|tool_call_end|><|im_end|>",
     "OLMo 3": f"<function_calls>\n{PYTHON}\n</function_calls>",
@@ -64,15 +64,15 @@ FAMILIES = {  # each makes the call HEIGHT, and no other
     "Functionary 2": f"<|recipient|>tide_height\n<|content|>{ARGUMENTS}",
     "Hermes, Qwen": f"<tool_call>\n{CALL}\n</tool_call>",
     "Hermes, a Python dict": f"<tool_call>\n{CALL.replace(chr(34), chr(39))}\n</tool_call>",
-    "Qwen3-Coder": "<tool_call>\n<function=tide_height>\n<parameter=pier>\nBrelle\n</parameter>\n<parameter=hour>\n3\n"
+    "Qwen3-Coder": "<tool_call>\n<function=tide_height>\n<parameter=pier>\nCork\n</parameter>\n<parameter=hour>\n3\n"
     "</parameter>\n</function>\n</tool_call>",
-    "SWE agents": "<function=tide_height>\n<parameter=pier>Brelle</parameter>\n<parameter=hour>3</parameter>\n"
+    "SWE agents": "<function=tide_height>\n<parameter=pier>Cork</parameter>\n<parameter=hour>3</parameter>\n"
     "</function>",
-    "Seed-OSS": "<seed:think>Hm.</seed:think><seed:tool_call>\n<function=tide_height>\n<parameter=pier>Brelle"
+    "Seed-OSS": "<seed:think>Hm.</seed:think><seed:tool_call>\n<function=tide_height>\n<parameter=pier>Cork"
     "</parameter>\n<parameter=hour>3</parameter>\n</function>\n</seed:tool_call>",
     "Anthropic": f"<function_calls>\n{XML}\n</function_calls>",
     "Anthropic, a namespace": f"<own:function_calls>\n{space('own:', *HEIGHT)}\n</own:function_calls>",
-    "Anthropic, early": "<function_calls>\n<invoke>\n<tool_name>tide_height</tool_name>\n<parameters>\n<pier>Brelle"
+    "Anthropic, early": "<function_calls>\n<invoke>\n<tool_name>tide_height</tool_name>\n<parameters>\n<pier>Cork"
     "</pier>\n<hour>3</hour>\n</parameters>\n</invoke>\n</function_calls>",
     "Step 3": f"<tool calls begin><tool call begin>function<tool sep>{space('steptml:', *HEIGHT)}<tool call end>"
     "<tool calls end>",
@@ -138,13 +138,13 @@ def test_several_calls_are_read_in_order(text):
 @pytest.mark.parametrize(("text", "name"), [
     ("<tool_call>", ""), ("<tool_call>\nHm.\n</tool_call>", ""), ('<tool_call>\n{"name": "tide_height"', "tide_height"),
     ('<tool_call>{"name": "tide_height", "arguments": {"pier": "Bre', "tide_height"), ("[TOOL_CALLS] [", ""),
-    ('[TOOL_CALLS]tide_height[ARGS]{"pier"', "tide_height"), ("<function=tide_height>\n<parameter=pier>Brelle",
+    ('[TOOL_CALLS]tide_height[ARGS]{"pier"', "tide_height"), ("<function=tide_height>\n<parameter=pier>Cork",
     "tide_height"),
-    ("<function=tide_height>\n<parameter=pier>Brelle</parameter>", "tide_height"),
-    ('<|tool_call>call:tide_height{pier:<|"|>Brelle', "tide_height"),
+    ("<function=tide_height>\n<parameter=pier>Cork</parameter>", "tide_height"),
+    ('<|tool_call>call:tide_height{pier:<|"|>Cork', "tide_height"),
     ("<tool_call>tide_height\n<arg_key>pier</arg_key>\n<arg_value>Br",
-    "tide_height"), ('<invoke name="tide_height">Brelle</invoke>', "tide_height"), ("<|tool_calls_section_begin|>", ""),
-    ("```tool_code\ntide_height(pier=here)\n```", "tide_height"), ("<|tool_call_start|>[tide_height('Brelle')]",
+    "tide_height"), ('<invoke name="tide_height">Cork</invoke>', "tide_height"), ("<|tool_calls_section_begin|>", ""),
+    ("```tool_code\ntide_height(pier=here)\n```", "tide_height"), ("<|tool_call_start|>[tide_height('Cork')]",
     "tide_height"),
 ])  # fmt: skip
 def test_a_marked_call_that_cannot_be_read_is_malformed(text, name):
@@ -163,7 +163,7 @@ NO_CALLS = [
     '{"function": "f(x) = x", "parameters": {"x": 1}}', "[]", "{}", '[{"tide": 3}]',
     "tide(pier=3)", "print('x')", "[see the map](http://tide.org/map_it)", "[x]", "[sin(x), cos(x)]", "f(x) = [x]",
     "```python\ndef tide(pier=3):\n    return pier\n```", ">>> tide(pier=3)\n5", ">>>tide\n5", "- [ ] buy_milk()",
-    "x = [tide(hour=h) for h in hours]", "[Brelle (old town)]", "We sail to=morrow.", "The commentary to=day",
+    "x = [tide(hour=h) for h in hours]", "[Cork (old town)]", "We sail to=morrow.", "The commentary to=day",
     "<b>tide</b>", "<answer>tide_height</answer>", "Use the `tide_height` function.", "a < b > c",
     "<think>tide()</think>So.",
     "<tool>a hammer</tool>", "<parameter=x>", "1. Tide\n2. Moon", "| tool_call | 3 |",

@@ -1,4 +1,4 @@
-"""Values and calls written like Python's, read without running them: ``[Tide Table(harbour="Brelle", days=3)]``.
+"""Values and calls written like Python's, read without running them: ``[Tide Table(harbour="Cork", days=3)]``.
 
 ``ast`` alone would refuse what models write: tool names with spaces, arguments named ``from`` or ``user-id``, and
 JSON's ``true`` beside Python's ``True``. So a call is cut at its commas first, and ``ast`` reads single values.
@@ -87,8 +87,8 @@ def calls(text: str, at: int = 0) -> tuple[list[PythonCall], int]:
     No call is found, and the place returned, where none begins, or where the list or a call is cut short. In a list
     names may be of several words.
 
-    >>> calls("[Tide Table(harbour='Brelle'), now()] I wait.")
-    ([PythonCall(name='Tide Table', positional=(), arguments={'harbour': 'Brelle'}),
+    >>> calls("[Tide Table(harbour='Cork'), now()] I wait.")
+    ([PythonCall(name='Tide Table', positional=(), arguments={'harbour': 'Cork'}),
       PythonCall(name='now', positional=(), arguments={})], 37)
     """
     place = _BETWEEN.match(text, at).end()

@@ -46,8 +46,8 @@ def find(text: str, names: Collection[str] = ()) -> Written | None:
 
     >>> find('Well. <tool_call>{"name": "fly", "arguments": {"to": "Ulm"}}</tool_call>')
     Written(before='Well.', calls=(WrittenCall(name='fly', arguments={'to': 'Ulm'}),), after='', thought='')
-    >>> find("<think>Hm.</think>[Tide Table(harbour='Brelle')]").calls
-    (WrittenCall(name='Tide Table', arguments={'harbour': 'Brelle'}),)
+    >>> find("<think>Hm.</think>[Tide Table(harbour='Cork')]").calls
+    (WrittenCall(name='Tide Table', arguments={'harbour': 'Cork'}),)
     >>> find("wait(hours=2)"), find("wait(hours=2)", ["wait"]).calls
     (None, (WrittenCall(name='wait', arguments={'hours': 2}),))
     """
