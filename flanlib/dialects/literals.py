@@ -89,7 +89,7 @@ def calls(text: str, at: int = 0) -> tuple[list[PythonCall], int]:
 
     >>> calls("[Tide Table(harbour='Cork'), now()] I wait.")
     ([PythonCall(name='Tide Table', positional=(), arguments={'harbour': 'Cork'}),
-      PythonCall(name='now', positional=(), arguments={})], 37)
+      PythonCall(name='now', positional=(), arguments={})], 35)
     """
     place = _BETWEEN.match(text, at).end()
     listed = text.startswith("[", place)
