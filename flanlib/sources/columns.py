@@ -22,7 +22,7 @@ _PAIRS = (("instruction", "output"), ("instruction", "response"), ("prompt", "co
           ("question", "answer"), ("query", "answer"), ("input", "output"), ("inputs", "targets"))  # fmt: skip
 _REPLIES = ("completion", "response", "generation", "output", "answer")
 _MORE = ("input", "context")
-_BESIDE_ANSWER = {"answer", "id", "uuid", "source", "system", "system_prompt", "history", "lang", "language", "category"}
+_BESIDE_ANSWER = {"answer", "id", "uuid", "source", "system", "system_prompt", "history", "language", "category"}
 _SYSTEMS = ("system", "system_prompt", "system_instruction", "systemInstruction", "developer")
 _MEDIA = {"images", "image", "videos", "audios"}
 _FAILED = {"resolved", "success", "passed"}
@@ -206,4 +206,4 @@ def _history(fields: Mapping[str, Any]) -> Turns:
 def _is_sentence(answer: Any) -> bool:
     """Tell whether an answer column holds a reply and not only the label that a reply is compared with."""
     text = answer.strip() if isinstance(answer, str) else ""
-    return not isinstance(answer, str) or bool(re.search(r"\n|\w{3}[.!?…]\Z|[。！？]\Z", text)) or len(text.split()) > 12
+    return not isinstance(answer, str) or bool(re.search(r"[.!?…。！？]\Z|\n", text)) or len(text.split()) > 12
