@@ -195,7 +195,7 @@ def _tool(turn: Mapping[str, Any], content: Any, note: Note) -> list[Message]:
 
 
 def _assistant(turn: Mapping[str, Any], content: Any, loss: bool | None, note: Note) -> list[Message]:
-    if isinstance(content, str) and "think" not in content.lower() and _RICH.isdisjoint(turn):
+    if isinstance(content, str) and "hink" not in content and "HINK" not in content and _RICH.isdisjoint(turn):
         return [Message("assistant", content, loss=loss)]  # most turns
     pieces = list(parts(content, note))
     if turn.get("type") == "reasoning":
