@@ -139,7 +139,7 @@ def templates():
             own_template(tiny_tokenizer(STRIPPING))]  # fmt: skip
 
 
-texts = st.text(st.sampled_from("ab \n:{\"é日🙂\u0d2e"), min_size=1, max_size=8)
+texts = st.text(st.sampled_from('ab \n:{"é日🙂\u0d2e'), min_size=1, max_size=8)
 kinds = st.sampled_from(["reasoning", "retrieval", "understanding", "instruction", "general", "context"])
 
 

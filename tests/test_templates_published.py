@@ -57,7 +57,8 @@ SHAPES = {
     "{{ raise_exception('user and assistant must alternate') }}{% endif %}"
     "{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %}{{ m.content }}</s>{% endif %}{% endfor %}",
     "glm": "[gMASK]<sop>" + EACH
-    + "{% if m.role == 'assistant' %}<|assistant|>\n<think></think>\n{{ m.content | trim }}{% else %}<|{{ m.role }}|>\n{{ m.content }}{% if m.role == 'user' and enable_thinking is defined "
+    + "{% if m.role == 'assistant' %}<|assistant|>\n<think></think>\n{{ m.content | trim }}{% else %}"
+    "<|{{ m.role }}|>\n{{ m.content }}{% if m.role == 'user' and enable_thinking is defined "
     "and not enable_thinking %}/nothink{% endif %}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>"
     "{% if enable_thinking is defined and not enable_thinking %}{{ '\n<think></think>' }}{% endif %}{% endif %}",
     "deepseek-r1": "<bos>" + EACH + "{% if m.role == 'system' %}{{ m.content }}{% elif m.role == 'user' %}<|User|>"
