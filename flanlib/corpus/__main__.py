@@ -2,16 +2,16 @@
 
 ``python -m flanlib.corpus DATA --out folder`` writes the corpus in three row shapes and a card that tells what is in
 it. General chat is the data's own, filled up with the plain chat that ships with the kit. Negatives without tools, or
-without the right tool, need plain replies of a chat model: the folder has the requests, ``--replies`` takes its answers.
+without the right tool, need plain replies of a chat model: the folder has the requests for it, and ``--replies`` takes
+what it wrote.
 """
 
 import argparse
 import math
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 
 from flanlib import sources
@@ -19,7 +19,7 @@ from flanlib.corpus.balance import APPENDIX, rank
 from flanlib.corpus.card import card, contents
 from flanlib.corpus.export import SHAPES, export_all
 from flanlib.corpus.mix import Corpus, mix
-from flanlib.corpus.negatives import MISSING, NO_TOOLS, TYPES, negatives, opening
+from flanlib.corpus.negatives import IRRELEVANT, MISSING, NO_TOOLS, TYPES, negatives, opening
 from flanlib.lab import ordinary
 from flanlib.presets import source_name
 from flanlib.records import Conversation, FlanError, Trajectory, to_json
@@ -33,23 +33,25 @@ WRITTEN = {CARD, REQUESTS, *(f"{shape}.jsonl" for shape in SHAPES)}
 
 
 def read(data: Sequence[str]) -> tuple[list[Trajectory], list[Conversation], list[Tally]]:
-    """Read several data sets: trajectories, plain chat, and a tally for each. A record's source is its data set's name.
+    """Read several data sets: trajectories, plain chat, and a tally for each.
 
-    Ids that several data sets use get a number, which is noted. Raises FlanError as :func:`flanlib.sources.load` does.
+    A record's source becomes the name of its data set, and its id begins with it. An id that is in use all the same
+    gets a number, which is noted. Raises FlanError as :func:`flanlib.sources.load` does.
     """
     trajectories: list[Trajectory] = []
     chats: list[Conversation] = []
     tallies, ids = [], set()
     for path in data:
         *found, tally = sources.load(path)
+        source = source_name(path)
         for records, kept in zip(found, (trajectories, chats), strict=True):
             for record in records:
-                names = chain([record.id], (f"{record.id} #{n}" for n in count(2)))
-                id = next(name for name in names if name not in ids)
-                if id != record.id:
+                numbered = (f"{source}-{record.id}" + f" #{n}" * (n > 1) for n in count(1))
+                id = next(name for name in numbered if name not in ids)
+                if id != f"{source}-{record.id}":
                     tally.note("ids made unique among data sets")
                 ids.add(id)
-                kept.append(replace(record, id=id, source=source_name(path)))
+                kept.append(replace(record, id=id, source=source))
         tallies.append(tally)
     return trajectories, chats, tallies
 
@@ -82,8 +84,8 @@ def recipe(trajectories: Sequence[Trajectory], chats: Sequence[Conversation], *,
     ``following``, ``general`` and ``negative`` (for each type) are rows per trajectory. ``dialect`` is the form of the
     trajectories: with ``chat``, a share ``react_share`` of them (a tenth) has ReAct form all the same. ``chats`` are
     used before the plain chat that ships with the kit. ``no tools`` and ``missing`` negatives are made of trajectories
-    with one of ``replies``, or with an answer and no call. Negatives are counted in ``tally``. Raises FlanError without
-    a trajectory and as :func:`flanlib.corpus.mix.mix` does.
+    with one of ``replies``, or with an answer and no call: see :func:`flanlib.corpus.negatives.negatives`, which
+    counts them in ``tally``. Raises FlanError without a trajectory and as :func:`flanlib.corpus.mix.mix` does.
     """
     n, replies = len(trajectories), replies or {}
     spare = sorted(ordinary.conversations("train"), key=lambda chat: rank(seed, "general", chat.id))
@@ -92,12 +94,12 @@ def recipe(trajectories: Sequence[Trajectory], chats: Sequence[Conversation], *,
     requests = [one for one in trajectories if one.id in replies or not one.steps]
     if unknown := len(replies.keys() - {one.id for one in trajectories}):
         tally.note("replies to no request of the data", unknown)
-    wanted = max(0, counts[NO_TOOLS] + counts[MISSING] - len(requests))
-    waiting = sorted((one for one in trajectories if one.steps and one.id not in replies),
-                     key=lambda one: rank(seed, "requests", one.id))[:wanted]  # fmt: skip
     added = negatives(counts, requests=requests, replies=replies, dialect=dialect, seed=seed, tally=tally,
                       chats=[chat for chat in (*chats, *spare) if not chat.tools],
                       tools=[tool for one in trajectories for tool in one.tools])  # fmt: skip
+    lacking = counts[NO_TOOLS] + counts[MISSING] - sum(not one.id.endswith(f"({IRRELEVANT})") for one in added)
+    waiting = sorted((one for one in trajectories if one.steps and one.id not in replies),
+                     key=lambda one: rank(seed, "requests", one.id))[:lacking]  # fmt: skip
     corpus = mix(trajectories, seed=seed, following=round(following * n), general=plain, negatives=added,
                  weights=APPENDIX if weighted else {}, general_ratio=general,
                  react_share=REACT_SHARE[dialect] if react_share is None else react_share)  # fmt: skip
@@ -106,21 +108,31 @@ def recipe(trajectories: Sequence[Trajectory], chats: Sequence[Conversation], *,
 
 def write(folder: Path, corpus: Corpus, waiting: Sequence[Trajectory], *, settings: Mapping[str, object],
           tallies: Sequence[Tally]) -> None:  # fmt: skip
-    """Write a corpus into a folder, which appears whole or not at all, and takes the place of an older one."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-") as scratch:
-        unfinished = Path(scratch) / "new"
-        unfinished.mkdir()
-        files = export_all(corpus.conversations, unfinished)
-        if waiting:
-            asked = ({"id": one.id, "messages": [{"role": turn.role, "content": turn.text}
-                                                 for turn in opening(one.query, one.instructions)]} for one in waiting)
-            (unfinished / REQUESTS).write_text("".join(to_json(row) + "\n" for row in asked), encoding="utf-8")
-        text = card(folder.name, corpus, files=files, waiting=len(waiting), settings=settings, tallies=tallies)
-        (unfinished / CARD).write_text(text, encoding="utf-8")
-        if folder.exists():
-            shutil.move(folder, Path(scratch) / "old")
-        unfinished.rename(folder)
+    """Write a corpus into a folder, which appears whole or not at all, and takes the place of an older one.
+
+    Raises FlanError where nothing can be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unfinished-") as scratch:
+            unfinished = Path(scratch) / "new"
+            unfinished.mkdir()
+            files = export_all(corpus.conversations, unfinished)
+            if waiting:
+                (unfinished / REQUESTS).write_text("".join(map(_request, waiting)), encoding="utf-8", newline="\n")
+            text = card(folder.name, corpus, files=files, waiting=len(waiting), settings=settings, tallies=tallies)
+            (unfinished / CARD).write_text(text, encoding="utf-8", newline="\n")
+            if folder.exists():
+                folder.rename(Path(scratch) / "old")
+            unfinished.rename(folder)
+    except OSError as error:
+        raise FlanError(str(folder), found=error.strerror or str(error), expected="a place to write to",
+                        remedy="Name another folder.") from None  # fmt: skip
+
+
+def _request(one: Trajectory) -> str:
+    turns = opening(one.query, one.instructions)
+    return to_json({"id": one.id, "messages": [{"role": turn.role, "content": turn.text} for turn in turns]}) + "\n"
 
 
 def check_new(folder: Path, *, force: bool) -> None:
@@ -160,9 +172,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write(folder, corpus, waiting, settings=names | settings, tallies=tallies)
     except FlanError as error:
         raise SystemExit(str(error)) from None
-    except OSError as error:
-        raise SystemExit(str(FlanError(str(error.filename or folder), found=error.strerror or str(error),
-                                       expected="a place to write to", remedy="Name another folder."))) from None
     print(*tallies, contents(corpus).to_string(index=False), sep="\n")
     print(f"{len(corpus.conversations)} conversations in {options.out}"
           + (f"; {len(waiting)} requests in {REQUESTS} want a plain reply" if waiting else ""))  # fmt: skip

@@ -100,16 +100,16 @@ def card(name: str, corpus: Corpus, *, files: Mapping[str, int], waiting: int, s
          tallies: Iterable[Tally]) -> str:  # fmt: skip
     """Write the card. ``files`` gives the rows of each shape, ``waiting`` the requests that want a reply."""
     table = contents(corpus)
+    used = dict.fromkeys(table.loc[table["rows"] > 0, "source"])
     total = table.drop(columns=["form", "source"]).sum()
     table.loc[len(table)] = ["all", "", *(total[column] for column in table.columns[2:])]
-    named = [source for source in dict.fromkeys(corpus.draws["source"]) if source not in ("ordinary", "none")]
     return CARD.format(
         name=name, contents=_markdown(table), waiting=WAITING.format(n=waiting) if waiting else "", **files,
         configs="".join(f"- config_name: {shape}\n  data_files: {shape}.jsonl\n" for shape in files),
         settings=_markdown(pd.DataFrame(settings.items(), columns=["setting", "value"])),
         tallies="\n\n".join(f"### {tally.name}\n\n{_markdown(tally.frame())}" for tally in tallies),
-        sources=", ".join(f"`{source}`" for source in named),
-        plain=PLAIN if "ordinary" in set(corpus.draws["source"]) else "")  # fmt: skip
+        sources=", ".join(f"`{source}`" for source in used if source != "ordinary"),
+        plain=PLAIN if "ordinary" in used else "")  # fmt: skip
 
 
 def _markdown(frame: pd.DataFrame) -> str:
