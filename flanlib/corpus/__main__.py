@@ -184,14 +184,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="replace an existing corpus")
     parser.add_argument("--seed", type=_count, default=SEED, help="of all draws (default: %(default)s)")
     parser.add_argument("--dialect", choices=sorted(REACT_SHARE), default="chat", help="the form of trajectories")
-    parser.add_argument("--react-share", type=_amount, help="share of them in ReAct form (default: 0.1; react: 1)")
+    parser.add_argument("--react-share", type=_amount, metavar="N",
+                        help="share of them in ReAct form (default: 0.1, with --dialect react: 1)")  # fmt: skip
     parser.add_argument("--no-weights", dest="weights", action="store_false", help="train on all turns")
     for name, default, what in (("following", 0.1, "instruction-following pairs"), ("general", 1.0, "general chats"),
-                                ("negatives", 0.1, "negatives of each type")):  # fmt: skip
+                                ("negatives", 0.1, "negative samples")):  # fmt: skip
+        each = ", of each type," if name == "negatives" else ""
         parser.add_argument(f"--{name}", type=_amount, default=default, metavar="N",
-                            help=f"{what} per trajectory (default: %(default)s)")  # fmt: skip
+                            help=f"{what}{each} per trajectory (default: %(default)s)")  # fmt: skip
         parser.add_argument(f"--no-{name}", dest=name, action="store_const", const=0.0, help=f"no {what}")
-    parser.add_argument("--replies", help=f'plain replies to {REQUESTS} of a corpus: {{"id": .., "reply": ..}}')
+    parser.add_argument("--replies", metavar="FILE",
+                        help=f'plain replies to {REQUESTS} of a corpus: {{"id": .., "reply": ..}}')  # fmt: skip
     return parser
 
 
