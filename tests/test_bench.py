@@ -1,6 +1,7 @@
 """The benchmark's arithmetic, and its contests on a toy corpus, so that they still run."""
 
 import time
+import weakref
 from dataclasses import replace
 from functools import partial
 
@@ -71,8 +72,19 @@ NO_TRL = "the benchmark's peer is not installed: pip install -e '.[bench]'"
 TOY = ["--model=toy", "--row-tokens=128"]
 
 
-def test_the_benchmark_for_cards_runs_on_a_cpu_at_toy_size(tmp_path):
+def test_the_benchmark_for_cards_runs_on_a_cpu_at_toy_size(tmp_path, monkeypatch):
+    made, make = [], card.random_model
+
+    def watched(shape):
+        model = make(shape)
+        made.append(weakref.ref(model))
+        return model
+
+    for module in (card, pieces):
+        monkeypatch.setattr(module, "random_model", watched)
     table = gpu.main([*TOY, f"--out={tmp_path}"])
+    assert len(made) >= 4
+    assert not [model for model in made if model() is not None]  # each piece has the memory to itself
     known = table.set_index("name")
     assert list(table) == gpu.COLUMNS
     assert list(known.index[:4]) == ["matrix rate", "packed against single", "fused against peft", "ours"]
@@ -160,7 +172,7 @@ def test_options_out_of_range_and_a_missing_table_are_refused_in_a_line(tmp_path
 def test_the_longest_row_is_the_last_that_fits(left, value, note, monkeypatch):
     def run(make, tokens, deadline):
         if tokens > 5 * 2048:
-            raise torch.OutOfMemoryError("too much\nof it")
+            raise torch.OutOfMemoryError if tokens > 6 * 2048 else RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")
         return {"value": 1.0, "unit": "tokens / s"}
 
     preset = replace(PRESETS["consumer"], model=folder("random"))

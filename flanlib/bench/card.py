@@ -212,7 +212,9 @@ def attempt(work: Callable[[], Row]) -> Row:
     clear()
     try:
         return work()
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "ALLOC_FAILED" not in str(error):  # cuBLAS says the latter
+            raise
         row = {"note": f"did not fit: {error}"}
     clear()  # outside the except block: until there the error keeps the failed pass's tensors alive
     return row
