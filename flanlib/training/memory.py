@@ -5,9 +5,11 @@ optimizer state, and activations. All follow from the model's configuration: no 
 """
 
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+from transformers import PreTrainedConfig
 
 from flanlib.presets import RANDOM, Preset
 from flanlib.records import FlanError
@@ -18,6 +20,8 @@ WORKSPACE = 600_000_000
 """Bytes of a CUDA context with its libraries' workspaces."""
 MOMENTS = {"adamw_8bit": 2.04, "paged_adamw_8bit": 2.04}
 """Bytes of optimizer state per trained weight. Optimizers not listed are AdamW in fp32, with 8."""
+LEAST = 2048
+"""Tokens in a batch of replies below which dense weights are not worth their memory."""
 HEADROOM = 0.95
 """Share of the free memory that a plan can take. The allocator loses the rest to fragmentation."""
 
@@ -59,11 +63,73 @@ def plan(preset: Preset, *, cuda: bool = True) -> pd.Series:
     return pd.Series({part: round(size) for part, size in parts.items()}, name="bytes")
 
 
+def cache_bytes(config: PreTrainedConfig, value_size: int) -> int:
+    """Return the bytes of a token's keys and values in all layers of a text model, from above.
+
+    Every layer is counted as if it kept every token: sliding windows and recurrent layers keep less of a long text.
+    """
+    # Layers can differ in heads (Gemma 4), and then the whole configuration refuses to tell theirs.
+    layers = getattr(config, "per_layer_config", None) or [config] * config.num_hidden_layers
+    return 2 * value_size * sum(_heads(layer) * _head_width(layer) for layer in layers)
+
+
+def _heads(layer: PreTrainedConfig) -> int:
+    return getattr(layer, "num_key_value_heads", None) or layer.num_attention_heads
+
+
+def _head_width(layer: PreTrainedConfig) -> int:
+    # Latent attention (DeepSeek) has wider keys than values, and a head_dim of neither.
+    widths = [getattr(layer, name, None) for name in ("head_dim", "qk_head_dim", "v_head_dim")]
+    return max([width for width in widths if width] or [layer.hidden_size // layer.num_attention_heads])
+
+
+def scoring_bytes(model: Any, new_tokens: int, value_size: int = 2) -> int:
+    """Return the bytes that generating replies takes for each token of a batch (:class:`flanlib.inference.Writer`).
+
+    Keys and values are there four times: in the batch, read before it, of the rows that leave it, and kept for the
+    next one. Beside them stand one layer's work, as in training but without gradients, and the logits of a row in
+    three precisions, for a token of every ``new_tokens`` or more.
+    """
+    config = model.config.get_text_config()
+    widest = max((max(one.in_features, one.out_features) for one in linear_layers(model)), default=config.hidden_size)
+    work = value_size * (8 * config.hidden_size + 4 * widest)
+    return 4 * cache_bytes(config, value_size) + work + 12 * config.vocab_size // (1 + new_tokens)
+
+
+class Scoring(NamedTuple):
+    """Memory that scoring a tuned model takes: bytes of its weights, in so many bits, and the least for batches."""
+
+    bits: int
+    weights: float
+    batches: float
+
+
+def scoring(name: str, bits: int, room: float) -> Scoring:
+    """Return what scoring a model that trained in ``bits`` will take on a GPU with ``room`` free bytes.
+
+    Weights are dense, two bytes each, since that is fastest. If those leave no room for a batch of LEAST tokens, they
+    stay in four bits as in training, and the adapter beside them. Raises FlanError if there is no model of that name.
+    """
+    model = outline(name)
+    batches = LEAST * scoring_bytes(model, new_tokens=LEAST)
+    dense, packed = (sum(weight_bytes(model, bits=n, bytes_per_weight=2)) for n in (16, 4))
+    if bits == 16 or dense + batches <= HEADROOM * room:
+        return Scoring(16, dense, batches)
+    return Scoring(4, packed, min(batches, max(0, HEADROOM * room - packed)))
+
+
 def longest(preset: Preset, room: float) -> int:
     """Return the longest row, in tokens, that fits into ``room`` bytes, one row per pass; 0 if SLICE tokens do not."""
     one, two = (plan(replace(preset, rows_per_pass=1, row_tokens=SLICE * n)).sum() for n in (1, 2))
     per_token = (two - one) / SLICE  # beyond the first slice memory grows linearly
     return max(0, int(SLICE + (room - one) / per_token)) if room >= one else 0
+
+
+def tell_scoring(planned: Scoring) -> None:
+    """Print what scoring will take after training."""
+    form = "in bfloat16" if planned.bits == 16 else "in four bits, since dense ones leave no room for replies"
+    print(f"Scoring it takes {planned.weights / 1e9:.1f} GB of weights {form}, and at least "
+          f"{planned.batches / 1e9:.1f} GB for replies.")  # fmt: skip
 
 
 def check(preset: Preset) -> None:
@@ -78,6 +144,7 @@ def check(preset: Preset) -> None:
     if parts.sum() <= HEADROOM * room:
         print(f"{preset.model} takes about {parts.sum() / 1e9:.1f} GB: "
               + ", ".join(f"{part} {size / 1e9:.1f}" for part, size in parts.items() if size > 5e7))  # fmt: skip
+        tell_scoring(scoring(preset.model, preset.bits, room))
         return
     unused = [name for name, off in [("4 bits", preset.bits != 4), ("checkpointing", not preset.checkpointing),
                                      ("paged_adamw_8bit", preset.optimizer not in MOMENTS)] if off]  # fmt: skip
