@@ -2,10 +2,11 @@
 
 import gc
 import weakref
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -14,18 +15,21 @@ from hypothesis import strategies as st
 from made import llama
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from flanlib import pretrained
+from flanlib import pretrained, store
 from flanlib.benchmarks import Prompt
-from flanlib.experiments import publish
+from flanlib.dialects import render_all
+from flanlib.experiments import publish, tuning
 from flanlib.inference import cache
 from flanlib.inference import generate as g
 from flanlib.inference.continuations import Scorer
 from flanlib.inference.reader import Reader
+from flanlib.lab import tasks
 from flanlib.presets import PRESETS
 from flanlib.records import FlanError, say
+from flanlib.tally import Tally
 from flanlib.text.templates import get_template
 from flanlib.text.tokens import load_tokenizer
-from flanlib.training import memory
+from flanlib.training import loss, memory
 from flanlib.training import model as m
 
 NAME, GB = "random", 1e9
@@ -59,16 +63,6 @@ def tiny():
     return llama(len(TOKENIZER)).eval()
 
 
-@contextmanager
-def no_collection():
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 def weights_of(model):
     return [weakref.ref(weight) for weight in model.parameters() if hasattr(weight, "quant_state")]
 
@@ -82,26 +76,15 @@ def test_four_bit_weights_are_gone_as_soon_as_they_are_dequantised(monkeypatch):
         return model
 
     monkeypatch.setattr(g, "load", load)
-    with no_collection():
+    gc.collect()
+    gc.disable()
+    try:
         dense = g.dense(NAME, bits=4)
         assert len(seen) == 14
         assert [weight for weight in seen if weight() is not None] == []
+    finally:
+        gc.enable()
     assert all(weight.is_floating_point() for weight in dense.parameters())
-
-
-def test_what_training_left_is_collected_before_free_memory_is_counted(monkeypatch):
-    class Node:
-        pass
-
-    node = Node()
-    node.itself, left, emptied = node, weakref.ref(node), []
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(left()))
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (7, 9))
-    with no_collection():
-        del node
-        assert m.free_memory(torch.device("cuda", 0)) == 7
-    assert emptied == [None]
-    assert m.free_memory(m.CPU) == float("inf")
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -137,7 +120,7 @@ def test_a_batch_on_a_cpu_has_its_old_size_and_on_a_gpu_many_times_that(llama_2)
 
 
 def test_a_writer_on_a_gpu_asks_what_is_free(monkeypatch):
-    monkeypatch.setattr(g, "free_memory", lambda where: 10_000_000)
+    monkeypatch.setattr(g, "room", lambda where: 10_000_000)
     writer = g.Writer(tiny(), TOKENIZER, OWN, SHORT)
     assert writer.tokens_per_batch * memory.scoring_bytes(tiny(), 6) <= 8_000_000
     assert (g.Writer(tiny(), TOKENIZER, OWN, keep=0).keep, writer.keep > 0) == (0, True)
@@ -154,7 +137,7 @@ def test_the_plan_tells_what_scoring_needs_before_training(llama_2, monkeypatch,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     preset = replace(PRESETS["consumer"], model=llama_2, rows_per_pass=1)
     for room, told in [(24, "Scoring it takes 13.5 GB of weights in bfloat16"), (16, "3.9 GB of weights in four bits")]:
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_, room=room: (int(room * GB), int(room * GB)))
+        monkeypatch.setattr(memory, "room", lambda room=room: room * GB)
         memory.check(preset)
         assert told in capsys.readouterr().out
 
@@ -168,26 +151,25 @@ def test_without_room_for_dense_weights_the_four_bit_model_replies_with_its_adap
     tuned.save_pretrained(tmp_path)
     told = {}
     for room in (float("inf"), 24 * GB, 1e6):
-        monkeypatch.setattr(g, "free_memory", lambda where=None, room=room: room)
+        monkeypatch.setattr(g, "room", lambda where=None, room=room: room)
         model = g.scoring_model(NAME, tmp_path, bits=4)
         assert len(weights_of(model)) == (14 if room == 1e6 else 0)
-        monkeypatch.setattr(g, "free_memory", lambda where=None: float("inf"))
+        monkeypatch.setattr(g, "room", lambda where=None: float("inf"))
         told[room] = g.Writer(model, TOKENIZER, OWN, SHORT)(PROMPTS)
     assert len({tuple(texts) for texts in told.values()}) == 1
-    monkeypatch.setattr(g, "free_memory", lambda where=None: 1e6)
+    monkeypatch.setattr(g, "room", lambda where=None: 1e6)
     assert len(weights_of(g.scoring_model(NAME, bits=4))) == 14
 
 
-def test_a_tuned_model_is_merged_on_the_cpu_in_the_precision_of_the_gpu(monkeypatch):
+def test_a_tuned_model_is_merged_on_the_cpu_in_the_precision_of_the_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr(m, "device", lambda: torch.device("cuda", 0))
     model = g.dense(NAME, bits=4, where=m.CPU)
     assert {(weight.device, weight.dtype) for weight in model.parameters()} == {(m.CPU, torch.bfloat16)}
-    seen = []
-    monkeypatch.setattr(publish, "dense", lambda *_, **more: seen.append(more["where"]) or pytest.skip("seen"))
-    with pytest.raises(pytest.skip.Exception):
-        publish.publish(seen_in := pretrained.folder(NAME) + "-none", base=NAME, adapter=seen_in, tokenizer=TOKENIZER,
-                        template=OWN, corpus=[], scores=None)
-    assert seen == [m.CPU]
+    monkeypatch.setattr(publish, "dense", dense := Mock(side_effect=KeyError))
+    with pytest.raises(KeyError):
+        publish.publish(tmp_path / "new", base=NAME, adapter=tmp_path, tokenizer=TOKENIZER, template=OWN, corpus=[],
+                        scores=None)  # fmt: skip
+    assert dense.call_args.kwargs["where"] == m.CPU
 
 
 def failing(real, size, most):
@@ -230,6 +212,22 @@ def test_verdicts_and_log_probabilities_are_the_same_in_halves(monkeypatch):
     assert torch.tensor(told).flatten().tolist() == pytest.approx(torch.tensor(sums).flatten().tolist(), rel=1e-4)
 
 
+def test_losses_are_measured_in_halves_where_a_pass_does_not_fit(tmp_path, monkeypatch):
+    chats = render_all(tasks.trajectories(4, rng=np.random.default_rng(1)), "chat")
+    preset, real = replace(PRESETS["smoke"], row_tokens=2048), loss.token_losses
+
+    def told(runs):
+        monkeypatch.setattr(store, "RUNS", tmp_path / runs)
+        return tuning.measured({"held out": chats}, {"base": [None]}, preset, Tally("t"))["nats"].to_numpy()
+
+    whole = told("whole")
+    longest = max(map(len, tuning.examples(chats, preset, Tally("t"))))
+    small = failing(lambda model, batch: real(model, batch), lambda batch: batch["input_ids"].shape[1], longest)
+    monkeypatch.setattr(loss, "token_losses", small)
+    with pytest.warns(UserWarning, match="16,384 tokens in a batch: going on with 8,192"):
+        assert told("halves") == pytest.approx(whole, rel=1e-2)
+
+
 @pytest.mark.filterwarnings("ignore:Out of memory")
 def test_a_row_that_does_not_fit_alone_is_one_clear_error(monkeypatch):
     for owner, name in [(g.Writer, "_write"), (Reader, "_pass"), (Scorer, "_pass")]:
@@ -240,3 +238,20 @@ def test_a_row_that_does_not_fit_alone_is_one_clear_error(monkeypatch):
         with pytest.raises(FlanError, match=r"one row of \d+ tokens does not fit into memory"):
             call()
     assert g.Writer(tiny(), TOKENIZER, OWN, SHORT)([]) == []
+
+
+def test_what_an_earlier_run_left_on_the_gpu_is_collected_before_the_next_model_loads(monkeypatch):
+    class Run:
+        pass
+
+    run = Run()
+    run.itself, left, seen = run, weakref.ref(run), []
+    monkeypatch.setattr(m, "device", lambda: torch.device("cuda", 0))
+    monkeypatch.setattr(m, "_from_pretrained", lambda *_: seen.append(left()) or tiny())
+    gc.disable()
+    try:
+        del run
+        m.load(NAME)
+        assert seen == [None]
+    finally:
+        gc.enable()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,6 +12,7 @@ from flanlib.benchmarks import Prompt
 from flanlib.inference.cache import Branch, Runner, common_prefix, pad
 from flanlib.inference.generate import prompt_text
 from flanlib.records import FlanError
+from flanlib.training.memory import until_exhausted
 from flanlib.training.model import evaluating, halved
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Scorer:
                 while left and (not batch or size + sizes[left[-1]] <= self.tokens_per_pass):
                     batch.append(left.pop())
                     size += sizes[batch[-1]]
-                with suppress(torch.OutOfMemoryError):
+                with until_exhausted():
                     for i, values in zip(batch, self._pass([items[i] for i in batch]), strict=True):
                         sums[i] = values
                     bar.update(len(batch))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,8 +19,8 @@ from flanlib.benchmarks import Prompt
 from flanlib.inference.cache import Branch, Runner, bytes_per_token, copy_states, first_fitting, groups, pad, plan
 from flanlib.records import FlanError
 from flanlib.text import templates
-from flanlib.training.memory import scoring, scoring_bytes
-from flanlib.training.model import evaluating, free_memory, halved, load, load_adapter, plain_dtype
+from flanlib.training.memory import room, scoring, scoring_bytes, until_exhausted
+from flanlib.training.model import evaluating, halved, load, load_adapter, plain_dtype
 
 if TYPE_CHECKING:
     from tqdm.auto import tqdm
@@ -78,8 +77,8 @@ def scoring_model(name: str, folder: Path | None = None, *, bits: int = 16) -> A
 
     The plan that is told before training says which (:func:`flanlib.training.memory.scoring`).
     """
-    room = free_memory()
-    if room == float("inf") or scoring(name, bits, room).bits == 16:
+    free = room()
+    if free == float("inf") or scoring(name, bits, free).bits == 16:
         return dense(name, folder, bits=bits)
     return load_adapter(name, folder, bits=4) if folder else load(name, bits=4).eval()
 
@@ -114,7 +113,7 @@ class Writer:
                  label: str | None = None) -> None:  # fmt: skip
         self.model, self.tokenizer, self.template, self.decoding = model, tokenizer, template, decoding
         self._runner = Runner(model)
-        tokens, kept = batch_sizes(model, free_memory(self._runner.device), decoding.max_new_tokens)
+        tokens, kept = batch_sizes(model, room(self._runner.device), decoding.max_new_tokens)
         self.tokens_per_batch = tokens_per_batch or tokens
         self.keep, self.label = kept if keep is None else keep, label
         self.tokens_read, self.ended = 0, Counter[str]()
@@ -134,7 +133,7 @@ class Writer:
         choose = _chooser(self.decoding, self._runner.device)
         with evaluating(self.model, len(ids), self.label, "reply") as bar:
             while True:
-                with suppress(torch.OutOfMemoryError):
+                with until_exhausted():
                     self._reply_all(ids, prompts, replies, choose, bar)
                     break
                 ids = {i: row for i, row in ids.items() if i not in replies}

@@ -20,6 +20,7 @@ from flanlib.text.offsets import place
 from flanlib.text.templates import AnyTemplate, bind, render
 from flanlib.training.attention import by_document
 from flanlib.training.loss import map_logits
+from flanlib.training.memory import until_exhausted
 from flanlib.training.model import evaluating, halved
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Reader:
                 while left and (not batch or size + len(ids[left[-1]]) <= self.tokens_per_pass):
                     batch.append(left.pop())
                     size += len(ids[batch[-1]])
-                with suppress(torch.OutOfMemoryError):
+                with until_exhausted():
                     chosen = self._pass([ids[i] for i in batch], [wanted[i] for i in batch])
                     for i, choices in zip(batch, chosen, strict=True):
                         firsts[i][wanted[i]] = choices

@@ -40,19 +40,6 @@ def device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else CPU
 
 
-def free_memory(where: torch.device | None = None) -> float:
-    """Return the bytes that are free on a GPU once what nobody uses any more is collected; infinity on a CPU.
-
-    A Trainer and models that trained are reference cycles: until they are collected, their memory is taken.
-    """
-    where = where or device()
-    if where.type == "cpu":
-        return float("inf")
-    gc.collect()
-    torch.cuda.empty_cache()
-    return torch.cuda.mem_get_info(where)[0]
-
-
 def halved(tokens: int, longest: int) -> int:
     """Return half the tokens of a batch that ran out of memory, with a warning, and free what the batch left.
 
@@ -136,6 +123,8 @@ def load(name: str, *, bits: int = 4, where: torch.device | None = None) -> Any:
             raise FlanError(f"model {name}", found=f"{size / 1e9:.1f} GB of weights",
                             expected=f"at most {memory / 1e9:.1f} GB, this machine's memory",
                             remedy="Name a smaller model, or use a machine with a GPU.")  # fmt: skip
+    else:
+        gc.collect()  # a Trainer that is done is a reference cycle, which holds its model on the GPU
     model = _from_pretrained(name, partial(
         AutoModelForCausalLM.from_pretrained, quantization_config=nf4() if bits == 4 else None,
         device_map={"": where}, dtype=dtype))  # fmt: skip
@@ -199,12 +188,9 @@ def _from_pretrained(name: str, load_from: Callable[[str], Any]) -> Any:
     try:
         return load_from(pretrained.folder(name))
     except (OSError, ValueError, AssertionError) as error:
-        remedy = "Give a local folder, or the hub name of a model you have access to."
+        remedy = pretrained.remedy(name, error)
         if "Padding_idx" in str(error):  # torch asserts it of an embedding
             remedy = "Set pad_token_id in its config.json to an id below vocab_size."
-        if any(sign in str(error) for sign in ("gated", "401", "403")):
-            remedy = (f"Accept its licence at https://huggingface.co/{name} and log in (hf auth login), or name an "
-                      "open model, such as Qwen/Qwen3-8B, with the template own.")  # fmt: skip
         raise FlanError(f"model {name}", found=str(error).split("\n")[0][:200], expected="a causal LM",
                         remedy=remedy) from error  # fmt: skip
 
