@@ -151,6 +151,13 @@ EXAMPLES = (
             (DONE, f"given Earlier in this conversation: / User: {ASK} / Assistant called: find_shelf "
              '{"title": "Emma"} / Result: shelf 4 / Assistant: On shelf 4. | '
              f"ask And now? | {STEP} | answer Still there.")),
+    Example("Calls in fields", "What a user says right after a result is read with it",
+            (chat(USER, CALLED, RESULT, {"role": "user", "content": "In short, please."}, ANSWER, tools=TOOLS),),
+            (f"ask {ASK} | {STEP} / In short, please. | answer On shelf 4.",)),
+    Example("Calls in fields", "OLMo: functions in the system turn, calls as in Python, results from the environment",
+            (chat({"role": "system", "content": "", "functions": json.dumps([SHELF])}, USER,
+                  {"role": "assistant", "content": None, "function_calls": 'find_shelf(title="Emma")'},
+                  {"role": "environment", "content": SEEN}, ANSWER),), (DONE,)),
     Example("Calls in fields", "LLaMA-Factory and ms-swift: roles `function_call`, `tool_call`, `observation`, "
             "`tool_response`",
             (sharegpt(("human", ASK), ("function_call", json.dumps(CALL)), ("observation", SEEN),
