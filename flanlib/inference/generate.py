@@ -36,7 +36,10 @@ _SHRINK = 0.75  # finished rows leave a batch once at most this share of its row
 
 @dataclass(frozen=True)
 class Decoding:
-    """How tokens are chosen. Temperature 0 is greedy; above it tokens are sampled, the same ones for the same call."""
+    """How tokens are chosen. Temperature 0 is greedy; above it tokens are sampled, the same ones for the same call.
+
+    On a GPU that holds while its free memory gives batches of the same size.
+    """
 
     max_new_tokens: int = 160
     temperature: float = 0.0
