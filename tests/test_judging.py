@@ -37,7 +37,7 @@ def test_every_reply_is_judged_in_a_row_of_its_own_and_found_again(data, monkeyp
         ids = [task.trajectory.id for task in tasks]
         for score, on in (("retrieval", ids), ("reasoning", ids[:2]), ("episodes", ids[:2])):
             assert set(judged[(judged.split == split) & (judged.score == score)]["id"]) == set(on)
-    monkeypatch.setattr(judging, "dense", lambda *a, **k: pytest.fail("judged again"))
+    monkeypatch.setattr(judging, "scoring_model", lambda *a, **k: pytest.fail("judged again"))
     assert judging.judge(trials, {"base": [None]}, SMOKE).equals(judged)
     table = scores.table(judged, ["model", "split", "protocol"])
     assert table[table.score == "overall"]["n"].tolist() == [3, 3]
@@ -89,7 +89,7 @@ def test_negatives_are_answered_by_the_untuned_model_and_the_control_has_as_many
 def test_replies_go_by_id_and_are_found_again(data, monkeypatch):
     first = judging.replies(data.train[:3], SMOKE)
     assert set(first) <= {one.id for one in data.train[:3]}
-    monkeypatch.setattr(judging, "dense", lambda *a, **k: pytest.fail("asked again"))
+    monkeypatch.setattr(judging, "scoring_model", lambda *a, **k: pytest.fail("asked again"))
     assert judging.replies(data.train[:3], SMOKE) == first
 
 

@@ -23,7 +23,7 @@ from flanlib.benchmarks.plans import Plans
 from flanlib.benchmarks.reading import Read
 from flanlib.corpus.negatives import opening
 from flanlib.experiments import tuning, workers
-from flanlib.inference.generate import GREEDY, Decoding, Writer, dense
+from flanlib.inference.generate import GREEDY, Decoding, Writer, scoring_model
 from flanlib.inference.reader import Reader
 from flanlib.lab.tasks import Task
 from flanlib.presets import Preset
@@ -118,16 +118,19 @@ class _Job(workers.Job):
 
     def build(self, tell: workers.Tell | None, folder: Path) -> dict:
         tokenizer, template = tuning.reader(self.preset)
-        model = dense(self.preset.model, self.adapter and tuning.weights(self.adapter), bits=self.preset.bits)
+        adapter = self.adapter and tuning.weights(self.adapter)
+        model = scoring_model(self.preset.model, adapter, bits=self.preset.bits)
         label = None if tell else self.name
         write = Writer(model, tokenizer, template, self.trial.decoding, label=label)
         frame = self._judge(write, Reader(model, tokenizer, template, label=label))
         if tell:
             tell(1.0)
         store.write_table(folder / "rows.csv", frame)
+        dense = all(weight.is_floating_point() for weight in model.parameters())
         return {"items": len(self.trial.items), "replies": write.ended.total(),
                 "ended": dict(sorted(write.ended.items())), "device": str(model.device),
-                "computed_in": str(model.dtype).removeprefix("torch.")}  # fmt: skip
+                "computed_in": str(model.dtype).removeprefix("torch."),
+                **({} if dense else {"weights": "4 bits"})}  # fmt: skip
 
     def _judge(self, write: Generate, read: Read) -> pd.DataFrame:
         trial = self.trial

@@ -22,6 +22,7 @@ from flanlib.presets import DATA, SMOLLM2
 from flanlib.records import Conversation, FlanError
 from flanlib.text.own_template import OwnTemplate
 from flanlib.text.templates import AnyTemplate, Template, jinja
+from flanlib.training.model import CPU
 
 HUB, LICENCE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"  # of the default model
 ENDS = """
@@ -61,9 +62,9 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
             corpus: Sequence[Conversation], scores: pd.DataFrame, bits: int = 16) -> Path:  # fmt: skip
     """Write a tuned model into a new folder and return it.
 
-    ``base``, ``adapter`` and ``bits`` go to :func:`flanlib.inference.generate.dense`. ``scores`` becomes the table of
-    the card. The folder appears whole or not at all. Among several processes the first writes it, and the others wait.
-    Raises FlanError if the folder exists.
+    ``base``, ``adapter`` and ``bits`` go to :func:`flanlib.inference.generate.dense`, which merges them on the CPU: a
+    GPU may still be full. ``scores`` becomes the table of the card. The folder appears whole or not at all. Among
+    several processes the first writes it, and the others wait. Raises FlanError if the folder exists.
     """
     folder = Path(folder)
     if store.rank():
@@ -74,7 +75,7 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         unfinished = Path(scratch) / folder.name
-        model, end = dense(base, adapter, bits=bits), template.end.strip()
+        model, end = dense(base, adapter, bits=bits, where=CPU), template.end.strip()
         # A turn's end that is one token stops generation by its id. Of several tokens only the text is unambiguous, and
         # it goes onto the card: with stop_strings in generation_config.json, transformers 4 would refuse to generate.
         end_ids = tokenizer.encode(end, add_special_tokens=False) if end else []

@@ -29,7 +29,7 @@ from flanlib.text.templates import get_template
 from flanlib.text.tokens import CONTEXT, Example, check_lost, encode_all, load_tokenizer
 from flanlib.training import memory
 from flanlib.training.loss import measure
-from flanlib.training.model import add_lora, check_ids, compute_dtype, load, load_adapter
+from flanlib.training.model import add_lora, check_ids, compute_dtype, halved, load, load_adapter
 from flanlib.training.train import Schedule, draw, fit
 
 # Raise it when training or measuring gives other results. It is part of every cache key.
@@ -37,6 +37,8 @@ VERSION = 3
 # A process takes seconds to start: runs with fewer trained tokens run in this one.
 LONG = 2_000
 WEIGHTS = "adapter_model.safetensors"
+TOKENS_PER_PASS = 16_384
+"""Tokens that are measured at once, if they fit into memory."""
 MANY = 5_000
 """More conversations than this are worth the start of worker processes."""
 
@@ -112,7 +114,12 @@ class _Measure(workers.Job):
         preset = self.preset
         base = {"name": preset.model, "bits": preset.bits}
         model = load_adapter(**base, folder=weights(self.tuned)) if self.tuned else load(**base)
-        frame = measure(model, self.rows, label=None if tell else self.name)
+        tokens = TOKENS_PER_PASS
+        while True:
+            with memory.until_exhausted():
+                frame = measure(model, self.rows, tokens_per_pass=tokens, label=None if tell else self.name)
+                break
+            tokens = halved(tokens, max(map(len, self.rows)))
         store.write_table(folder / "rows.csv", frame, digits=7)
         return {"examples": len(self.rows), "device": str(model.device),
                 "computed_in": str(compute_dtype()).removeprefix("torch.")}  # fmt: skip

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
+from peft import PeftModel
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
+
+from flanlib.training.memory import cache_bytes
 
 States: TypeAlias = list[tuple[torch.Tensor, torch.Tensor]]
 """Keys and values of some tokens, a pair for each layer, each (heads, tokens, width)."""
@@ -126,11 +129,9 @@ def first_fitting(branches: Mapping[int, Branch | None], max_bytes: int) -> dict
 
 
 def bytes_per_token(model: Any) -> int:
-    """Estimate the memory of a token's keys and values from the configuration of a model."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2 * config.num_hidden_layers * heads * width * next(model.parameters()).element_size()
+    """Estimate the memory of a token's keys and values from the configuration of a model, from above."""
+    plain = next(weight for weight in model.parameters() if weight.is_floating_point())  # others are in four bits
+    return cache_bytes(model.config.get_text_config(), plain.element_size())
 
 
 class PreallocatedLayer(DynamicLayer):
@@ -169,7 +170,8 @@ class Runner:
     def __init__(self, model: Any) -> None:
         self.model, self.device = model, next(model.parameters()).device
         # Supported versions of transformers differ in the name of this argument.
-        self.cache_argument = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+        plain = model.get_base_model() if isinstance(model, PeftModel) else model
+        self.cache_argument = "cache" if "cache" in inspect.signature(plain.forward).parameters else "past_key_values"
         # A sliding window or a recurrent state cannot be cropped to fewer tokens: then every prompt is read whole.
         self.can_crop = all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
 

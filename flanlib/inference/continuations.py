@@ -12,7 +12,8 @@ from flanlib.benchmarks import Prompt
 from flanlib.inference.cache import Branch, Runner, common_prefix, pad
 from flanlib.inference.generate import prompt_text
 from flanlib.records import FlanError
-from flanlib.training.model import evaluating
+from flanlib.training.memory import until_exhausted
+from flanlib.training.model import evaluating, halved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,7 +34,8 @@ class Scorer:
 
     Prompt and continuation are tokenised together, as in training. The continuation's tokens are those after the tokens
     of the prompt without its last spaces, as in EleutherAI's lm-evaluation-harness; no end-of-turn mark is counted. A
-    prompt is read once for all its continuations. A pass has about ``tokens_per_pass`` tokens.
+    prompt is read once for all its continuations. A pass has about ``tokens_per_pass`` tokens;
+    one that runs out of memory is repeated in halves, with a warning.
     """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *,
@@ -45,7 +47,8 @@ class Scorer:
     def __call__(self, prompts: Sequence[Prompt], continuations: Sequence[Sequence[str]]) -> list[list[float]]:
         """Return the natural log-probability of every continuation of every prompt.
 
-        Raises FlanError if the template cannot carry a prompt, or the model has too few positions.
+        Raises FlanError if the template cannot carry a prompt, the model has too few positions, or one prompt with its
+        continuations does not fit into memory.
         """
         items = [self._item(*pair) for pair in zip(prompts, continuations, strict=True)]
         sizes = [sum(map(len, item.rows)) for item in items]
@@ -56,9 +59,13 @@ class Scorer:
                 while left and (not batch or size + sizes[left[-1]] <= self.tokens_per_pass):
                     batch.append(left.pop())
                     size += sizes[batch[-1]]
-                for i, values in zip(batch, self._pass([items[i] for i in batch]), strict=True):
-                    sums[i] = values
-                bar.update(len(batch))
+                with until_exhausted():
+                    for i, values in zip(batch, self._pass([items[i] for i in batch]), strict=True):
+                        sums[i] = values
+                    bar.update(len(batch))
+                    continue
+                self.tokens_per_pass = halved(min(size, self.tokens_per_pass), max(sizes[i] for i in batch))
+                left += reversed(batch)
         return sums
 
     def _item(self, prompt: Prompt, texts: Sequence[str]) -> _Item:

@@ -19,20 +19,27 @@ from flanlib.benchmarks import Prompt
 from flanlib.inference.cache import Branch, Runner, bytes_per_token, copy_states, first_fitting, groups, pad, plan
 from flanlib.records import FlanError
 from flanlib.text import templates
-from flanlib.training.model import device, evaluating, load
+from flanlib.training.memory import room, scoring, scoring_bytes, until_exhausted
+from flanlib.training.model import evaluating, halved, load, load_adapter, plain_dtype
 
 if TYPE_CHECKING:
+    from tqdm.auto import tqdm
     from transformers import PreTrainedTokenizerBase
 
     from flanlib.text.templates import AnyTemplate
 
 GIB = 2**30
+_SHARE = 0.8  # of a GPU's free memory: the estimate leaves out masks, and the allocator loses some
+_MOST_ON_GPU = 131_072  # tokens; more make a batch no faster
 _SHRINK = 0.75  # finished rows leave a batch once at most this share of its rows is unfinished
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How tokens are chosen. Temperature 0 is greedy; above it tokens are sampled, the same ones for the same call."""
+    """How tokens are chosen. Temperature 0 is greedy; above it tokens are sampled, the same ones for the same call.
+
+    On a GPU that holds while its free memory gives batches of the same size.
+    """
 
     max_new_tokens: int = 160
     temperature: float = 0.0
@@ -55,17 +62,40 @@ class Reply(NamedTuple):
     ended: str
 
 
-def dense(name: str, folder: Path | None = None, *, bits: int = 16) -> Any:
+def dense(name: str, folder: Path | None = None, *, bits: int = 16, where: torch.device | None = None) -> Any:
     """Load a model for generation with plain dense weights, the adapter of ``folder`` merged in.
 
     With 4 ``bits`` these are the base's NF4 weights, dequantised as in training and not quantised again. They are
-    bfloat16 on a GPU, and float32 on every CPU: in bfloat16 7 of 24 greedy replies of the default model were different.
-    The adapter's product is computed in float32.
+    bfloat16 on a machine with a GPU, and float32 without: in bfloat16 7 of 24 greedy replies of the default model were
+    different. The adapter's product is computed in float32. ``where`` is by default the GPU, if there is one.
     """
-    model = load(name, bits=bits)
+    model = load(name, bits=bits, where=where)
     if bits == 4:
-        model = model.dequantize(torch.float32 if device().type == "cpu" else torch.bfloat16)
+        model = model.dequantize(plain_dtype())
     return (PeftModel.from_pretrained(model, folder).merge_and_unload() if folder else model).eval()
+
+
+def scoring_model(name: str, folder: Path | None = None, *, bits: int = 16) -> Any:
+    """Load a model for generation, as :func:`dense` or, where a GPU lacks the memory, in four bits with its adapter.
+
+    The plan that is told before training says which (:func:`flanlib.training.memory.scoring`).
+    """
+    free = room()
+    if free == float("inf") or scoring(name, bits, free).bits == 16:
+        return dense(name, folder, bits=bits)
+    return load_adapter(name, folder, bits=4) if folder else load(name, bits=4).eval()
+
+
+def batch_sizes(model: Any, free: float, new_tokens: int) -> tuple[int, int]:
+    """Return the tokens of a batch and the bytes to keep after it, for replies of up to ``new_tokens``.
+
+    ``free`` is a GPU's free memory in bytes, or infinity for a CPU, where sizes are the same on every machine.
+    """
+    cached = bytes_per_token(model)
+    if free == float("inf"):
+        return max(1, min(32_768, GIB // cached)), 2 * GIB
+    tokens = max(1, min(_MOST_ON_GPU, int(_SHARE * free / scoring_bytes(model, new_tokens))))
+    return tokens, tokens * cached
 
 
 class Writer:
@@ -76,18 +106,20 @@ class Writer:
     Greedy replies are those of ``model.generate``, prompt by prompt, up to rounding.
 
     A batch has about ``tokens_per_batch`` tokens at most, padding and replies included. As many again are cached beside
-    it. By default they are what fits into 1 GiB, up to 32,768. ``tokens_read`` counts the prompt tokens fed to the
-    model, ``ended`` how replies ended.
+    it. By default they are what fits into 1 GiB on a CPU, up to 32,768, with twice that in ``keep``; on a GPU what fits
+    into its free memory (:func:`batch_sizes`). A batch that runs out of memory is repeated, with a warning, in halves.
+    ``tokens_read`` counts the prompt tokens fed to the model, ``ended`` how replies ended.
     """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
-                 decoding: Decoding = GREEDY, *, tokens_per_batch: int | None = None, keep: int = 2 * GIB,
+                 decoding: Decoding = GREEDY, *, tokens_per_batch: int | None = None, keep: int | None = None,
                  label: str | None = None) -> None:  # fmt: skip
         self.model, self.tokenizer, self.template, self.decoding = model, tokenizer, template, decoding
-        self.tokens_per_batch = tokens_per_batch or max(1, min(32_768, GIB // bytes_per_token(model)))
-        self.keep, self.label = keep, label
-        self.tokens_read, self.ended = 0, Counter[str]()
         self._runner = Runner(model)
+        tokens, kept = batch_sizes(model, room(self._runner.device), decoding.max_new_tokens)
+        self.tokens_per_batch = tokens_per_batch or tokens
+        self.keep, self.label = kept if keep is None else keep, label
+        self.tokens_read, self.ended = 0, Counter[str]()
         self._kept: list[Branch] = []
 
     def __call__(self, prompts: Sequence[Prompt]) -> list[str]:
@@ -95,26 +127,38 @@ class Writer:
         return [reply.text for reply in self.replies(prompts)]
 
     def replies(self, prompts: Sequence[Prompt]) -> list[Reply]:
-        """Generate a reply to every prompt, in their order."""
+        """Generate a reply to every prompt, in their order. Raises FlanError if one alone does not fit into memory."""
         most = self.model.config.get_text_config().max_position_embeddings - self.decoding.max_new_tokens
         rows = [_encode(prompt, self.tokenizer, self.template) for prompt in prompts]
         replies = {i: Reply("", "unfit") for i, row in enumerate(rows) if row is None}
         replies |= {i: Reply("", "too long") for i, row in enumerate(rows) if row is not None and len(row) > most}
         ids = {i: row for i, row in enumerate(rows) if i not in replies}
-        marks = [_marks(prompt, self.template) for prompt in prompts]
         choose = _chooser(self.decoding, self._runner.device)
-        kept: dict[int, Branch] = {}
         with evaluating(self.model, len(ids), self.label, "reply") as bar:
-            for batch, prefixes in self._batches(ids):
-                new, grown = self._write([ids[i] for i in batch], prefixes, [marks[i] for i in batch], choose)
-                for i, text in zip(batch, decode(self.tokenizer, new), strict=True):
-                    replies[i] = _reply(text, prompts[i], self.template, marks[i])
-                # If not all fit, those of the first prompts stay: the next round finds some of its prompts cached.
-                kept = first_fitting(kept | dict(zip(batch, grown, strict=True)), self.keep)
-                bar.update(len(batch))
-        self._kept = list(kept.values())
+            while True:
+                with until_exhausted():
+                    self._reply_all(ids, prompts, replies, choose, bar)
+                    break
+                ids = {i: row for i, row in ids.items() if i not in replies}
+                self._kept, self.keep = [], self.keep // 2
+                longest = max(map(len, ids.values())) + self.decoding.max_new_tokens
+                self.tokens_per_batch = halved(self.tokens_per_batch, longest)
         self.ended.update(reply.ended for reply in replies.values())
         return [replies[i] for i in range(len(prompts))]
+
+    def _reply_all(self, ids: dict[int, list[int]], prompts: Sequence[Prompt], replies: dict[int, Reply],
+                   choose: Callable, bar: tqdm) -> None:  # fmt: skip
+        """Add the reply to every row of ids, by its number, to ``replies``, and keep what fits."""
+        kept: dict[int, Branch] = {}
+        for batch, prefixes in self._batches(ids):
+            marks = [_marks(prompts[i], self.template) for i in batch]
+            new, grown = self._write([ids[i] for i in batch], prefixes, marks, choose)
+            for i, text, ends in zip(batch, decode(self.tokenizer, new), marks, strict=True):
+                replies[i] = _reply(text, prompts[i], self.template, ends)
+            # If not all fit, those of the first prompts stay: the next round finds some of its prompts cached.
+            kept = first_fitting(kept | dict(zip(batch, grown, strict=True)), self.keep)
+            bar.update(len(batch))
+        self._kept = list(kept.values())
 
     def _batches(self, ids: dict[int, list[int]]) -> Iterator[tuple[list[int], list[Branch | None]]]:
         """Yield prompts of similar length, with branches of all but their last token, whose logits begin the reply."""

@@ -20,14 +20,18 @@ from flanlib.text.offsets import place
 from flanlib.text.templates import AnyTemplate, bind, render
 from flanlib.training.attention import by_document
 from flanlib.training.loss import map_logits
-from flanlib.training.model import evaluating
+from flanlib.training.memory import until_exhausted
+from flanlib.training.model import evaluating, halved
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 class Reader:
-    """Judges passages with one model, about ``tokens_per_pass`` tokens at once: a ``Read`` for the benchmarks."""
+    """Judges passages with one model, about ``tokens_per_pass`` tokens at once: a ``Read`` for the benchmarks.
+
+    A pass that runs out of memory is repeated in halves, with a warning; FlanError says that one row does not fit.
+    """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *,
                  tokens_per_pass: int = 4096, label: str | None = None) -> None:  # fmt: skip
@@ -66,10 +70,14 @@ class Reader:
                 while left and (not batch or size + len(ids[left[-1]]) <= self.tokens_per_pass):
                     batch.append(left.pop())
                     size += len(ids[batch[-1]])
-                chosen = self._pass([ids[i] for i in batch], [wanted[i] for i in batch])
-                for i, choices in zip(batch, chosen, strict=True):
-                    firsts[i][wanted[i]] = choices
-                bar.update(len(batch))
+                with until_exhausted():
+                    chosen = self._pass([ids[i] for i in batch], [wanted[i] for i in batch])
+                    for i, choices in zip(batch, chosen, strict=True):
+                        firsts[i][wanted[i]] = choices
+                    bar.update(len(batch))
+                    continue
+                self.tokens_per_pass = halved(min(size, self.tokens_per_pass), max(len(ids[i]) for i in batch))
+                left += reversed(batch)
         return [Choices(*one, self._spell) for one in zip(texts, placed, firsts, strict=True)]
 
     @torch.inference_mode()

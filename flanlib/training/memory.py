@@ -6,10 +6,14 @@ optimizer state, and activations. All follow from the model's configuration: no 
 
 import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+from transformers import PreTrainedConfig
 
 from flanlib.presets import RANDOM, Preset
 from flanlib.records import FlanError
@@ -20,6 +24,8 @@ WORKSPACE = 600_000_000
 """Bytes of a CUDA context with its libraries' workspaces."""
 MOMENTS = {"adamw_8bit": 2.04, "paged_adamw_8bit": 2.04}
 """Bytes of optimizer state per trained weight. Optimizers not listed are AdamW in fp32, with 8."""
+LEAST = 2048
+"""Tokens in a batch of replies below which dense weights are not worth their memory."""
 OUT_OF_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory", "DefaultCPUAllocator: can't allocate")
 """Parts of messages that mean the same as torch.OutOfMemoryError: from cuBLAS, from CUDA itself, from a CPU."""
 HEADROOM = 0.95
@@ -64,6 +70,61 @@ def plan(preset: Preset, *, cuda: bool = True) -> pd.Series:
     return pd.Series({part: round(size) for part, size in parts.items()}, name="bytes")
 
 
+def cache_bytes(config: PreTrainedConfig, value_size: int) -> int:
+    """Return the bytes of a token's keys and values in all layers of a text model, from above.
+
+    Every layer is counted as if it kept every token: sliding windows and recurrent layers keep less of a long text.
+    """
+    # Layers can differ in heads (Gemma 4), and then the whole configuration refuses to tell theirs.
+    layers = getattr(config, "per_layer_config", None) or [config] * config.num_hidden_layers
+    return 2 * value_size * sum(_heads(layer) * _head_width(layer) for layer in layers)
+
+
+def _heads(layer: PreTrainedConfig) -> int:
+    return getattr(layer, "num_key_value_heads", None) or layer.num_attention_heads
+
+
+def _head_width(layer: PreTrainedConfig) -> int:
+    # Latent attention (DeepSeek) has wider keys than values, and a head_dim of neither.
+    widths = [getattr(layer, name, None) for name in ("head_dim", "qk_head_dim", "v_head_dim")]
+    return max([width for width in widths if width] or [layer.hidden_size // layer.num_attention_heads])
+
+
+def scoring_bytes(model: Any, new_tokens: int, value_size: int = 2) -> int:
+    """Return the bytes that generating replies takes for each token of a batch (:class:`flanlib.inference.Writer`).
+
+    Keys and values are there four times: in the batch, read before it, of the rows that leave it, and kept for the
+    next one. Beside them stand one layer's work, as in training but without gradients, and the logits of a row in
+    three precisions, for a token of every ``new_tokens`` or more.
+    """
+    config = model.config.get_text_config()
+    widest = max((max(one.in_features, one.out_features) for one in linear_layers(model)), default=config.hidden_size)
+    work = value_size * (8 * config.hidden_size + 4 * widest)
+    return 4 * cache_bytes(config, value_size) + work + 12 * config.vocab_size // (1 + new_tokens)
+
+
+class Scoring(NamedTuple):
+    """Memory that scoring a tuned model takes: bytes of its weights, in so many bits, and the least for batches."""
+
+    bits: int
+    weights: float
+    batches: float
+
+
+def scoring(name: str, bits: int, room: float) -> Scoring:
+    """Return what scoring a model that trained in ``bits`` will take on a GPU with ``room`` free bytes.
+
+    Weights are dense, two bytes each, since that is fastest. If those leave no room for a batch of LEAST tokens, they
+    stay in four bits as in training, and the adapter beside them. Raises FlanError if there is no model of that name.
+    """
+    model = outline(name)
+    batches = LEAST * scoring_bytes(model, new_tokens=LEAST)
+    dense, packed = (sum(weight_bytes(model, bits=n, bytes_per_weight=2)) for n in (16, 4))
+    if bits == 16 or dense + batches <= HEADROOM * room:
+        return Scoring(16, dense, batches)
+    return Scoring(4, packed, min(batches, max(0, HEADROOM * room - packed)))
+
+
 def longest(preset: Preset, room: float) -> int:
     """Return the longest row, in tokens, that fits into ``room`` bytes, one row per pass; 0 if SLICE tokens do not."""
     one, two = (plan(replace(preset, rows_per_pass=1, row_tokens=SLICE * n)).sum() for n in (1, 2))
@@ -71,14 +132,23 @@ def longest(preset: Preset, room: float) -> int:
     return max(0, int(SLICE + (room - one) / per_token)) if room >= one else 0
 
 
-def room() -> int:
-    """Return the bytes that this process's GPU has for new tensors: free ones, and those that torch holds unused.
+def tell_scoring(planned: Scoring) -> None:
+    """Print what scoring will take after training."""
+    form = "in bfloat16" if planned.bits == 16 else "in four bits, since dense ones leave no room for replies"
+    print(f"Scoring it takes {planned.weights / 1e9:.1f} GB of weights {form}, and at least "
+          f"{planned.batches / 1e9:.1f} GB for replies.")  # fmt: skip
 
-    Torch keeps the memory of tensors that are gone, for the next ones. An earlier run's model is often a cycle of
-    references (bitsandbytes' 4-bit weights are), so garbage is collected first.
+
+def room(where: torch.device | None = None) -> float:
+    """Return the bytes that a device, by default this process's, has for new tensors: infinity for a CPU.
+
+    For a GPU those are free ones, and those that torch holds unused: it keeps the memory of tensors that are gone for
+    the next ones. An earlier run is often a cycle of references (a Trainer is), so garbage is collected first.
     """
+    where = where or device()
+    if where.type == "cpu":
+        return float("inf")
     gc.collect()
-    where = device()
     unused = torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
     return torch.cuda.mem_get_info(where)[0] + unused
 
@@ -92,6 +162,16 @@ def exhausted(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+
+@contextmanager
+def until_exhausted() -> Iterator[None]:
+    """Leave the block, and raise nothing, when memory runs out (:func:`exhausted`)."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not exhausted(error):
+            raise
 
 
 def check(preset: Preset) -> None:
@@ -110,6 +190,7 @@ def check(preset: Preset) -> None:
         fewer = f" ({preset.rows_per_pass} do not fit)" if rows < preset.rows_per_pass else ""
         print(f"{preset.model} takes about {parts.sum() / 1e9:.1f} GB at {rows} x {preset.row_tokens:,} tokens a pass"
               f"{fewer}: " + ", ".join(f"{part} {size / 1e9:.1f}" for part, size in parts.items() if size > 5e7))
+        tell_scoring(scoring(preset.model, preset.bits, free))
         if (cards := torch.cuda.device_count()) > 1 and "WORLD_SIZE" not in os.environ:
             print(f"{cards} GPUs are visible and one is used: accelerate launch uses all of them.")
         return

@@ -1,5 +1,6 @@
 """Load a causal language model for (Q)LoRA: frozen weights, in four bits or not, and LoRA weights on top."""
 
+import gc
 import logging
 import os
 import warnings
@@ -37,6 +38,22 @@ NF4 = 4 + 8 / 64 + 32 / (64 * 256)
 def device() -> torch.device:
     """Return the device to train on: this process's own GPU, or the CPU if there is none."""
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else CPU
+
+
+def halved(tokens: int, longest: int) -> int:
+    """Return half the tokens of a batch that ran out of memory, with a warning, and free what the batch left.
+
+    Call it outside the except block: until there the error keeps the batch's tensors alive. Raises FlanError if the
+    batch had no more tokens than its ``longest`` row.
+    """
+    gc.collect()
+    torch.cuda.empty_cache()
+    if tokens <= longest:
+        raise FlanError("scoring", found=f"one row of {longest:,} tokens does not fit into memory",
+                        expected="memory for a row", remedy="Leave out the longest rows, shorten replies, "
+                        "free the GPU, or name a smaller model.")  # fmt: skip
+    warnings.warn(f"Out of memory with {tokens:,} tokens in a batch: going on with {tokens // 2:,}.", stacklevel=3)
+    return tokens // 2
 
 
 def sharded() -> bool:
@@ -86,25 +103,32 @@ def lora_config(rank: int) -> LoraConfig:
                       task_type="CAUSAL_LM")  # fmt: skip
 
 
-def load(name: str, *, bits: int = 4) -> Any:
-    """Load a causal LM, its linear layers in NF4 (:func:`nf4`) or, with 16 ``bits``, all in one precision.
+def plain_dtype() -> torch.dtype:
+    """Return the precision of weights that are not in four bits: float32 on a machine without a GPU, else bfloat16."""
+    return torch.float32 if device() == CPU else torch.bfloat16
 
-    That is float32 on a CPU and bfloat16 on a GPU. ``name`` is one that :func:`flanlib.pretrained.folder` accepts.
-    Raises FlanError for an unknown name, for other bits, and on a CPU for a model larger than the machine's memory.
+
+def load(name: str, *, bits: int = 4, where: torch.device | None = None) -> Any:
+    """Load a causal LM, its linear layers in NF4 (:func:`nf4`) or, with 16 ``bits``, all in :func:`plain_dtype`.
+
+    ``name`` is one that :func:`flanlib.pretrained.folder` accepts. ``where`` is by default :func:`device`. Raises
+    FlanError for an unknown name, for other bits, and on a CPU for a model larger than the machine's memory.
     """
     if bits not in (4, 16):
         raise FlanError(f"model {name}", found=f"{bits} bits", expected="4 or 16", remedy="Set bits in the preset.")
-    where = device()
+    where, dtype = where or device(), plain_dtype()
     if where == CPU:
-        size, memory = sum(weight_bytes(outline(name), bits=bits, bytes_per_weight=4)), _memory()
+        size, memory = sum(weight_bytes(outline(name), bits=bits, bytes_per_weight=dtype.itemsize)), _memory()
         if size > memory:
             raise FlanError(f"model {name}", found=f"{size / 1e9:.1f} GB of weights",
                             expected=f"at most {memory / 1e9:.1f} GB, this machine's memory",
                             remedy="Name a smaller model, or use a machine with a GPU.")  # fmt: skip
+    else:
+        gc.collect()  # a Trainer that is done is a reference cycle, which holds its model on the GPU
     model = _from_pretrained(name, partial(
         AutoModelForCausalLM.from_pretrained, quantization_config=nf4() if bits == 4 else None,
-        device_map={"": where}, dtype=torch.float32 if where == CPU else torch.bfloat16))  # fmt: skip
-    return by_document(keep_layout(model))
+        device_map={"": where}, dtype=dtype))  # fmt: skip
+    return by_document(_without_cycles(keep_layout(model)))
 
 
 def outline(name: str) -> Any:
@@ -179,6 +203,18 @@ def keep_layout(model: torch.nn.Module) -> torch.nn.Module:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def _without_cycles(model: torch.nn.Module) -> torch.nn.Module:
+    """Let 4-bit weights forget their layers, which they need only while they are quantised.
+
+    Weight and layer would be a reference cycle: a layer that is replaced or a model that is dropped would stay in
+    memory until Python happens to collect it.
+    """
+    for weight in model.parameters() if not sharded() else ():
+        if getattr(weight, "module", None) is not None:
+            weight.module = None
     return model
 
 
