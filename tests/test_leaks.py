@@ -9,7 +9,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from flanlib import store
+from flanlib.dialects import render_all
+from flanlib.experiments import tuning
+from flanlib.lab import tasks
+from flanlib.presets import PRESETS
 from flanlib.records import FlanError
+from flanlib.tally import Tally
 from flanlib.text.packing import pack
 from flanlib.text.tokens import CONTEXT, Example
 from flanlib.training import leaks, model
@@ -168,3 +174,20 @@ def test_a_model_that_leaks_does_not_train_on_several_processes(tmp_path, monkey
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(FlanError, match="bloom model, which mixes packed documents, on several processes"):
         trained(tmp_path, "bloom")
+
+
+def test_read_apart_or_packed_a_run_gives_one_result_and_its_manifest_says_how(tmp_path, monkeypatch):
+    texts = render_all(tasks.trajectories(3, rng=np.random.default_rng(1)), "react")
+    size = replace(PRESETS["smoke"], trained_tokens=300, row_tokens=2048, rows_per_step=1, rows_per_pass=1, seeds=(0,))
+    found = []
+    for apart in (False, True):
+        monkeypatch.setattr(store, "RUNS", tmp_path / str(apart))
+        if apart:
+            monkeypatch.setattr(leaks, "_unmoved", lambda lm: False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            (folder,) = tuning.tuned({"react": tuning.Arm(texts)}, size, Tally("t"), shipped=False)["react"]
+        found.append(tuning.table({"react": [folder]}, "losses"))
+        assert store.manifest(folder).get("passes") == ("one per document" if apart else None)
+    assert found[1].drop(columns="nats").equals(found[0].drop(columns="nats"))
+    assert found[1]["nats"].to_numpy() == pytest.approx(found[0]["nats"].to_numpy(), rel=2e-2)
