@@ -59,7 +59,7 @@ def map_logits(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], functi
     pass then computes the logits of each slice again instead of keeping them.
     """
     inputs = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
-    if isolates(model):
+    if isolates(model) or not len(positions):
         return _map_logits(model, inputs, function, positions, *targets)
     starts = (batch["position_ids"][0] == 0).nonzero().squeeze(1)
     cuts = torch.searchsorted(positions, starts[1:]).tolist()
