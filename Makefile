@@ -1,10 +1,11 @@
 # make figures [NAME=value ...]     run the notebooks and draw every figure; settings: $(SETTINGS)
-# make test | lint | bench | ship | clean
-#   tests | style | speed beside other tools | copy results to data/results | remove what is rebuilt
+# make test                         run the tests
+# make lab                          open the notebooks in JupyterLab
+# make lint | bench | ship | clean  style | speed beside other tools | copy results to data/results | remove what is rebuilt
 # Everything runs in .venv, made on first use; PYTHON=path picks the interpreter that makes it.
 
 .DEFAULT_GOAL := figures
-.PHONY: figures test lint bench ship clean
+.PHONY: figures test lab help lint bench ship clean
 .SILENT:
 
 SETTINGS := ONLY PRESET MODEL TEMPLATE DATA SEEDS TOKENS RATE HELDOUT FRESH
@@ -32,6 +33,12 @@ figures: $(INSTALLED)
 test: $(INSTALLED)
 	echo "make: running the tests"
 	$(BIN)/python -m pytest
+
+lab: $(INSTALLED)
+	$(BIN)/jupyter lab notebooks
+
+help:
+	sed -n 's/^# \(make .*\)/\1/p' Makefile | sed 's/[$$](SETTINGS)/$(SETTINGS)/'
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff check .

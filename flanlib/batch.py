@@ -82,6 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FlanError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Interrupted. Run it again, and it goes on.", file=sys.stderr)
+        return 130
     written = [p for p in sorted(folder.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
     _print(f"{len(paths)} notebooks run; {len(written)} files written to {_short(folder)}:")
     _print("\n".join(f"  {p.name}" for p in written) or "  none")
@@ -96,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def chosen(only: str | None = None) -> list[Path]:
     """List the notebooks to run, in order: all, or those whose names start with one of the numbers in ``only``."""
     paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
-    wanted = [number.strip() for number in (only or "").split(",") if number.strip()]
+    wanted = [number.strip().zfill(2) for number in (only or "").split(",") if number.strip()]  # 1 means 01
     for number in wanted or [""]:
         if not any(path.name.startswith(number) for path in paths):
             raise FlanError(_short(NOTEBOOKS), found=f"no notebook {number}".strip(),
@@ -116,7 +119,7 @@ def untouched(path: Path) -> bool:
 def run(path: Path) -> Path:
     """Execute one notebook in a fresh kernel, write it normalised, and return the path of the written file.
 
-    Raises FlanError if a cell fails, after printing the end of its traceback, and if the result is over MOST_BYTES.
+    Raises FlanError if a cell fails, after printing the end of its traceback, and if what it wrote is over MOST_BYTES.
     """
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
@@ -128,12 +131,12 @@ def run(path: Path) -> Path:
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise _failure(path, book, error) from None
     text = nbformat.writes(normalise(book)) + "\n"
-    if (size := len(text.encode())) > MOST_BYTES:
-        raise FlanError(path.name, found=f"{size:,} bytes after running", expected=f"at most {MOST_BYTES:,}",
-                        remedy="Show less in its cells.")  # fmt: skip
     target = path if output() == FIGURES else output() / "executed" / path.name
     if not rank():  # every process has run the notebook, but only one can write it
         write(target, text)
+    if (size := len(text.encode())) > MOST_BYTES:
+        raise FlanError(path.name, found=f"{size:,} bytes after running", expected=f"at most {MOST_BYTES:,}",
+                        remedy=f"It is written to {_short(target)}. Show less in its cells.")  # fmt: skip
     return target
 
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data"
 FIGURES = ROOT / "figures"
 SMOLLM2, RANDOM = "smollm2", "random"  # the default model, and a tiny untrained one: see flanlib.pretrained
+OPEN_7B = "Qwen/Qwen2.5-7B-Instruct"  # the hub gives it to anyone, and its chat template labels every reply
 AUTO = "auto"  # the chat template that comes with the model, or agent_flan if none does
 TEMPLATE_NAMES = ("own", "agent_flan", "llama2_chat", AUTO)  # values of TEMPLATE, defined in flanlib.text.templates
 # Peak learning rate for a model that no preset was tuned for: that of QLoRA for 7B (arXiv 2305.14314, table 9).
@@ -66,8 +67,9 @@ PAPER = Preset(
     free=200, watched=100, trained_tokens=18_100_000, measure_at=(100_000, 1_000_000, 4_000_000), row_tokens=8192,
     rows_per_step=32, rows_per_pass=1, learning_rate=2e-5, lora_rank=64, own_tokens=18_100_000, checkpointing=True,
 )  # fmt: skip
-# For a GPU of 24 GB. The paper's learning rate is for full fine-tuning, so QLoRA's replaces it.
-CONSUMER = replace(PAPER, name="consumer", model="meta-llama/Llama-2-7b-chat-hf", template="llama2_chat",
+# For a GPU of 24 GB. The paper's learning rate is for full fine-tuning, so QLoRA's replaces it. The paper's chat model
+# needs an accepted licence, so an open one replaces it: MODEL=meta-llama/Llama-2-7b-chat-hf brings it back.
+CONSUMER = replace(PAPER, name="consumer", model=OPEN_7B, template="own",
                    row_tokens=4096, rows_per_pass=2, learning_rate=RATE, optimizer="paged_adamw_8bit")  # fmt: skip
 PRESETS = {size.name: size for size in (SMOKE, LAPTOP, CONSUMER, PAPER)}
 

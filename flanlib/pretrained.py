@@ -5,6 +5,7 @@ bits), which is converted once to a plain transformers folder (:mod:`flanlib.whe
 ``python -m flanlib.pretrained`` fetches the model and prints the path of its folder.
 """
 
+import re
 import sys
 import tempfile
 import zipfile
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flanlib import store, wheels
-from flanlib.presets import DATA, RANDOM, SMOLLM2
+from flanlib.presets import DATA, OPEN_7B, RANDOM, SMOLLM2
 from flanlib.records import FlanError
 from flanlib.wheels import Wheel
 
@@ -47,6 +48,20 @@ def identity(name: str) -> str:
     """
     fixed = {SMOLLM2: WHEEL.sha256, RANDOM: f"random-{TINY}"}
     return fixed.get(name) or (store.folder_digest(Path(name)) if Path(name).is_dir() else name)
+
+
+def remedy(name: str, error: Exception) -> str:
+    """Return what to do about a model or tokenizer that is not found; if the hub guards it, the way in, or an open one.
+
+    The hub answers 401 or 403 for a gated repository, and without a login for one that does not exist, too.
+
+    >>> remedy("meta-llama/Llama-2-7b-chat-hf", OSError("403 Client Error: cannot access gated repo"))[-46:]
+    'an open model: MODEL=Qwen/Qwen2.5-7B-Instruct.'
+    """
+    if re.search(r"gated|\b40[13]\b", str(error)):
+        return (f"If the name is right, accept its licence at https://huggingface.co/{name} and log in (hf auth "
+                f"login), or take an open model: MODEL={OPEN_7B}.")  # fmt: skip
+    return "Check the name and the network, or give a local folder or the hub name of a model you have access to."
 
 
 def _build(wheel: zipfile.ZipFile, folder: Path) -> None:

@@ -34,14 +34,20 @@ TEXTS = ("id", "reply", "answer", "firsts")  # columns that may look like number
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers", "numpy")
 
 
-def digest(*parts: bytes | str | Mapping | Iterable) -> str:
-    """Return a digest of 12 hexadecimal digits. Each part is bytes, text or a JSON value.
+def digest(*parts: bytes | str | Path | Mapping | Iterable) -> str:
+    """Return a digest of 12 hexadecimal digits. Each part is bytes, text, a file (its bytes) or a JSON value.
 
     >>> digest({"a": 1}) == digest({"a": 1}), digest({"a": 1}) == digest({"a": 2})
     (True, False)
     """
     sha256 = hashlib.sha256()
     for part in parts:
+        if isinstance(part, Path):  # piece by piece: weights are large
+            with part.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    sha256.update(piece)
+            sha256.update(b"\0")
+            continue
         text = part if isinstance(part, (bytes, str)) else json.dumps(part, sort_keys=True, allow_nan=False)
         sha256.update((text if isinstance(text, bytes) else text.encode()) + b"\0")
     return sha256.hexdigest()[:12]
@@ -50,7 +56,7 @@ def digest(*parts: bytes | str | Mapping | Iterable) -> str:
 def folder_digest(folder: Path) -> str:
     """Return a digest of the files in a model folder: names and bytes of weights, configuration and tokenizer."""
     files = sorted(file for end in ("safetensors", "json", "model", "txt") for file in Path(folder).glob(f"*.{end}"))
-    return digest(*(part for file in files for part in (file.name, file.read_bytes())))
+    return digest(*(part for file in files for part in (file.name, file)))
 
 
 def rank() -> int:

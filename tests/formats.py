@@ -95,8 +95,10 @@ EXAMPLES = (
     Example("Plain chat", "`prompt` with `completion` or `response`, as text or as turns; `question`, `query`",
             ({"prompt": ASK, "completion": "On shelf 4."}, {"prompt": [USER], "completion": [ANSWER]},
              {"question": ASK, "response": "On shelf 4."}), (PLAIN,) * 3),
-    Example("Plain chat", "A question with a bare label has no reply", ({"question": ASK, "answer": "shelf 4"},),
-            ("dropped: no known format",)),
+    Example("Plain chat", "A question with an answer in a sentence; a bare label, as benchmarks have it, is no reply",
+            ({"question": ASK, "answer": "It is on shelf 4."}, {"question": ASK, "answer": "shelf 4"},
+             {"question": ASK, "answer": "It is on shelf 4.", "level": "easy"}),
+            (f"user {ASK} | assistant* It is on shelf 4.", *("dropped: no known format",) * 2)),
     Example("Plain chat", "Alpaca: `instruction`, `input`, `output`, with `history` and `system`",
             ({"instruction": "Where is", "input": "Emma?", "output": "On shelf 4."},
              {"instruction": ASK, "output": "On shelf 4.", "history": [["Hello", "Hello."]], "system": "Be brief."}),
@@ -149,6 +151,13 @@ EXAMPLES = (
             (DONE, f"given Earlier in this conversation: / User: {ASK} / Assistant called: find_shelf "
              '{"title": "Emma"} / Result: shelf 4 / Assistant: On shelf 4. | '
              f"ask And now? | {STEP} | answer Still there.")),
+    Example("Calls in fields", "What a user says right after a result is read with it",
+            (chat(USER, CALLED, RESULT, {"role": "user", "content": "In short, please."}, ANSWER, tools=TOOLS),),
+            (f"ask {ASK} | {STEP} / In short, please. | answer On shelf 4.",)),
+    Example("Calls in fields", "OLMo: functions in the system turn, calls as in Python, results from the environment",
+            (chat({"role": "system", "content": "", "functions": json.dumps([SHELF])}, USER,
+                  {"role": "assistant", "content": None, "function_calls": 'find_shelf(title="Emma")'},
+                  {"role": "environment", "content": SEEN}, ANSWER),), (DONE,)),
     Example("Calls in fields", "LLaMA-Factory and ms-swift: roles `function_call`, `tool_call`, `observation`, "
             "`tool_response`",
             (sharegpt(("human", ASK), ("function_call", json.dumps(CALL)), ("observation", SEEN),

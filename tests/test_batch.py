@@ -177,14 +177,6 @@ def test_a_fresh_run_ends_with_its_claims_beside_the_shipped(books, capsys, monk
     assert path.read_bytes() == before
 
 
-def test_a_notebook_that_grew_too_large_is_refused(books, capsys):
-    path = write(books, "00_large.ipynb", "print('x' * 400_000)")
-    before = path.read_bytes()
-    assert batch.main([]) == 1
-    assert "expected at most 300,000" in capsys.readouterr().err
-    assert path.read_bytes() == before
-
-
 def test_unknown_numbers_are_refused_before_anything_runs(books, capsys):
     write(books, "00_a.ipynb", "open('ran', 'w').write('')")
     assert batch.main(["--only", "00,07"]) == 1
@@ -202,8 +194,27 @@ def test_only_keeps_the_order_of_the_folder(books):
         write(books, name)
     assert [path.stem for path in batch.chosen(" 02, 00")] == ["00_a", "02_c"]
     assert [path.stem for path in batch.chosen()] == ["00_a", "01_b", "02_c"]
-    with pytest.raises(FlanError, match="no notebook 5"):
+    assert [path.stem for path in batch.chosen("1")] == ["01_b"]
+    with pytest.raises(FlanError, match="no notebook 05"):
         batch.chosen("5")
+
+
+def test_an_interrupted_run_says_so_in_one_line(books, capsys, monkeypatch):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    write(books, "00_a.ipynb")
+    monkeypatch.setattr(batch, "run", interrupt)
+    assert batch.main([]) == 130
+    assert capsys.readouterr().err == "Interrupted. Run it again, and it goes on.\n"
+
+
+def test_a_notebook_that_is_too_large_is_told_and_written(books, capsys, monkeypatch):
+    path = write(books, "00_a.ipynb", "print('x' * 999)")
+    monkeypatch.setattr(batch, "MOST_BYTES", 500)
+    assert batch.main([]) == 1
+    assert "bytes after running; expected at most 500. It is written to" in capsys.readouterr().err
+    assert "x" * 999 in path.read_text()
 
 
 def messy():

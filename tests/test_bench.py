@@ -1,16 +1,25 @@
 """The benchmark's arithmetic, and its contests on a toy corpus, so that they still run."""
 
 import time
+import weakref
+from dataclasses import replace
+from functools import partial
 
+import pandas as pd
 import pytest
 import torch
 
+from flanlib.bench import card, gpu, pieces
 from flanlib.bench.timing import COLUMNS, Contest, hold, matrix_rate
+from flanlib.presets import PRESETS
 from flanlib.pretrained import folder
 from flanlib.records import Conversation, FlanError, say
 from flanlib.report import figures
+from flanlib.report.figures.bench import measured, tuning
+from flanlib.text.packing import fill, pack
 from flanlib.text.templates import get_template
 from flanlib.text.tokens import load_tokenizer
+from flanlib.training.model import add_lora
 
 
 def busy(seconds, order, name):
@@ -60,38 +69,152 @@ def test_the_share_is_of_what_the_machine_does_with_matrices():
 NO_TRL = "the benchmark's peer is not installed: pip install -e '.[bench]'"
 
 
-def test_the_benchmark_for_cards_runs_on_a_cpu_at_toy_size(tmp_path):
+TOY = ["--model=toy", "--row-tokens=128"]
+
+
+def test_the_benchmark_for_cards_runs_on_a_cpu_at_toy_size(tmp_path, monkeypatch):
+    made, make = [], card.random_model
+
+    def watched(shape):
+        model = make(shape)
+        made.append(weakref.ref(model))
+        return model
+
+    for module in (card, pieces):
+        monkeypatch.setattr(module, "random_model", watched)
+    table = gpu.main([*TOY, f"--out={tmp_path}"])
+    assert len(made) >= 4
+    assert not [model for model in made if model() is not None]  # each piece has the memory to itself
+    known = table.set_index("name")
+    assert list(table) == gpu.COLUMNS
+    assert list(known.index[:4]) == ["matrix rate", "packed against single", "fused against peft", "ours"]
+    assert known["value"][["matrix rate", "ours", "generation"]].gt(0).all()
+    assert known["trained_per_s"]["ours"] == pytest.approx(known["value"]["ours"] / 3, rel=0.1)
+    assert known["value"]["packed against single"] < 1e-5
+    assert float(known["note"]["packed against single"].split()[-1]) > 1e-3  # it would have been seen
+    assert known["value"]["fused against peft"] < 1e-4
+    assert table.loc[table["name"].str.startswith("profile"), "value"].sum() == pytest.approx(100, rel=1e-3)
+    assert not table["note"].str.contains("failed|not started", na=False).any(), table["note"]
+    unmeasured = known[known["value"].isna()]
+    assert unmeasured["note"].str.startswith("not measured").all()
+    assert {"longest row"} <= set(unmeasured.index)
+    assert {path.name for path in tmp_path.iterdir()} == {"bench_gpu.csv", "bench_gpu.png", "bench_gpu.svg"}
+
+
+def test_trl_is_timed_by_the_same_clock_on_the_same_tokens(tmp_path):
     pytest.importorskip("trl", reason=NO_TRL)
-    from flanlib.bench import gpu
+    preset = replace(PRESETS["consumer"], row_tokens=128, optimizer="adamw_torch", lora_rank=4)
+    for make, model in ((card.trl, card.random_model("toy")),
+                        (card.ours, add_lora(card.random_model("toy"), rank=4, seed=0))):  # fmt: skip
+        trainer, clock = make(preset, card.made_up(16, 128), 4, model, tmp_path), card.Clock()
+        trainer.add_callback(clock)
+        trainer.train()
+        assert len(clock.seconds) == 4
+        assert sum(len(row["input_ids"]) if isinstance(row, dict) else len(row.ids)
+                   for row in trainer.train_dataset) == 16 * 128  # fmt: skip
 
-    table = gpu.main(["--models=toy", "--rows=4", "--row-tokens=256", f"--out={tmp_path / 'table.csv'}"])
-    assert list(table["trainer"]) == ["ours", "TRL, packing"]
-    assert (table["tokens_per_s"] > 0).all()
-    assert table["trained_per_s"].to_numpy() == pytest.approx(table["tokens_per_s"].to_numpy() / 3, rel=0.1)
-    assert (tmp_path / "table.csv").read_text().startswith("model,trainer,room_gb")
+
+def test_rows_are_on_the_disk_before_the_next_piece_so_that_a_kill_leaves_them(tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def killed(bench):
+        yield {"name": "the first half", "value": 1.0, "unit": "tokens / s"}
+        seen.append(pd.read_csv(tmp_path / "bench_gpu.csv"))
+        raise KeyboardInterrupt
+
+    (tmp_path / "bench_gpu.csv").write_text("name,value\nof an earlier run,1\n")
+    pieces = {piece.name: piece for piece in gpu.PIECES}
+    monkeypatch.setattr(gpu, "PIECES", (pieces["ours"], gpu.Piece("half", killed, 1), pieces["generation"]))
+    with pytest.raises(KeyboardInterrupt):
+        gpu.main([*TOY, f"--out={tmp_path}"])
+    assert list(seen[0]["name"]) == ["matrix rate", "ours", "the first half"]
+    assert "the first half | 1 tokens / s" in capsys.readouterr().out
+    assert not (tmp_path / "bench_gpu.svg").exists()
+    assert len(gpu.main(["--draw", f"--out={tmp_path}"])) == 3  # what is known can be drawn
+    assert (tmp_path / "bench_gpu.svg").exists()
 
 
-def test_the_longest_row_is_the_last_that_fits_though_training_refuses_the_others(monkeypatch):
-    pytest.importorskip("trl", reason=NO_TRL)
-    from flanlib.bench import gpu
-    from flanlib.presets import PRESETS
+def test_nothing_starts_that_cannot_end_in_time_and_each_piece_says_so(tmp_path):
+    table = gpu.main([*TOY, "--seconds=5", f"--out={tmp_path}"])
+    assert list(table["name"]) == ["matrix rate", *(piece.name for piece in gpu.PIECES)]
+    assert table["note"][1:].str.startswith("not started").all()
 
-    def train(runner, room):
-        rows = runner.args[1]
-        if len(rows[0].ids) > 5 * 1024:
-            raise FlanError("training", found="a row too long", expected="memory", remedy="Lower row_tokens.")
 
-    monkeypatch.setattr(gpu, "_timed", train)
-    monkeypatch.setattr(gpu.memory, "longest", lambda preset, room: 8 * 1024)
-    assert gpu._longest(PRESETS["consumer"], 24e9) == 5 * 1024
+def test_a_clock_stops_a_run_that_would_pass_the_deadline(tmp_path):
+    preset = replace(PRESETS["consumer"], row_tokens=128, optimizer="adamw_torch", lora_rank=4)
+    model = add_lora(card.random_model("toy"), rank=4, seed=0)
+    row = card.run(partial(card.ours, preset, card.made_up(4, 128), 1, model), 128, deadline=time.monotonic())
+    assert row["note"] == "one step only, not warmed up"
+
+
+def test_a_piece_that_fails_leaves_a_row_and_the_next_one_runs(tmp_path, monkeypatch):
+    def fails(bench):
+        raise RuntimeError("no kernel\nfor this card")
+        yield
+
+    def works(bench):
+        yield {"name": "works", "value": 2.0, "unit": "tokens"}
+
+    monkeypatch.setattr(gpu, "PIECES", (gpu.Piece("fails", fails, 0), gpu.Piece("works", works, 0)))
+    table = gpu.main([*TOY, f"--out={tmp_path / 'other.csv'}"])
+    assert list(table["note"].fillna("")) == ["", "failed: RuntimeError: no kernel for this card", ""]
+    assert (tmp_path / "other.svg").exists()
+
+
+def test_options_out_of_range_and_a_missing_table_are_refused_in_a_line(tmp_path, capsys):
+    for options, message in ((["--row-tokens=1"], "64 or more"), (["--draw", f"--out={tmp_path}"], "nothing to draw")):
+        with pytest.raises(SystemExit):
+            gpu.main(options)
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("left", "value", "note"), [(1e9, 5, "planned 16,384"), (-1, 0, "search ended")])
+def test_the_longest_row_is_the_last_that_fits(left, value, note, monkeypatch):
+    def run(make, tokens, deadline):
+        if tokens > 5 * 2048:
+            raise torch.OutOfMemoryError if tokens > 6 * 2048 else RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")
+        return {"value": 1.0, "unit": "tokens / s"}
+
+    preset = replace(PRESETS["consumer"], model=folder("random"))
+    bench = card.Bench("toy", preset, 24e9, 1e12, time.monotonic() + left)
+    monkeypatch.setattr(pieces, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(pieces, "run", run)
+    monkeypatch.setattr(pieces.memory, "longest", lambda preset, room: 8 * 2048)
+    *tries, last = pieces.longest(bench)
+    assert (last["name"], last["value"]) == ("longest row", value * 2048)
+    assert note in last["note"]
+    assert [row["row_tokens"] // 2048 for row in tries] == ([8, 4, 6, 5] if value else [])
+    assert all(("value" in row) == (row["row_tokens"] <= 5 * 2048) for row in tries)
+
+
+def test_the_picture_of_a_card_is_drawn_only_from_a_table_and_names_card_versions_and_date(tmp_path):
+    assert measured(tmp_path / "bench_gpu.csv") is None
+    common = {"room_gb": 24, "model": "Llama-2-7B", "card": "a card", "versions": "torch 9", "date": "2026-01-31"}
+    rows = [{"name": "matrix rate", "value": 700, "unit": "TFLOP / s"},
+            {"name": "ours", "value": 9000, "unit": "tokens / s", "used_gb": 8.9, "planned_gb": 8.7},
+            {"name": "TRL, packing", "value": 6000, "unit": "tokens / s", "used_gb": 11},
+            {"name": "TRL, packing, Liger", "note": "not started: 3 s left"},
+            {"name": "longest row", "value": 34816, "unit": "tokens"}]  # fmt: skip
+    pd.DataFrame([common | row for row in rows]).to_csv(tmp_path / "bench_gpu.csv", index=False)
+    figure = measured(tmp_path / "bench_gpu.csv")
+    assert figure.get_suptitle() == "Llama-2-7B in NF4 on a card, 2026-01-31\ntorch 9"
+    texts = [text.get_text().strip() for text in figure.axes[0].texts]
+    assert texts == ["9,000", "6,000  (ours 1.50 x)", "not started"]
+    assert "longest row: 34,816 tokens" in figure.get_supxlabel()
+    only = pd.DataFrame([common | rows[0] | {"used_gb": None, "planned_gb": None, "note": None}])
+    assert tuning(only)  # a run that was cut off early
+
+
+def test_random_models_are_the_same_every_time_and_no_two_layers_are():
+    one, two = (dict(card.random_model("toy").named_parameters()) for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    heads = [weight for name, weight in one.items() if "q_proj" in name]
+    assert heads[0].dtype == torch.uint8  # in four bits
+    assert not torch.equal(*heads)
 
 
 def test_made_up_conversations_fill_their_rows():
-    pytest.importorskip("trl", reason=NO_TRL)
-    from flanlib.bench import gpu
-    from flanlib.text.packing import fill, pack
-
-    rows = pack(gpu.made_up(5, 512), row_tokens=512, pad_id=0)
+    rows = pack(card.made_up(5, 512), row_tokens=512, pad_id=0)
     assert (len(rows), fill(rows)) == (5, 1)
 
 

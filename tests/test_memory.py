@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from made import llama
-from transformers import LlamaConfig
+from transformers import LlamaConfig, Qwen3Config
 
 from flanlib.presets import PRESETS
 from flanlib.records import FlanError
@@ -30,11 +31,14 @@ def llama_2(tmp_path):
 
 @pytest.fixture
 def card(monkeypatch):
-    """Make believe that there is a GPU with so many bytes free."""
+    """Make believe that there are GPUs with so many bytes free, and so many that torch holds, some of them unused."""
 
-    def free(room):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (room, room))
+    def free(room, *, reserved=0, allocated=0, cards=1):
+        for name, told in {"is_available": True, "device_count": cards}.items():
+            monkeypatch.setattr(torch.cuda, name, lambda told=told: told)
+        for name, told in {"mem_get_info": (room, 80e9), "memory_reserved": reserved,
+                           "memory_allocated": allocated}.items():  # fmt: skip
+            monkeypatch.setattr(torch.cuda, name, lambda device=None, told=told: told)
 
     return free
 
@@ -104,10 +108,71 @@ def test_a_gpu_is_told_what_a_run_takes_and_refuses_one_too_large(llama_2, monke
     assert capsys.readouterr().out == ""
     card(24e9)
     check(llama_2)
-    assert "GB: linear weights 3.3, other weights 0.5" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "GB at 1 x 4,096 tokens a pass: linear weights 3.3, other weights 0.5" in told
+    assert "visible" not in told
     card(4e9)
     with pytest.raises(FlanError, match=r"4\.0 GB free"):
         check(llama_2)
+
+
+def test_memory_that_torch_keeps_for_new_tensors_is_not_taken(llama_2, capsys, card):
+    card(4e9, reserved=19e9, allocated=0)  # after a first run in the same kernel, whose model is gone
+    check(llama_2)
+    assert "takes about" in capsys.readouterr().out
+    card(4e9, reserved=19e9, allocated=18e9)  # the model is still there
+    with pytest.raises(FlanError, match=r"5\.0 GB free"):
+        check(llama_2)
+
+
+def test_a_model_that_only_a_cycle_of_references_keeps_is_collected_before_memory_is_read(card, monkeypatch):
+    class Cycle:
+        def __init__(self):
+            self.itself = self
+
+    gone = weakref.ref(Cycle())
+    card(4e9)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4e9 + 9e9 * (gone() is None), 80e9))
+    assert memory.room() == 13e9
+
+
+def test_the_plan_is_for_the_rows_a_pass_of_the_preset_or_as_many_as_fit(llama_2, capsys, card):
+    four = replace(llama_2, rows_per_pass=4)
+    card(40e9)
+    check(four)
+    assert f"takes about {plan(four).sum() / 1e9:.1f} GB at 4 x 4,096 tokens a pass: " in capsys.readouterr().out
+    card(plan(replace(four, rows_per_pass=3)).sum())
+    check(four)
+    two = plan(replace(four, rows_per_pass=2)).sum() / 1e9
+    assert f"takes about {two:.1f} GB at 2 x 4,096 tokens a pass (4 do not fit): " in capsys.readouterr().out
+
+
+def test_several_cards_of_which_one_is_used_are_told(llama_2, monkeypatch, capsys, card):
+    card(40e9, cards=2)
+    check(llama_2)
+    assert "2 GPUs are visible and one is used: accelerate launch" in capsys.readouterr().out
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check(llama_2)
+    assert "visible" not in capsys.readouterr().out
+
+
+def test_a_large_vocabulary_is_planned_in_smaller_slices(tmp_path):
+    Qwen3Config(vocab_size=151_936).save_pretrained(tmp_path)
+    planned = plan(replace(CONSUMER, model=str(tmp_path)))["logits"]
+    assert planned == pytest.approx(10 * 331 * 151_936 + 2 * 2 * 8192 * 4096, rel=1e-6)
+
+
+FRESH = "import os, flanlib.training; print(os.environ.get('PYTORCH_ALLOC_CONF'), 'torch' in __import__('sys').modules)"
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), [
+    ("OTHER", "x", "expandable_segments:True"), ("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:64", "None"),
+    ("PYTORCH_ALLOC_CONF", "backend:cudaMallocAsync", "backend:cudaMallocAsync"),
+    ("PYTORCH_ALLOC_CONF", "", "")])  # fmt: skip
+def test_segments_grow_unless_the_user_has_set_the_allocator(name, value, expected):
+    alone = {key: text for key, text in os.environ.items() if not key.endswith("ALLOC_CONF")}
+    told = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, env={**alone, name: value})
+    assert told.stdout == f"{expected} False\n", "it is set before torch is imported"
 
 
 def test_a_gated_model_is_refused_with_the_way_in(monkeypatch):
@@ -115,8 +180,10 @@ def test_a_gated_model_is_refused_with_the_way_in(monkeypatch):
         raise OSError(f"You are trying to access a gated repo: {name}")
 
     monkeypatch.setattr(model.AutoConfig, "from_pretrained", gated)
-    with pytest.raises(FlanError, match=r"Accept its licence at https://huggingface.co/meta-llama.*open model"):
-        plan(CONSUMER)
+    llama_2 = replace(CONSUMER, model="meta-llama/Llama-2-7b-chat-hf")
+    with pytest.raises(FlanError, match=r"accept its licence at https://huggingface.co/meta-llama.*open model") as told:
+        plan(llama_2)
+    assert f"MODEL={CONSUMER.model}" in told.value.remedy
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32], ids=["mixed", "float32"])

@@ -201,17 +201,20 @@ def test_a_lone_sentencepiece_model_is_published_with_its_bos(tmp_path):
 # --- Ids beyond the embedding are refused before training ---
 
 
+WITH_TOOL = "{{ messages }}<tool>"  # a tokenizer of its own: others may add tokens to the shared one
+
+
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory):
     """A model whose embedding has a row for each token of the tiny tokenizer, and no more."""
     folder = tmp_path_factory.mktemp("narrow")
-    LlamaConfig(**SMALL | {"vocab_size": len(tiny_tokenizer())}).save_pretrained(folder)
+    LlamaConfig(**SMALL | {"vocab_size": len(tiny_tokenizer(WITH_TOOL))}).save_pretrained(folder)
     return str(folder)
 
 
 @pytest.mark.parametrize("token", ["<pad>", "a plain word", "<tool>"])
 def test_an_id_beyond_the_embedding_is_refused_by_name(narrow, token):
-    tokenizer = deepcopy(tiny_tokenizer("{{ messages }}<tool>"))
+    tokenizer = deepcopy(tiny_tokenizer(WITH_TOOL))
     check_ids(narrow, tokenizer)
     rows = len(tokenizer)
     tokenizer.add_tokens([token], special_tokens=token.startswith("<"))

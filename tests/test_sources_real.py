@@ -23,6 +23,7 @@ FILES = {
     "licence_unclear/agentinstruct/db.jsonl": {},
     "agentinstruct_os/os_sample.jsonl": {},
     "natural/alpaca_en_demo.json": {},
+    "fireact/hotpotqa_dev.json": {"no known format"},
     "natural/mt_bench_question.jsonl": {"no known format"},
     "natural/mt_bench_reference_gpt-4.jsonl": {"no known format"},
     "natural/oasst_gpt-3.5-oa-generations.jsonl": {},

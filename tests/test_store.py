@@ -165,6 +165,11 @@ def test_a_model_folder_is_named_by_its_bytes(tmp_path):
     assert store.folder_digest(tmp_path) != before
 
 
+def test_a_file_has_the_digest_of_its_bytes(tmp_path):
+    (tmp_path / "weights").write_bytes(bytes(range(256)) * 9000)
+    assert store.digest(tmp_path / "weights", "more") == store.digest(bytes(range(256)) * 9000, "more")
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8).map(lambda t: t.replace("\0", "")),
                 min_size=1, max_size=5))  # fmt: skip

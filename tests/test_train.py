@@ -250,6 +250,23 @@ def test_many_trained_tokens_are_projected_in_slices_to_the_same_losses_and_grad
         assert torch.allclose(grad, found[1][1][name], atol=1e-5 * float(grad.abs().max()) + 1e-7), name
 
 
+def test_slices_hold_as_many_logits_whatever_the_vocabulary_and_the_default_models_stay_as_they_were():
+    assert loss.tokens_at_once(49_152) == loss.SLICE == 1024  # a change would change shipped results' last bits
+    assert all(loss.tokens_at_once(size) * size <= loss.LOGITS for size in (60_000, 151_936, 262_208))
+    assert loss.tokens_at_once(10**9) == 1
+
+
+def test_a_large_vocabulary_is_sliced_to_the_same_losses(dense, monkeypatch):
+    batch, slices, head = collate(pack(examples(12), row_tokens=64, pad_id=0)), [], dense.lm_head.forward
+    with torch.no_grad():
+        whole = token_losses(dense, batch)
+        monkeypatch.setattr(dense.lm_head, "forward", lambda x: (slices.append(x.shape[-2]), head(x))[1])
+        monkeypatch.setattr(loss, "LOGITS", 7 * VOCAB)  # as if 7 tokens' logits were as many as memory holds
+        sliced = token_losses(add_lora(dense, rank=2, seed=0), batch)
+    assert max(slices[-3:]) == 7
+    assert torch.allclose(sliced, whole, atol=1e-5)
+
+
 def test_a_model_that_caps_its_logits_is_not_sliced(monkeypatch):
     shape = {"vocab_size": VOCAB, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
              "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}  # fmt: skip
@@ -267,14 +284,18 @@ def test_computing_activations_again_changes_no_loss(tmp_path):
     assert again["nats"].to_numpy() == pytest.approx(kept["nats"].to_numpy(), rel=1e-5)
 
 
-@pytest.mark.parametrize("step", [0, 8])
-def test_out_of_memory_a_pass_gets_half_the_rows_and_a_step_as_many(tmp_path, monkeypatch, step):
+CUBLAS = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+@pytest.mark.parametrize(("step", "error"), [(0, torch.OutOfMemoryError("too many tokens")), (8, CUBLAS),
+                                             (8, torch.OutOfMemoryError("too many tokens"))])  # fmt: skip
+def test_out_of_memory_a_pass_gets_half_the_rows_and_a_step_as_many(tmp_path, monkeypatch, step, error):
     whole, real, passes = run(tmp_path / "whole").losses, loss.token_losses, []
 
     def small(model, batch):
         passes.extend([batch["input_ids"].shape[1]] * model.training)
         if model.training and len(passes) > step and passes[-1] > 64:
-            raise torch.OutOfMemoryError("too many tokens")
+            raise error
         return real(model, batch)
 
     monkeypatch.setattr(train, "token_losses", small)
@@ -285,6 +306,27 @@ def test_out_of_memory_a_pass_gets_half_the_rows_and_a_step_as_many(tmp_path, mo
     monkeypatch.setattr(train, "token_losses", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("too many")))
     with pytest.raises(FlanError, match="row_tokens"):
         run(tmp_path / "none", replace(SCHEDULE, rows_per_pass=1), held=())
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(train, "token_losses", broken)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run(tmp_path, held=())
+
+
+def test_of_several_visible_cards_one_is_used_and_rows_are_not_multiplied(tmp_path, monkeypatch):
+    """Cards are made believe: without a launcher the Trainer would split a pass over both, with twice the rows."""
+    for name, told in {"is_available": True, "device_count": 2, "set_device": None, "is_bf16_supported": True}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, told=told, **__: told)
+    rows = pack(examples(20), row_tokens=64, pad_id=0)
+    arguments = train._arguments(SCHEDULE, rows, tmp_path, None)
+    assert arguments.device == torch.device("cuda:0")
+    assert arguments.n_gpu == 1
+    assert arguments.train_batch_size == arguments.per_device_train_batch_size == SCHEDULE.rows_per_pass
+    assert arguments.parallel_mode.value == "not_parallel"
 
 
 class Killed(Exception):

@@ -76,6 +76,15 @@ def test_the_same_run_in_another_folder_gives_the_same_bytes(texts, tmp_path, mo
     assert found[0] == found[1]
 
 
+def test_memory_is_told_before_a_run_and_not_when_every_run_is_there(texts, monkeypatch):
+    told = []
+    monkeypatch.setattr(tuning.memory, "check", told.append)
+    tune(texts, "react")
+    assert told == [SMOKE]
+    tune(texts, "react")
+    assert told == [SMOKE]
+
+
 @pytest.fixture
 def two_threads():
     """Have as many threads as two processes need, and no more than before in the tests that follow."""

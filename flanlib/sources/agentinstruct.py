@@ -89,11 +89,11 @@ def matches(row: Any) -> bool:
 def task_of(row: dict[str, Any]) -> str | None:
     """Return the name of a row's environment, or None: by its id (``os_0``), its first turn, or its actions.
 
-    Without loss flags an id is not enough: rows of any kind can have it.
+    Without loss flags in ShareGPT's turns an id is not enough: rows of any kind can have it.
     """
     turns = turns_of(row) or []
     known = _named(row) or _opened(turns)
-    if known and any(_flag(turn) is not None for turn in turns):
+    if known and any(_flag(turn) is not None and "from" in turn for turn in turns):
         return known
     text = "\n".join(said for turn in turns if (said := _said(turn, _AGENT)))
     return next((name for name, task in TASKS.items() if known in (None, name) and re.search(task.action, text, re.M)),

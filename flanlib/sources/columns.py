@@ -22,6 +22,7 @@ _PAIRS = (("instruction", "output"), ("instruction", "response"), ("prompt", "co
           ("question", "answer"), ("query", "answer"), ("input", "output"), ("inputs", "targets"))  # fmt: skip
 _REPLIES = ("completion", "response", "generation", "output", "answer")
 _MORE = ("input", "context")
+_BESIDE_ANSWER = {"answer", "id", "uuid", "source", "system", "system_prompt", "history", "language", "category"}
 _SYSTEMS = ("system", "system_prompt", "system_instruction", "systemInstruction", "developer")
 _MEDIA = {"images", "image", "videos", "audios"}
 _FAILED = {"resolved", "success", "passed"}
@@ -168,8 +169,8 @@ def _paired(fields: Mapping[str, Any], note: Note) -> Turns | None:
     """Return the turns of a request column and a reply column. A dialogue in ``input`` goes before a ``prompt``."""
     dialogue = isinstance(fields.get("input"), str) and marked.turns(fields["input"], open_end=True)
     for ask, reply in [("input", "output"), *_PAIRS] if dialogue else _PAIRS:
-        if reply == "answer" and not _is_sentence(fields.get(reply)):
-            continue
+        if reply == "answer" and (not _is_sentence(fields.get(reply)) or fields.keys() - _BESIDE_ANSWER - {ask}):
+            continue  # the label of a benchmark, which has more columns
         before, after = _side(fields, (ask,), "user"), _side(fields, (reply,), "assistant")
         if before is None or after is None:
             continue
@@ -205,4 +206,4 @@ def _history(fields: Mapping[str, Any]) -> Turns:
 def _is_sentence(answer: Any) -> bool:
     """Tell whether an answer column holds a reply and not only the label that a reply is compared with."""
     text = answer.strip() if isinstance(answer, str) else ""
-    return not isinstance(answer, str) or bool(re.search(r"[.!?…。！？:)`\"']\Z|\n", text)) or len(text.split()) > 12
+    return not isinstance(answer, str) or bool(re.search(r"[.!?…。！？]\Z|\n", text)) or len(text.split()) > 12

@@ -100,7 +100,8 @@ def _turn(group: list[Message], note: Note) -> Turn:
 
 def _trajectories(name: str, source: str, system: str, dialogue: list[Message], tools: tuple[Tool, ...], broken: str,
                   note: Note) -> list[Trajectory]:  # fmt: skip
-    starts = [i for i, m in enumerate(dialogue) if m.role == "user" and (not i or dialogue[i - 1].role != "user")]
+    # A request begins with a turn of the user, but not one right after a result: the agent has not answered yet.
+    starts = [i for i, m in enumerate(dialogue) if m.role == "user" and (not i or dialogue[i - 1].role == "assistant")]
     drop_if(any(m.calls for m in dialogue[:starts[0] if starts else None]), "a call without a request")
     drop_if(any(m.role == "tool" for m in dialogue[:starts[0]]), "a result without a call")
     found, plain = [], 0
@@ -128,7 +129,7 @@ def _trajectories(name: str, source: str, system: str, dialogue: list[Message], 
         note(f"cut at a turn that cannot be read ({broken})")
     for _ in range(plain):
         note("a reply without a call kept as context only")
-    if dialogue[-1].role == "user" and not broken:
+    if dialogue[-1].role == "user" and dialogue[-2].role == "assistant" and not broken:
         note("trailing user turn left out")
     return found
 
@@ -171,6 +172,11 @@ def _steps(exchange: list[Message], note: Note) -> Steps:
             waiting = sum(call["result"] is None for call in steps.calls)
             for text in _results(message.text, 1 if next_role == "tool" else waiting, note):
                 steps.observe(text, message.id)
+            continue
+        if message.role == "user":  # what is said beside a result is read with it
+            note("a user's turn after a result joined to it")
+            last = [call for call in steps.calls if call["result"] is not None][-1]
+            last["result"] = f"{last['result']}\n\n{message.text.strip()}"
             continue
         if message.loss is False:
             note("loss flag of a trajectory's turn ignored")

@@ -8,7 +8,7 @@ thinking in a field of its own, in a content part, or between ``<think>`` marks.
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from flanlib.dialects import written
+from flanlib.dialects import literals, written
 from flanlib.records import from_json
 from flanlib.sources.common import Drop, Note, drop_if, json_text
 
@@ -195,7 +195,7 @@ def _tool(turn: Mapping[str, Any], content: Any, note: Note) -> list[Message]:
 
 
 def _assistant(turn: Mapping[str, Any], content: Any, loss: bool | None, note: Note) -> list[Message]:
-    if isinstance(content, str) and "think" not in content.lower() and _RICH.isdisjoint(turn):
+    if isinstance(content, str) and "hink" not in content and "HINK" not in content and _RICH.isdisjoint(turn):
         return [Message("assistant", content, loss=loss)]  # most turns
     pieces = list(parts(content, note))
     if turn.get("type") == "reasoning":
@@ -288,6 +288,12 @@ def _calls_in_text(text: str) -> Any:
     try:
         return from_json(text, strict=False)
     except ValueError:
-        found = written.find(text)
-        drop_if(found is None or any(call.arguments is None for call in found.calls), "a call that is not JSON")
-    return [Call(call.name, call.arguments) for call in found.calls]
+        pass
+    if found := written.find(text):
+        calls = [call for call in found.calls if call.arguments is not None]
+        drop_if(len(calls) < len(found.calls), "a call that is not JSON")
+    else:  # Python's, as in OLMo's data
+        calls, end = literals.calls(text.strip())
+        drop_if(not calls or end < len(text.strip()) or any(c.positional or c.arguments is None for c in calls),
+                "a call that is not JSON")  # fmt: skip
+    return [Call(call.name, call.arguments) for call in calls]

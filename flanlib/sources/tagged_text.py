@@ -87,10 +87,10 @@ def marked(text: str, tools: Sequence[Tool] = ()) -> list[Piece]:
 
     Raises Drop for a call whose arguments cannot be read.
     """
-    if not tools and not _MARKED.search(text):
+    names = [tool.name for tool in tools]
+    if not _MARKED.search(text) and not any(name in text for name in names):
         return []
     pieces, at = [], 0
-    names = [tool.name for tool in tools]
     for kind, inside, start, end in between(text):
         if kind == "result":
             pieces += [*_calls(text[at:start], names, tools), Piece("result", inside.strip())]

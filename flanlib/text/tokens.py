@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
+from flanlib import pretrained
 from flanlib.records import KINDS, Conversation, FlanError, Kind, clip
 from flanlib.tally import Tally
 from flanlib.text.offsets import Placed, place
@@ -84,7 +85,7 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
                 where,
                 found=f"no such folder, and from the hub: {clip(str(error))}",
                 expected="a folder, or a name on the hub",
-                remedy="Check the name, the network, and that you accepted the model's licence.",
+                remedy=pretrained.remedy(str(name), error),
             ) from None
     if (folder / "tokenizer.json").is_file():
         # AutoTokenizer's LlamaTokenizer would replace the published normaliser: "<s>[INST]" and " Hello" would change.

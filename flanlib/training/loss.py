@@ -20,7 +20,9 @@ from flanlib.training.leaks import isolates
 from flanlib.training.model import autocast, evaluating, sharded
 
 SLICE = 1024
-"""Tokens that are projected to the vocabulary at once, if the model allows it (:func:`body_and_head`)."""
+"""Most tokens that are projected to the vocabulary at once, if the model allows it (:func:`body_and_head`)."""
+LOGITS = SLICE * 49_152
+"""Most logits that are computed at once: those of SLICE tokens of the default model. Larger vocabularies get fewer."""
 _PLAIN: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()
 """By model, whether its logits are head(body) and nothing more."""
 
@@ -46,6 +48,15 @@ def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         "kinds": kinds,
         "bytes": joined("bytes").float(),
     }
+
+
+def tokens_at_once(vocabulary: int) -> int:
+    """Return how many tokens are projected to a vocabulary at once: at most SLICE, and at most LOGITS logits.
+
+    >>> tokens_at_once(32_000), tokens_at_once(151_936)
+    (1024, 331)
+    """
+    return max(1, min(SLICE, LOGITS // vocabulary))
 
 
 def map_logits(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], function: Callable, positions: torch.Tensor,
@@ -75,12 +86,14 @@ def map_logits(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], functi
 
 def _map_logits(model: torch.nn.Module, inputs: Mapping[str, Any], function: Callable, positions: torch.Tensor,
                 *targets: torch.Tensor) -> torch.Tensor:  # fmt: skip
-    parts = body_and_head(model) if len(positions) > SLICE else None
+    config = getattr(model, "config", None)  # a model wrapped for several processes has none, and is not sliced
+    most = tokens_at_once(config.get_text_config().vocab_size) if config else SLICE
+    parts = body_and_head(model) if len(positions) > most else None
     if parts is None:
         return function(model(**inputs, logits_to_keep=positions[None]).logits[0], *targets)
     body, head = parts
     hidden = body(**inputs).last_hidden_state[0][positions]
-    slices = zip(*(tensor.split(SLICE) for tensor in (hidden, *targets)), strict=True)
+    slices = zip(*(tensor.split(most) for tensor in (hidden, *targets)), strict=True)
     return torch.cat([checkpoint(lambda hidden, *targets: function(head(hidden), *targets), *one, use_reentrant=False)
                       for one in slices])  # fmt: skip
 

@@ -4,6 +4,8 @@ The parts are those of QLoRA (2305.14314): frozen weights, in four bits or not, 
 optimizer state, and activations. All follow from the model's configuration: no weights are loaded.
 """
 
+import gc
+import os
 from dataclasses import replace
 
 import pandas as pd
@@ -11,13 +13,15 @@ import torch
 
 from flanlib.presets import RANDOM, Preset
 from flanlib.records import FlanError
-from flanlib.training.loss import SLICE
-from flanlib.training.model import compute_dtype, linear_layers, outline, weight_bytes
+from flanlib.training.loss import SLICE, tokens_at_once
+from flanlib.training.model import compute_dtype, device, linear_layers, outline, weight_bytes
 
 WORKSPACE = 600_000_000
 """Bytes of a CUDA context with its libraries' workspaces."""
 MOMENTS = {"adamw_8bit": 2.04, "paged_adamw_8bit": 2.04}
 """Bytes of optimizer state per trained weight. Optimizers not listed are AdamW in fp32, with 8."""
+OUT_OF_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory", "DefaultCPUAllocator: can't allocate")
+"""Parts of messages that mean the same as torch.OutOfMemoryError: from cuBLAS, from CUDA itself, from a CPU."""
 HEADROOM = 0.95
 """Share of the free memory that a plan can take. The allocator loses the rest to fragmentation."""
 
@@ -36,6 +40,7 @@ def plan(preset: Preset, *, cuda: bool = True) -> pd.Series:
     widest = max(max(layer.in_features, layer.out_features) for layer in linear)
     lora = sum(preset.lora_rank * (layer.in_features + layer.out_features) for layer in linear)
     linear_bytes, other_bytes = weight_bytes(model, bits=preset.bits, bytes_per_weight=weight_size)
+    projected = min(tokens_at_once(config.vocab_size), preset.rows_per_pass * preset.row_tokens)
     tokens, layers = preset.rows_per_pass * preset.row_tokens, config.num_hidden_layers
     hidden = tokens * config.hidden_size * weight_size
     # What a layer saves for the backward pass (a test counts it with hooks): input (fp32) and output of two norms,
@@ -53,7 +58,7 @@ def plan(preset: Preset, *, cuda: bool = True) -> pd.Series:
         "optimizer": lora * MOMENTS.get(preset.optimizer, 8),
         "activations": activations,
         "one layer's work": 2 * dense + 3 * value_size * tokens * widest,  # two layers' weights; gradients
-        "logits": (10 if value_size == 2 else 12) * min(SLICE, tokens) * config.vocab_size + 2 * hidden,
+        "logits": (10 if value_size == 2 else 12) * projected * config.vocab_size + 2 * hidden,
         "context and workspaces": WORKSPACE if cuda else 0,
     }
     return pd.Series({part: round(size) for part, size in parts.items()}, name="bytes")
@@ -66,23 +71,52 @@ def longest(preset: Preset, room: float) -> int:
     return max(0, int(SLICE + (room - one) / per_token)) if room >= one else 0
 
 
+def room() -> int:
+    """Return the bytes that this process's GPU has for new tensors: free ones, and those that torch holds unused.
+
+    Torch keeps the memory of tensors that are gone, for the next ones. An earlier run's model is often a cycle of
+    references (bitsandbytes' 4-bit weights are), so garbage is collected first.
+    """
+    gc.collect()
+    where = device()
+    unused = torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
+    return torch.cuda.mem_get_info(where)[0] + unused
+
+
+def exhausted(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, in torch or in a library that allocates memory by itself.
+
+    >>> exhausted(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    True
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+
 def check(preset: Preset) -> None:
     """Print the GPU memory that tuning a preset's model will take, part by part; nothing without a GPU.
 
-    Raises FlanError if it will not fit, naming settings that would help, before any weight is loaded. One row per pass
-    is assumed, since :func:`flanlib.training.train.fit` makes passes smaller by itself.
+    Raises FlanError if not even one row per pass fits, naming settings that would help, before any weight is loaded.
+    If the preset's rows per pass do not fit, the plan is told for as many as :func:`flanlib.training.train.fit` will
+    come down to by halving them. Says so if there are several GPUs and one is used.
     """
     if not torch.cuda.is_available() or preset.model == RANDOM:
         return
-    parts, room = plan(replace(preset, rows_per_pass=1)), torch.cuda.mem_get_info()[0]
-    if parts.sum() <= HEADROOM * room:
-        print(f"{preset.model} takes about {parts.sum() / 1e9:.1f} GB: "
-              + ", ".join(f"{part} {size / 1e9:.1f}" for part, size in parts.items() if size > 5e7))  # fmt: skip
+    free, rows = room(), preset.rows_per_pass
+    while (parts := plan(replace(preset, rows_per_pass=rows))).sum() > HEADROOM * free and rows > 1:
+        rows //= 2
+    if parts.sum() <= HEADROOM * free:
+        fewer = f" ({preset.rows_per_pass} do not fit)" if rows < preset.rows_per_pass else ""
+        print(f"{preset.model} takes about {parts.sum() / 1e9:.1f} GB at {rows} x {preset.row_tokens:,} tokens a pass"
+              f"{fewer}: " + ", ".join(f"{part} {size / 1e9:.1f}" for part, size in parts.items() if size > 5e7))
+        if (cards := torch.cuda.device_count()) > 1 and "WORLD_SIZE" not in os.environ:
+            print(f"{cards} GPUs are visible and one is used: accelerate launch uses all of them.")
         return
     unused = [name for name, off in [("4 bits", preset.bits != 4), ("checkpointing", not preset.checkpointing),
                                      ("paged_adamw_8bit", preset.optimizer not in MOMENTS)] if off]  # fmt: skip
-    most = longest(preset, HEADROOM * room)
+    most = longest(preset, HEADROOM * free)
     advice = f"row_tokens of at most {most:,}" if most else "a smaller model, or several GPUs"
-    raise FlanError(f"memory for {preset.model}", found=f"{room / 1e9:.1f} GB free",
+    raise FlanError(f"memory for {preset.model}", found=f"{free / 1e9:.1f} GB free",
                     expected=f"{parts.sum() / 1e9:.1f} GB, most of it {parts.idxmax()} ({parts.max() / 1e9:.1f} GB)",
                     remedy=f"Try {', '.join([*unused, advice, f'a lora_rank below {preset.lora_rank}'])}.")  # fmt: skip

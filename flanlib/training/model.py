@@ -164,12 +164,9 @@ def _from_pretrained(name: str, load_from: Callable[[str], Any]) -> Any:
     try:
         return load_from(pretrained.folder(name))
     except (OSError, ValueError, AssertionError) as error:
-        remedy = "Give a local folder, or the hub name of a model you have access to."
+        remedy = pretrained.remedy(name, error)
         if "Padding_idx" in str(error):  # torch asserts it of an embedding
             remedy = "Set pad_token_id in its config.json to an id below vocab_size."
-        if any(sign in str(error) for sign in ("gated", "401", "403")):
-            remedy = (f"Accept its licence at https://huggingface.co/{name} and log in (hf auth login), or name an "
-                      "open model, such as Qwen/Qwen3-8B, with the template own.")  # fmt: skip
         raise FlanError(f"model {name}", found=str(error).split("\n")[0][:200], expected="a causal LM",
                         remedy=remedy) from error  # fmt: skip
 

@@ -28,6 +28,7 @@ from flanlib.text.tokens import CONTEXT, Example
 from flanlib.training.attention import by_document
 from flanlib.training.leaks import isolates
 from flanlib.training.loss import by_kind, collate, token_judgements, token_losses
+from flanlib.training.memory import exhausted
 from flanlib.training.model import compute_dtype, device
 
 
@@ -76,6 +77,20 @@ def draw(examples: Sequence[Example], trained_tokens: int, *, seed: int) -> list
         drawn.append(examples[next(order)])
         trained_tokens -= drawn[-1].trained
     return drawn
+
+
+class OneDevice(TrainingArguments):
+    """Settings of a process that trains on one device.
+
+    With several visible GPUs and no launcher the Trainer would multiply the rows of a pass by them, and give each GPU
+    a copy of the model (DataParallel), which has neither our packed rows nor their loss. ``accelerate launch`` gives
+    every GPU a process of its own.
+    """
+
+    @property
+    def n_gpu(self) -> int:
+        """The number of GPUs that this process uses: one, or none."""
+        return min(1, super().n_gpu)
 
 
 class KindTrainer(Trainer):
@@ -173,11 +188,11 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
 
     The trained weights (only the adapter's, if the model has one) go into ``folder``. ``tell`` gets the share of the
     run that each step adds, and replaces the progress bar. ``watch`` gets the losses so far after every log. After an
-    interruption the next call with the same arguments resumes from the last complete checkpoint in ``folder``, to the
-    same losses. If a pass runs out of memory, a warning says so and training goes on with half the rows per pass and
-    as many per step. A model that does not keep packed documents apart gets a pass for each document: a warning says
-    so, and rows and steps stay the same. Raises FlanError if one row does not fit, or if such a model is to train on
-    several processes.
+    interruption the next call with the same arguments resumes from the last complete checkpoint in ``folder``: on a
+    CPU to the same bytes, on a GPU to the same losses up to rounding, since its sums have no fixed order. If a pass
+    runs out of memory, a warning says so and training goes on with half the rows per pass and as many per step. A
+    model that does not keep packed documents apart gets a pass for each document: a warning says so, and rows and
+    steps stay the same. Raises FlanError if one row does not fit, or if such a model is to train on several processes.
 
     Losses are a tidy frame: step, trained_tokens (so far), split (``train`` or ``heldout``), kind, nats, tokens, bytes
     (sums since the last log, or over the held-out rows). Firsts: step, trained_tokens, firsts (a digit for each trained
@@ -194,7 +209,9 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
         try:
             trainer.train(resume_from_checkpoint=resume)
             break
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not exhausted(error):
+                raise
             half = schedule.rows_per_pass // 2
             if not half:
                 raise FlanError("training", found=f"one row of {len(rows[0].ids)} tokens does not fit into memory",
@@ -238,7 +255,7 @@ def _steps(schedule: Schedule, rows: Sequence[Row]) -> set[int]:
     return {max(1, round(tokens / per_step)) for tokens in before_last} | {steps}
 
 
-def _arguments(schedule: Schedule, rows: Sequence[Row], folder: Path, resume: str | None) -> TrainingArguments:
+def _arguments(schedule: Schedule, rows: Sequence[Row], folder: Path, resume: str | None) -> OneDevice:
     processes = int(os.environ.get("WORLD_SIZE", 1))  # set by accelerate launch and torchrun
     share, rest = divmod(schedule.rows_per_step, processes)
     if rest:
@@ -250,7 +267,7 @@ def _arguments(schedule: Schedule, rows: Sequence[Row], folder: Path, resume: st
     per_log = max(1, round(steps / schedule.logs))
     # Checkpoints come right after a log: sums by kind that are not logged yet would be lost on resuming.
     per_save = per_log * max(1, round(steps / SAVES / per_log))
-    return TrainingArguments(
+    return OneDevice(
         output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=per_pass,
         per_device_eval_batch_size=schedule.rows_per_pass, gradient_accumulation_steps=max(1, share // per_pass),
         learning_rate=schedule.rate, lr_scheduler_type="cosine", warmup_steps=schedule.warmup,
