@@ -28,6 +28,7 @@ from flanlib.text.packing import fill, pack
 from flanlib.text.templates import get_template
 from flanlib.text.tokens import CONTEXT, Example, check_lost, encode_all, load_tokenizer
 from flanlib.training import memory
+from flanlib.training.leaks import isolates
 from flanlib.training.loss import measure
 from flanlib.training.model import add_lora, check_ids, compute_dtype, halved, load, load_adapter
 from flanlib.training.train import Schedule, draw, fit
@@ -189,10 +190,11 @@ class _Job(workers.Job):
         logs = fit(model, packed, self.schedule, folder, label=self.name, heldout=held, tell=tell, watch=self.watch)
         store.write_table(folder / "losses.csv", logs.losses, digits=7)
         store.write_table(folder / "firsts.csv", logs.firsts)
+        apart = {} if isolates(model) else {"passes": "one per document"}
         return {"steps": math.ceil(len(packed) / self.schedule.rows_per_step), "fill": round(fill(packed), 4),
                 "rows": len(drawn), "tokens": sum(map(len, drawn)),
                 "trained_tokens": sum(row.trained for row in drawn), "device": str(model.device),
-                "computed_in": str(compute_dtype()).removeprefix("torch.")}  # fmt: skip
+                "computed_in": str(compute_dtype()).removeprefix("torch."), **apart}  # fmt: skip
 
 
 _JOBS: dict[str, _Job] = {}

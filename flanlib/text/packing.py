@@ -2,7 +2,8 @@
 
 Positions restart at 0 with every conversation. Without an attention mask, transformers takes every restart in
 ``position_ids`` for a new document (``masking_utils.find_packed_sequence_indices``) and keeps documents apart, here
-through flanlib.training.attention. Any 2-D attention mask, even one of ones, switches that off.
+through flanlib.training.attention. Any 2-D attention mask, even one of ones, switches that off. Models with recurrent
+layers, among others, mix documents all the same: flanlib.training.leaks finds them.
 """
 
 from bisect import bisect_left, insort

@@ -1,6 +1,7 @@
 """The loss of a model on packed conversations: nats per trained token, summed by kind."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 from flanlib.records import KINDS
 from flanlib.text.packing import Row, pack
 from flanlib.text.tokens import CONTEXT, Example
+from flanlib.training.leaks import isolates
 from flanlib.training.model import autocast, evaluating, sharded
 
 SLICE = 1024
@@ -61,10 +63,29 @@ def map_logits(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], functi
                *targets: torch.Tensor) -> torch.Tensor:  # fmt: skip
     """Run a forward pass over one row and return ``function(logits, *targets)``, with logits at ``positions`` only.
 
+    ``positions`` ascend, and ``function`` gives a result for each. A model that does not keep documents apart
+    (:func:`flanlib.training.leaks.isolates`) gets a pass for every document that has any of them.
+
     Many positions are projected to the vocabulary in slices if the model allows it (:func:`body_and_head`). A backward
     pass then computes the logits of each slice again instead of keeping them.
     """
     inputs = {"input_ids": batch["input_ids"], "position_ids": batch["position_ids"], "use_cache": False}
+    if isolates(model) or not len(positions):
+        return _map_logits(model, inputs, function, positions, *targets)
+    starts = (batch["position_ids"][0] == 0).nonzero().squeeze(1)
+    cuts = torch.searchsorted(positions, starts[1:]).tolist()
+    documents = zip(pairwise([*starts.tolist(), batch["input_ids"].shape[1]]),
+                    *(tensor.tensor_split(cuts) for tensor in (positions, *targets)), strict=True)  # fmt: skip
+    parts = []
+    for (start, stop), inside, *those in documents:
+        if len(inside):
+            document = {**inputs, **{name: inputs[name][:, start:stop] for name in ("input_ids", "position_ids")}}
+            parts.append(_map_logits(model, document, function, inside - start, *those))
+    return torch.cat(parts)
+
+
+def _map_logits(model: torch.nn.Module, inputs: Mapping[str, Any], function: Callable, positions: torch.Tensor,
+                *targets: torch.Tensor) -> torch.Tensor:  # fmt: skip
     config = getattr(model, "config", None)  # a model wrapped for several processes has none, and is not sliced
     most = tokens_at_once(config.get_text_config().vocab_size) if config else SLICE
     parts = body_and_head(model) if len(positions) > most else None

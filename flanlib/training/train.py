@@ -26,6 +26,7 @@ from flanlib.records import KINDS, FlanError
 from flanlib.text.packing import Row
 from flanlib.text.tokens import CONTEXT, Example
 from flanlib.training.attention import by_document
+from flanlib.training.leaks import isolates
 from flanlib.training.loss import by_kind, collate, token_judgements, token_losses
 from flanlib.training.memory import exhausted
 from flanlib.training.model import compute_dtype, device
@@ -189,14 +190,15 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
     run that each step adds, and replaces the progress bar. ``watch`` gets the losses so far after every log. After an
     interruption the next call with the same arguments resumes from the last complete checkpoint in ``folder``: on a
     CPU to the same bytes, on a GPU to the same losses up to rounding, since its sums have no fixed order. If a pass
-    runs out of memory, a warning says so and training goes on with half the rows per pass and as many per step.
-    Raises FlanError if one row does not fit.
+    runs out of memory, a warning says so and training goes on with half the rows per pass and as many per step. A
+    model that does not keep packed documents apart gets a pass for each document: a warning says so, and rows and
+    steps stay the same. Raises FlanError if one row does not fit, or if such a model is to train on several processes.
 
     Losses are a tidy frame: step, trained_tokens (so far), split (``train`` or ``heldout``), kind, nats, tokens, bytes
     (sums since the last log, or over the held-out rows). Firsts: step, trained_tokens, firsts (a digit for each trained
     token of the held-out rows, in order: 1 if it is the model's first choice given the text before it, else 0).
     """
-    by_document(model)
+    label = _note_leak(by_document(model), label)
     initial = {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
     while True:
         resume = _last_complete(folder)
@@ -230,6 +232,19 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
             shutil.rmtree(checkpoint)
     trainer.accelerator.wait_for_everyone()
     return _fitted(trainer.state.log_history)
+
+
+def _note_leak(model: torch.nn.Module, label: str) -> str:
+    """Return a run's label, with a note if its model needs a pass for each document; a warning says so too."""
+    if not isolates(model):
+        kind = model.config.model_type
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise FlanError("training", found=f"a {kind} model, which mixes packed documents, on several processes",
+                            expected="one process", remedy="Start it without a launcher.")  # fmt: skip
+        warnings.warn(f"Packed documents would leak into each other in a {kind} model: "
+                      "each gets a pass of its own, in the same rows and steps.", stacklevel=3)  # fmt: skip
+        label += ", a pass per document"
+    return label
 
 
 def _steps(schedule: Schedule, rows: Sequence[Row]) -> set[int]:
