@@ -237,7 +237,7 @@ def test_tuning_refuses_ids_beyond_the_embedding_before_it_trains(tmp_path, monk
 
 
 def test_a_special_token_that_no_text_can_contain_may_lie_beyond_the_embedding(narrow):
-    tokenizer = deepcopy(tiny_tokenizer())
+    tokenizer = deepcopy(tiny_tokenizer(WITH_TOOL))
     tokenizer.add_tokens(["<image>"], special_tokens=True)
     check_ids(narrow, tokenizer)
 
