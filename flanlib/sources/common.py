@@ -76,6 +76,25 @@ def json_text(value: Any) -> str:
         raise Drop("values that JSON cannot carry") from None
 
 
+def has_nulls(value: Any) -> bool:
+    """Tell whether an object in a JSON value has a member that is null.
+
+    >>> has_nulls([{"a": [None, {"b": None}]}]), has_nulls([None])
+    (True, False)
+    """
+    waiting = [value]
+    while waiting:  # no recursion, since every tool list is looked through
+        one = waiting.pop()
+        if isinstance(one, dict):
+            inner = one.values()
+            if None in inner:
+                return True
+        else:
+            inner = one if isinstance(one, list) else ()
+        waiting += [part for part in inner if isinstance(part, (dict, list))]
+    return False
+
+
 def without_nulls(value: Any) -> Any:
     """Return a JSON value without the members that are null, at every depth. A null in a list stays.
 
@@ -105,9 +124,9 @@ class Steps:
     def call(self, name: Any, raw_arguments: Any, id: Any = None) -> None:
         """Add a call. Raises Drop for arguments that cannot be parsed and for a missing name."""
         args = arguments(raw_arguments, self.note)
-        if isinstance(raw_arguments, dict) and (bare := without_nulls(args)) != args:
+        if isinstance(raw_arguments, dict) and has_nulls(args):
             self.note("null arguments left out")  # those of JSON text stay: Arrow did not add them
-            args = bare
+            args = without_nulls(args)
         drop_if(not isinstance(name, str) or not name.strip(), "a call without a name")
         self.calls.append({"name": name.strip(), "arguments": args, "id": id, "thought": self._thought, "result": None})
         self._thought = ""

@@ -22,6 +22,8 @@ _MAPS = ("properties", "$defs", "definitions", "patternProperties")  # members t
 _KEYWORDS = {*_MAPS, *UNIONS, "type", "title", "description", "required", "optional", "additionalProperties", "default",
              "examples", "nullable", "$ref", "$schema", "$id", "not", "if", "then", "else", "items"}  # fmt: skip
 _ONE_SCHEMA = ("items", "additionalProperties", "not", "contains")
+_INNER = {*_MAPS, *UNIONS, *_ONE_SCHEMA, "prefixItems"}
+_NAMES = ("string", "integer", "number", "boolean", "array", "object")
 _TYPE_TEXT = re.compile(r"[A-Za-z_][A-Za-z_ .,|\[\]]{0,200}")  # no digits and quotes: then Python parses no constants
 _MARKED = re.compile(r" ?,? ?\(?(optional|required)\)?", re.I)
 
@@ -61,6 +63,8 @@ def schema_of(value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         named, _ = type_of(value)
         return named or ({"description": value} if value.strip() else {})
+    if isinstance(value, dict) and _INNER.isdisjoint(value) and value.get("type") in _NAMES:
+        return value  # as most parameters are
     schema: dict[str, Any] = {}
     for key, part in (value if isinstance(value, dict) else {}).items():
         if key in _MAPS and isinstance(part, dict):

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from flanlib.records import Tool, first_json, from_json
-from flanlib.sources.common import Drop, Note, drop_if, without_nulls
+from flanlib.sources.common import Drop, Note, drop_if, has_nulls, without_nulls
 from flanlib.sources.schemas import parameters_of, type_of
 
 _WRAPPERS = ("function", "custom")
@@ -48,9 +48,9 @@ def tools_of(value: Any, note: Note, *, leave_out: Collection[str] = ()) -> tupl
     ('tide', 'string')
     """
     bare = parsed = _parsed(value, note)
-    may_have = not isinstance(value, str) or "null" in value or "None" in value
-    if may_have and (bare := without_nulls(parsed)) != parsed:
+    if has_nulls(parsed):
         note("null members of a tool list left out")
+        bare = without_nulls(parsed)
     tools: dict[str, Tool] = {}
     for item in _flat(bare, note):
         spec = _unwrapped(item)
