@@ -7,7 +7,13 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from hypothesis import settings
 
+# The same examples in every run, so that a failure belongs to the change that is tested. To look for others:
+# python -m pytest --hypothesis-profile=explore
+settings.register_profile("same", derandomize=True)
+settings.register_profile("explore", derandomize=False)
+settings.load_profile("same")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # As many tests run at once as there are cores: with more threads each would wait for the others most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -237,7 +237,7 @@ def test_of_several_templates_the_default_one_is_used():
 
 
 def test_a_template_that_needs_no_change_keeps_its_digest():
-    assert own_template(tiny_tokenizer()).digest == "95c13939bc4f"
+    assert own_template(tiny_tokenizer.__wrapped__()).digest == "95c13939bc4f"  # a new one: others may add tokens
 
 
 @settings(max_examples=25, deadline=None)

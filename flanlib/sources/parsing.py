@@ -160,7 +160,7 @@ class _Text:
             if type(found) in (int, float) and len(self.text) - end <= _LONGEST_TOKEN:
                 if self.more():
                     continue
-                if end == len(self.text):
+                if end == len(self.text) or self.text[end] in ".eE":  # cut within the number
                     raise self.error("expecting ',' delimiter", end)
             self.at = end
             return found
