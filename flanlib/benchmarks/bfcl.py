@@ -27,7 +27,7 @@ from flanlib.benchmarks.agent_h import public, replies, samples, score
 from flanlib.benchmarks.agent_h.samples import Sample
 from flanlib.benchmarks.bfcl_check import Call, decode, matches
 from flanlib.presets import DATA
-from flanlib.records import FlanError, Tool, first_json
+from flanlib.records import FlanError, first_json
 from flanlib.tally import Tally
 from flanlib.wheels import Wheel
 
@@ -160,28 +160,6 @@ def stated(reply: str) -> list[Call]:
         if isinstance(value.get("name"), str) and isinstance(arguments, dict):
             calls.append((value["name"], arguments))
     return calls
-
-
-def tool_of(function: Mapping[str, Any]) -> Tool:
-    """Return a function description as a tool, with JSON schema's names of types.
-
-    >>> tool_of({"name": "f", "description": "", "parameters": {"type": "dict", "properties": {"n": {"type": "float"}},
-    ...          "required": ["n"]}}).properties["n"]["type"]
-    'number'
-    """
-    return Tool(function["name"], function["description"], _json_schema(function["parameters"]))
-
-
-def _json_schema(schema: Any) -> Any:
-    if not isinstance(schema, dict):
-        return schema
-    new = {key: _json_schema(part) if key in ("items", "additionalProperties") else part
-           for key, part in schema.items()}  # fmt: skip
-    if isinstance(new.get("properties"), dict):
-        new["properties"] = {name: _json_schema(part) for name, part in new["properties"].items()}
-    if isinstance(new.get("type"), str):
-        new["type"] = public.TYPES.get(new["type"], new["type"])
-    return new
 
 
 def _objects(text: str) -> Iterable[dict[str, Any]]:

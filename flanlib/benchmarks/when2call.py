@@ -23,11 +23,11 @@ import pandas as pd
 
 from flanlib.benchmarks import Prompt
 from flanlib.benchmarks.agent_h.samples import lines
-from flanlib.benchmarks.bfcl import tool_of
 from flanlib.corpus.negatives import opening
 from flanlib.dialects import DIALECTS
 from flanlib.intervals import BOUNDS, RESAMPLES, Interval
 from flanlib.records import FlanError, Step, Tool, clip
+from flanlib.sources.schemas import schema_of
 
 CHOICES = DIRECT, TOOL_CALL, REQUEST, CANNOT = ("direct", "tool_call", "request_for_info", "cannot_answer")
 ACCURACY, NORMALISED, HALLUCINATION = SCORES = ("accuracy", "normalised accuracy", "tool hallucination")
@@ -134,9 +134,14 @@ def _call(answer: str, protocol: str) -> str:
     return text.removeprefix("Thought: \n")
 
 
+def _tool(function: Mapping[str, Any]) -> Tool:
+    given = function["parameters"]  # Tool refuses what is no object
+    return Tool(function["name"], function["description"], schema_of(given) if isinstance(given, dict) else given)
+
+
 def _question(row: Mapping[str, Any], where: str) -> Question:
     try:
-        tools = tuple(tool_of(json.loads(tool)) for tool in row["tools"])
+        tools = tuple(_tool(json.loads(text)) for text in row["tools"])
         answers = {name: row["answers"][name] for name in CHOICES}
         call = json.loads(answers[TOOL_CALL])
         one = Question(row["uuid"], row["question"], tools, answers, row["correct_answer"])

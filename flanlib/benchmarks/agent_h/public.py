@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, PLAIN, Sample
-from flanlib.records import FlanError, Tool, freeze, thaw
+from flanlib.records import FlanError, freeze
 from flanlib.sources.common import Drop, Note, counted, row_id
 from flanlib.sources.files import files, rows
 from flanlib.sources.messages import complete
@@ -28,8 +28,6 @@ from flanlib.sources.tools import tools_of
 from flanlib.tally import Tally
 
 ANSWERS = "possible_answer"
-TYPES = {"dict": "object", "float": "number", "tuple": "array"}
-"""BFCL's type names to those of JSON schema; ``any`` and the types of Java and JavaScript are kept."""
 API_TYPES = {"NUMBER": "number", "BOOLEAN": "boolean", "ARRAY": "array", "OBJECT": "object"}
 """Types of RapidAPI parameters; dates, enumerations and the rest are strings, as upstream has them."""
 RESERVED = ("from", "class", "return", "false", "true", "id", "and")
@@ -98,8 +96,7 @@ def _bfcl(row: Mapping[str, Any], kind: str, wanted: tuple[str, ...], note: Note
     system, user = ([message.text for message in first_turn if message.role == role] for role in ("system", "user"))
     if len(user) > 1:
         note("user messages joined")  # with no reply between them, they are one request
-    tools = tuple(Tool(tool.name, tool.description, _renamed(thaw(tool.parameters)))
-                  for tool in tools_of(row["function"], note))  # fmt: skip
+    tools = tools_of(row["function"], note)
     _require(tools, "no tool is offered")
     fields = {"source": "bfcl", "variety": f"bfcl {kind}", "truth": PLAIN, "query": "\n\n".join(user),
               "instructions": "\n\n".join(system), "tools": tools}  # fmt: skip
@@ -181,21 +178,6 @@ def _answers(path: Path, tally: Tally) -> dict[str, tuple[str, ...]]:
         tally.broke(f"{ANSWERS}/{label}", error)
     return names
 
-
-def _renamed(schema: Any) -> Any:
-    """Replace BFCL's type names by those of JSON schema, in nested schemas too.
-
-    >>> _renamed({"type": "dict", "properties": {"type": {"type": "array", "items": {"type": "float"}}}})
-    {'type': 'object', 'properties': {'type': {'type': 'array', 'items': {'type': 'number'}}}}
-    """
-    if not isinstance(schema, dict):
-        return schema
-    new = {key: _renamed(part) if key in ("items", "additionalProperties") else part for key, part in schema.items()}
-    if isinstance(new.get("properties"), dict):
-        new["properties"] = {name: _renamed(part) for name, part in new["properties"].items()}
-    if isinstance(new.get("type"), str):
-        new["type"] = TYPES.get(new["type"], new["type"])
-    return new
 
 
 def _snake(text: str) -> str:
