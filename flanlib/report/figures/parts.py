@@ -57,11 +57,6 @@ def dot_panels(frame: pd.DataFrame, *, panels: tuple[str, Mapping[str, str]], ro
     return figure, drawn
 
 
-def in_points(frame: pd.DataFrame) -> pd.DataFrame:
-    """Convert scores and their bounds from the range 0 to 1 into points of 100."""
-    return frame.assign(**{column: 100 * frame[column] for column in ("value", "low", "high")})
-
-
 def points_axis(axes: Axes) -> None:
     """Set up an x axis of scores from 0 to 100."""
     axes.set(xticks=range(0, 101, 20), xlabel="score (points of 100)")
@@ -94,8 +89,9 @@ def below(figure: Figure, handles: Sequence[Line2D], title: str, length: float =
     letters, room = [len(handle.get_label()) for handle in handles], figure.get_figwidth() - 0.2  # room in inches
     fitting = [n for n in range(1, len(handles) + 1)
                if sum(0.36 + 0.13 * length + 0.062 * max(column) for column in np.array_split(letters, n)) < room]
+    rows = max(1, math.ceil(len(handles) / max(fitting, default=1)))
     figure.legend(handles=handles, loc="outside lower center", handlelength=length, title=title,
-                  ncols=max(fitting, default=1))  # fmt: skip
+                  ncols=max(1, math.ceil(len(handles) / rows)))  # fmt: skip
 
 
 def counts(n: pd.Series, unit: str) -> str:

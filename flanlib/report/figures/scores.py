@@ -1,6 +1,7 @@
 """Pictures of scores by model, form, arm and cell of Agent-H, and of the shares of kinds in texts and replies."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import cycle
@@ -10,9 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from flanlib.benchmarks.agent_h.score import CALLED, INVENTED, LOOP, NO_CALL, OTHERWISE, RIGHT
+from flanlib.benchmarks.scores import in_points
 from flanlib.report.figures import parts
 from flanlib.report.figures.style import (
-    FORM_NAMES, FORMS, INK, OTHER, PAD, STYLE, Picture, draws, form_name, in_order, kinds_of, looks_of,
+    FORM_NAMES,
+    FORMS,
+    INK,
+    OTHER,
+    PAD,
+    STYLE,
+    Picture,
+    draws,
+    form_name,
+    in_order,
+    kinds_of,
+    looks_of,
 )
 
 T_EVAL = "T-Eval, in the paper"
@@ -32,7 +45,7 @@ def report_card(frame: pd.DataFrame, targets: Mapping[str, float] | None = None,
     drawn as a thin vertical line.
     """
     scores, looks = in_order(frame["score"], SCORES), looks_of(frame["model"])
-    figure, panels = parts.dot_panels(parts.in_points(frame), panels=("split", {}), rows=("score", scores),
+    figure, panels = parts.dot_panels(in_points(frame), panels=("split", {}), rows=("score", scores),
                                       series=("model", looks))  # fmt: skip
     tick = {"color": INK, "linewidth": 1.2, "linestyle": (0, (2, 1))}
     for split, axes in panels.items():
@@ -56,7 +69,7 @@ def skill_by_tokens(frame: pd.DataFrame) -> Figure:
     """
     names, looks = in_order(frame["score"], SCORES), looks_of(frame["form"])
     figure, [panels] = parts.curve_panels(len(names))
-    points = parts.in_points(frame)
+    points = in_points(frame)
     for axes, score in zip(panels, names, strict=True):
         lines = parts.tokens_axis(axes, points, points["score"] == score)
         parts.curves(axes, lines, "value", by="form", looks=looks, label=form_name)
@@ -74,7 +87,7 @@ def gains(frame: pd.DataFrame, names: tuple[str, str], *, of: str = "tasks") -> 
     scores = in_order(frame["score"], SCORES)
     figure = Picture(figsize=(7.6, 1.5 + 0.42 * len(scores)))
     axes = figure.subplots()
-    parts.dots(axes, parts.in_points(frame).assign(series=""), rows=("score", scores), series=("series", {"": OTHER}),
+    parts.dots(axes, in_points(frame).assign(series=""), rows=("score", scores), series=("series", {"": OTHER}),
                write="{:+.1f}".format)  # fmt: skip
     ends = 100 * frame[["value", "low", "high"]].stack()
     axes.axvline(0, color=INK, linewidth=1, zorder=1)
@@ -92,13 +105,13 @@ def table2(frame: pd.DataFrame, paper: pd.DataFrame | None = None, *, of: str = 
 
     ``paper`` has arm and value, the paper's T-Eval in points. Arms without one have no mark there.
     """
-    points, arms = parts.in_points(frame), list(dict.fromkeys(frame["arm"]))
+    points, arms = in_points(frame), list(dict.fromkeys(frame["arm"]))
     looks = dict(zip(arms, cycle(ARMS), strict=False))
     if paper is not None:
         printed = paper[paper["arm"].isin(arms) & paper["value"].notna()][["arm", "value"]]
         points = pd.concat([points, printed.assign(score=T_EVAL, low=math.nan, high=math.nan)], ignore_index=True)
     names = in_order(points["score"], SCORES)
-    figure = Picture(figsize=(7.6, 1.5 + len(names) * (0.2 + 0.21 * len(arms))))
+    figure = Picture(figsize=(7.6, 1.3 + len(names) * (0.14 + 0.17 * len(arms))))
     axes = figure.subplots()
     parts.dots(axes, points, rows=("score", names), series=("arm", looks))
     parts.points_axis(axes)
@@ -138,24 +151,24 @@ def answers(frame: pd.DataFrame) -> Figure:
     models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
     columns = min(3, len(names))
     lines = math.ceil(len(names) / columns)
-    figure = Picture(figsize=(9, 1.0 + lines * (0.75 + 0.3 * len(models))))
+    figure = Picture(figsize=(9, 1.0 + lines * (0.9 + 0.28 * len(models))))
     panels = list(figure.subplots(lines, columns, sharey=True, squeeze=False).flat)
     for axes, cell in zip(panels, names, strict=False):
         rows = frame[frame["cell"] == cell]
-        shares = rows.pivot(index="model", columns="answer", values="share").reindex(index=models, columns=list(ANSWERS))
-        parts.stacked_bars(axes, models, 100 * shares.fillna(0.0), ANSWERS, edge=0.6)
+        shares = rows.pivot(index="model", columns="answer", values="share").reindex(index=models)
+        parts.stacked_bars(axes, models, 100 * shares.reindex(columns=list(ANSWERS)).fillna(0), ANSWERS, edge=0.6)
         for row in rows[rows["answer"] == RIGHT].to_dict("records"):
             axes.text(103, models.index(row["model"]), f"{100 * row['share']:.0f} [{100 * row['low']:.0f}, "
                       f"{100 * row['high']:.0f}]", va="center", color=INK, fontsize="small")  # fmt: skip
         axes.set(xlim=(0, 100), xticks=(0, 50, 100))
-        axes.set_title(f"{cell} (n = {rows['n'].max():,.0f})", fontsize="medium")
+        axes.set_title(textwrap.fill(f"{cell} (n = {rows['n'].max():,.0f})", 28), fontsize="medium")
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
     for axes in panels[len(names):]:
         axes.set_axis_off()
     panels[0].invert_yaxis()
-    figure.supxlabel("replies (%); beside each bar: right ones, with the 95 % interval over n samples", fontsize="medium")
-    parts.bar_legend(figure, ANSWERS, handlelength=2, ncols=3)
+    parts.bar_legend(figure, ANSWERS, handlelength=2, ncols=3,
+                     title="replies (%); numbers: right ones, with their 95 % interval over n samples")  # fmt: skip
     return figure
 
 
