@@ -1,7 +1,8 @@
 """Run the notebooks in order, each in a fresh kernel: ``python -m flanlib.batch [--only 01,02] [--data PATH ...]``.
 
 Every setting of :mod:`flanlib.presets` is an option too. With default settings, the notebooks are written in place,
-normalised so that a rerun from the cache changes nothing. Otherwise they go to ``executed/`` in the output folder.
+normalised so that a rerun from the cache changes nothing. Otherwise, and for notebook 05, whose results are the user's,
+they go to ``executed/`` in the output folder.
 """
 
 import argparse
@@ -85,9 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted. Run it again, and it goes on.", file=sys.stderr)
         return 130
-    written = [p for p in sorted(folder.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
-    _print(f"{len(paths)} notebooks run; {len(written)} files written to {_short(folder)}:")
-    _print("\n".join(f"  {p.name}" for p in written) or "  none")
+    _print(f"{len(paths)} notebooks run")
+    for place in sorted({output(path.stem) for path in paths}):
+        written = [p for p in sorted(place.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
+        _print(f"{len(written)} files written to {_short(place)}:")
+        _print("\n".join(f"  {p.name}" for p in written) or "  none")
     if folder == FIGURES and paths == chosen() and (unused := ship.orphans()):
         _print(f"{len(unused)} shipped results were read by no notebook of this commit: {', '.join(unused[:3])}"
                + ", ..." * (len(unused) > 3))  # fmt: skip
@@ -131,7 +134,8 @@ def run(path: Path) -> Path:
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise _failure(path, book, error) from None
     text = nbformat.writes(normalise(book)) + "\n"
-    target = path if output() == FIGURES else output() / "executed" / path.name
+    folder = output(path.stem)
+    target = path if folder == FIGURES else folder / "executed" / path.name
     if not rank():  # every process has run the notebook, but only one can write it
         write(target, text)
     if (size := len(text.encode())) > MOST_BYTES:

@@ -18,6 +18,7 @@ from flanlib.records import FlanError
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data"
 FIGURES = ROOT / "figures"
+OWN = "05"  # the notebook for your own data: it trains on every machine, so what it makes is yours, not the kit's
 SMOLLM2, RANDOM = "smollm2", "random"  # the default model, and a tiny untrained one: see flanlib.pretrained
 OPEN_7B = "Qwen/Qwen2.5-7B-Instruct"  # the hub gives it to anyone, and its chat template labels every reply
 AUTO = "auto"  # the chat template that comes with the model, or agent_flan if none does
@@ -174,14 +175,18 @@ def fresh() -> bool:
     return text == "1"
 
 
-def output() -> Path:
-    """Return the folder for figures: ``figures/`` for default settings, else a subfolder named after what differs."""
+def output(notebook: str = "") -> Path:
+    """Return the folder for figures: ``figures/`` for default settings, else a subfolder named after what differs.
+
+    With default settings, what notebook 05 makes goes to ``figures/own/``: it differs between machines.
+    """
     values = {name: setting(name) for name in SETTINGS}
     defaults = {"FRESH": "0", "PRESET": "laptop", "MODEL": PRESETS.get(values["PRESET"], LAPTOP).model}
     short = {"FRESH": "fresh", "PRESET": values["PRESET"]} | {k: source_name(values[k]) for k in ("MODEL", "DATA")}
     changed = {name: text for name, text in values.items() if text not in ("", defaults.get(name))}
-    return FIGURES / "-".join(short.get(name, f"{name.lower()}-{re.sub('[^0-9A-Za-z.-]+', '-', text)}")
-                              for name, text in changed.items())  # fmt: skip
+    name = "-".join(short.get(name, f"{name.lower()}-{re.sub('[^0-9A-Za-z.-]+', '-', text)}")
+                    for name, text in changed.items())  # fmt: skip
+    return FIGURES / (name or ("own" if notebook.startswith(OWN) else ""))
 
 
 def source_name(data: str) -> str:
