@@ -24,7 +24,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from tqdm import tqdm
 
 from flanlib import ship
-from flanlib.presets import FIGURES, ROOT, SETTINGS, fresh, output, preset, setting
+from flanlib.presets import FIGURES, ROOT, SETTINGS, fresh, output, preset, setting, shown
 from flanlib.records import FlanError
 from flanlib.report import claims
 from flanlib.store import rank, write
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     del os.environ["FLAN_READ_LOG"]
                 if untouched(path):
                     read[path.stem] = sorted(set(log.read().split()))
-            _print(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(written_to)}")
+            _print(f"{path.name}: {time.monotonic() - start:.0f} s, written to {shown(written_to)}")
         if folder == FIGURES and not rank():
             ship.note(read)
         compared = claims.beside(FIGURES / "claims.csv", folder / "claims.csv",
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print(f"{len(paths)} notebooks run")
     for place in sorted({output(path.stem) for path in paths}):
         written = [p for p in sorted(place.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
-        _print(f"{len(written)} files written to {_short(place)}:")
+        _print(f"{len(written)} files written to {shown(place)}:")
         _print("\n".join(f"  {p.name}" for p in written) or "  none")
     if folder == FIGURES and paths == chosen() and (unused := ship.orphans()):
         _print(f"{len(unused)} shipped results were read by no notebook of this commit: {', '.join(unused[:3])}"
@@ -105,7 +105,7 @@ def chosen(only: str | None = None) -> list[Path]:
     wanted = [number.strip().zfill(2) for number in (only or "").split(",") if number.strip()]  # 1 means 01
     for number in wanted or [""]:
         if not any(path.name.startswith(number) for path in paths):
-            raise FlanError(_short(NOTEBOOKS), found=f"no notebook {number}".strip(),
+            raise FlanError(shown(NOTEBOOKS), found=f"no notebook {number}".strip(),
                             expected=f"one of {', '.join(path.stem for path in paths) or 'none'}",
                             remedy="Give numbers as in --only 01,02.")  # fmt: skip
     return [path for path in paths if not wanted or path.name.startswith(tuple(wanted))]
@@ -140,7 +140,7 @@ def run(path: Path) -> Path:
         write(target, text)
     if (size := len(text.encode())) > MOST_BYTES:
         raise FlanError(path.name, found=f"{size:,} bytes after running", expected=f"at most {MOST_BYTES:,}",
-                        remedy=f"It is written to {_short(target)}. Show less in its cells.")  # fmt: skip
+                        remedy=f"It is written to {shown(target)}. Show less in its cells.")  # fmt: skip
     return target
 
 
@@ -200,10 +200,6 @@ def _print(text: str) -> None:
     """Print without buffering, and only in the first of several processes."""
     if not rank():
         print(text, flush=True)
-
-
-def _short(path: Path) -> str:
-    return os.path.relpath(path, ROOT) if path.is_relative_to(ROOT) else str(path)
 
 
 if __name__ == "__main__":
