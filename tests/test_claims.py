@@ -18,7 +18,7 @@ NUMBERS = st.floats(-1e6, 1e6)
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "output", lambda: tmp_path / "figures")
+    monkeypatch.setattr(claims, "output", lambda _: tmp_path / "figures")
     return tmp_path / "figures"
 
 
@@ -150,7 +150,7 @@ def test_a_foreign_claims_file_is_refused_and_kept(folder):
 
 def test_claims_made_anew_stand_beside_the_shipped_and_intervals_apart_are_counted(tmp_path, monkeypatch):
     def saved(name, rows):
-        monkeypatch.setattr(claims, "output", lambda: tmp_path / name)
+        monkeypatch.setattr(claims, "output", lambda _: tmp_path / name)
         return claims.save(rows, "01")
 
     shipped = saved("shipped", [claim(text="meets"), claim(text="above"), claim(text="below"), claim(text="untold"),

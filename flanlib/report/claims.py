@@ -1,6 +1,6 @@
 """Claims of the paper and their verdicts, computed by comparing an interval with bounds.
 
-``figures/claims.csv`` gathers the claims of all notebooks, one row each.
+``claims.csv`` in the output folder gathers the claims of all notebooks that write there, one row each.
 """
 
 import csv
@@ -79,7 +79,7 @@ def save(rows: Iterable[Claim], notebook: str) -> Path:
     The rows of other notebooks stay, and rows are sorted by notebook and material. Returns the file's path. Raises
     FlanError for claims of another notebook, and for a file with other columns.
     """
-    rows, path = list(rows), output() / "claims.csv"
+    rows, path = list(rows), output(notebook) / "claims.csv"
     if others := {row.notebook for row in rows} - {notebook}:
         raise FlanError(path.name, found=f"claims of {', '.join(sorted(others))}",
                         expected=f"claims of {notebook}", remedy="Save each notebook's claims by itself.")  # fmt: skip
