@@ -79,6 +79,20 @@ def test_every_kind_has_a_look_of_its_own_besides_colour():
         assert len({getattr(look, aspect) for look in STYLE.values()}) == len(KINDS)
 
 
+def test_a_notebook_of_long_rows_stays_small(shown):
+    turns = [say(("user", "assistant")[i % 2], f"turn {i}") for i in range(100)]
+    show.conversation(Conversation("1", "doc", tuple(turns)))
+    page = str(shown[0])
+    assert "turn 39" in page
+    assert "turn 40" not in page
+    assert "60 turns more" in page
+    show.table(pd.DataFrame({"text": ["x" * 600, "short"], "n": [1, 2]}))
+    page = str(shown[1])
+    assert "x" * 500 + "... (100 characters more)" in page
+    assert "x" * 501 not in page
+    assert "short" in page
+
+
 def test_tally_shows_every_reason(shown):
     counts = Tally("rows.jsonl")
     counts.keep(3)

@@ -22,16 +22,21 @@ from flanlib.report.figures import BANNER, STYLE
 from flanlib.tally import Tally
 
 BOX = "border:1px solid rgba(128,128,128,.5);border-radius:6px;padding:.4em .7em;margin:.4em 0"
+MOST_TURNS, MOST_LETTERS = 40, 500
+"""Turns of a conversation and characters in a cell of a table that are shown. A notebook of long rows stays small."""
 SMALL = "font-size:85%;opacity:.75"
 WORDS = {"holds": "✓ holds", "differs": "✗ differs", "unclear": "? unclear", "too few": "– too few"}
 
 
 def conversation(conv: Conversation, title: str | None = None, *, limit: int = 800) -> None:
-    """Show a conversation: a card per turn, cut after ``limit`` characters, its spans tinted and underlined by kind."""
+    """Show a conversation: a card per turn, cut after ``limit`` characters, its spans tinted and underlined by kind.
+
+    Turns after the first MOST_TURNS are counted only.
+    """
     title = title or f"{conv.source}, {conv.id}"
     kinds = [kind for kind in KINDS if any(span.kind == kind for turn in conv.turns for span in turn.spans)]
     cards, lines = [], [title]
-    for turn in conv.turns:
+    for turn in conv.turns[:MOST_TURNS]:
         shown, hidden = _cut(turn, limit)
         head = turn.role + (", trained" if turn.trained else "")
         rest = f"... ({hidden:,} characters more)" if hidden else ""
@@ -40,6 +45,9 @@ def conversation(conv: Conversation, title: str | None = None, *, limit: int = 8
                      f'<div style="white-space:pre-wrap;overflow-wrap:anywhere">{text}</div>'
                      + (f'<div style="{SMALL}">{rest}</div>' if rest else "") + "</div>")  # fmt: skip
         lines.append(f"[{head}] " + "".join(f"<{span.kind}>{span.text}" for span in shown) + rest)
+    if more := len(conv.turns) - len(conv.turns[:MOST_TURNS]):
+        lines.append(f"... ({more:,} turns more)")
+        cards.append(f'<div style="{SMALL}">{lines[-1]}</div>')
     legend = " ".join(_mark(kind, kind) for kind in kinds)
     page = f"<div><b>{html.escape(title)}</b> <span>{legend}</span>{''.join(cards)}</div>"
     display({"text/html": page, "text/plain": "\n".join(lines)}, raw=True)
@@ -69,10 +77,11 @@ def tally(counts: Tally) -> None:
 
 
 def table(frame: pd.DataFrame, *, fold: str = "") -> None:
-    """Show a table, with three significant digits and a dash for a missing value.
+    """Show a table, with three significant digits, a dash for a missing value, and MOST_LETTERS of a text.
 
     With ``fold`` it is folded away under that title, to be opened with a click.
     """
+    frame = frame.map(lambda value: _shortened(value) if isinstance(value, str) else value)
     _table(frame, frame.to_string(index=False, float_format=number), fold=fold)
 
 
@@ -181,6 +190,11 @@ def _cut(turn: Turn, limit: int) -> tuple[list[Span], int]:
             shown.append(Span(span.text[:left], span.kind))
         left -= len(span.text)
     return shown, max(0, -left)
+
+
+def _shortened(text: str) -> str:
+    more = len(text) - MOST_LETTERS
+    return f"{text[:MOST_LETTERS]}... ({more:,} characters more)" if more > 0 else text
 
 
 def _mark(text: str, kind: Kind) -> str:
