@@ -150,8 +150,6 @@ def test_without_the_data_one_line_says_which_command_fetches_it(tmp_path, monke
     with pytest.raises(FlanError, match=r"python -m flanlib\.benchmarks\.bfcl") as error:
         bfcl.read(tmp_path, tally=Tally("BFCL"))
     assert "\n" not in str(error.value)
-    for module in (bfcl, wheels):
-        monkeypatch.setattr(module, "DATA", tmp_path)
     monkeypatch.setattr(wheels, "DOWNLOADS", tmp_path / "downloads")
     monkeypatch.setattr(bfcl, "FOLDER", tmp_path / "downloads" / "bfcl")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

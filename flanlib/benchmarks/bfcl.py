@@ -26,7 +26,7 @@ from flanlib import wheels
 from flanlib.benchmarks.agent_h import public, replies, samples, score
 from flanlib.benchmarks.agent_h.samples import Sample
 from flanlib.benchmarks.bfcl_check import Call, decode, matches
-from flanlib.presets import DATA
+from flanlib.presets import DATA, shown
 from flanlib.records import FlanError, first_json
 from flanlib.tally import Tally
 from flanlib.wheels import Wheel
@@ -201,7 +201,7 @@ def main() -> int:
     except FlanError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{FOLDER.relative_to(DATA.parent)}\n{tally}")
+    print(f"{shown(FOLDER)}\n{tally}")
     return 0
 
 
