@@ -10,6 +10,7 @@ from flanlib.report.figures.bench import peers
 from flanlib.report.figures.learning import content_by_form, distance, learning_speeds, loss_by_kind, speeds
 from flanlib.report.figures.rivals import growth, rivals
 from flanlib.report.figures.scores import (
+    CALLS_OR_NOT,
     cells,
     kind_shares,
     reply_kinds,
@@ -22,7 +23,7 @@ from flanlib.report.figures.scores import (
 from flanlib.report.figures.style import BANNER, FORM_NAMES, STYLE, save
 
 __all__ = [
-    "BANNER", "FORM_NAMES", "STYLE", "cells", "content_by_form", "distance", "growth", "kind_shares",
+    "BANNER", "CALLS_OR_NOT", "FORM_NAMES", "STYLE", "cells", "content_by_form", "distance", "growth", "kind_shares",
     "learning_speeds", "loss_by_kind", "peers", "reply_kinds", "report_card", "rivals", "save", "scores_by_form",
     "skill_by_tokens", "speeds", "table2", "two_measures",
 ]  # fmt: skip

@@ -8,9 +8,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from flanlib.benchmarks.agent_h.replies import KINDS
+from flanlib.benchmarks import bfcl
+from flanlib.benchmarks.agent_h.replies import DEGENERATE, KINDS, MALFORMED, OFFERED, PLAIN
 from flanlib.report.figures import parts
-from flanlib.report.figures.style import INK, OTHER, PAD, STYLE, Picture, draws, form_name, in_order, kinds_of, looks_of
+from flanlib.report.figures.style import (
+    INK,
+    OTHER,
+    PAD,
+    STYLE,
+    Look,
+    Picture,
+    draws,
+    form_name,
+    in_order,
+    kinds_of,
+    looks_of,
+)
 
 SCORES = ("overall", "instruction", "retrieval", "naming", "understanding", "reasoning", "episodes", "general")
 PRINTED = replace(OTHER, marker="P")  # numbers that the paper prints
@@ -19,6 +32,8 @@ _COLOURS = "#e3e3e3", "#0173b2", "#d55e00", "#de8f05", "#029e73", "#56407a", "#7
 _HATCHES = "", "//", "xx", "..", "\\\\", "||", "--"
 LOOKS = {kind: replace(OTHER, colour=colour, hatch=hatch)
          for kind, colour, hatch in zip(KINDS, _COLOURS, _HATCHES, strict=True)}  # fmt: skip
+CALLS_OR_NOT = dict(zip(bfcl.KINDS, (LOOKS[kind] for kind in (OFFERED, MALFORMED, PLAIN, DEGENERATE)), strict=True))
+"""The looks of BFCL's kinds of reply."""
 
 
 @draws("model", "split", "protocol", "score", "value", "low", "high", "n")
@@ -153,20 +168,20 @@ def kind_shares(frame: pd.DataFrame) -> Figure:
 
 
 @draws("model", "cell", "kind", "share", "n")
-def reply_kinds(frame: pd.DataFrame) -> Figure:
-    """Draw the shares of the kinds of replies as stacked bars: a panel per cell, a bar per model."""
+def reply_kinds(frame: pd.DataFrame, looks: Mapping[str, Look] = LOOKS) -> Figure:
+    """Draw the shares of the kinds of replies as stacked bars: a panel per cell, a bar per model, kinds as in looks."""
     models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
     figure = Picture(figsize=(1.8 + 2.1 * len(names), 1.5 + 0.34 * len(models)))
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axes, cell in zip(panels, names, strict=True):
         shares = frame[frame["cell"] == cell].pivot(index="model", columns="kind", values="share")
-        shares = 100 * shares.reindex(index=models, columns=list(KINDS)).fillna(0.0)
-        parts.stacked_bars(axes, models, shares, LOOKS, edge=0.6)
+        shares = 100 * shares.reindex(index=models, columns=list(looks)).fillna(0.0)
+        parts.stacked_bars(axes, models, shares, looks, edge=0.6)
         axes.set(xlim=(0, 100), xticks=(0, 50, 100), xlabel="replies (%)")
         axes.set_title(_wrapped(cell), fontsize="medium")
         axes.grid(axis="y", visible=False)
     panels[0].invert_yaxis()
-    parts.bar_legend(figure, LOOKS, handlelength=2, ncols=min(len(LOOKS), 2 + len(names)),
+    parts.bar_legend(figure, looks, handlelength=2, ncols=min(len(looks), 2 + len(names)),
                      title=parts.counts(frame["n"], "replies"))  # fmt: skip
     return figure
 
