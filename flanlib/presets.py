@@ -13,11 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_data_path
+
 from flanlib.records import FlanError
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / "data"
-FIGURES = ROOT / "figures"
+_PACKAGE = Path(__file__).resolve().parent
+INSTALLED = (_PACKAGE / "data").is_dir()  # from a wheel, which brings its data; a checkout has it beside the package
+ROOT = user_data_path("flanlib", appauthor=False) if INSTALLED else _PACKAGE.parent
+DATA = ROOT / "data"  # what is fetched and computed: models, runs, exports; and the shipped results of a checkout
+BROUGHT = (_PACKAGE if INSTALLED else ROOT) / "data"  # paper, lab and example: only read
+FIGURES = (Path.cwd() if INSTALLED else ROOT) / "figures"
+OWN = "05"  # the notebook for your own data: it trains on every machine, so what it makes is yours, not the kit's
 SMOLLM2, RANDOM = "smollm2", "random"  # the default model, and a tiny untrained one: see flanlib.pretrained
 OPEN_7B = "Qwen/Qwen2.5-7B-Instruct"  # the hub gives it to anyone, and its chat template labels every reply
 AUTO = "auto"  # the chat template that comes with the model, or agent_flan if none does
@@ -178,7 +184,7 @@ def by_model(size: Preset) -> list[Preset]:
 
 def example() -> str:
     """Return the setting ``DATA``, or the path of the example file that ships with the kit."""
-    return setting("DATA") or str(DATA / "example" / "trajectories.jsonl")
+    return setting("DATA") or str(BROUGHT / "example" / "trajectories.jsonl")
 
 
 def fresh() -> bool:
@@ -188,16 +194,29 @@ def fresh() -> bool:
     return text == "1"
 
 
-def output() -> Path:
-    """Return the folder for figures: ``figures/`` for default settings, else a subfolder named after what differs."""
+def output(notebook: str = "") -> Path:
+    """Return the folder for figures: ``figures/`` for default settings, else a subfolder named after what differs.
+
+    With default settings, what notebook 05 makes goes to ``figures/own/``: it differs between machines.
+    """
     values = {name: setting(name) for name in SETTINGS}
     base = PRESETS.get(values["PRESET"], LAPTOP)
     defaults = {"FRESH": "0", "PRESET": "laptop", "MODEL": base.model, "PUBLIC": str(base.public)}
     short = {"FRESH": "fresh", "PRESET": values["PRESET"], "DATA": source_name(values["DATA"]),
              "MODEL": "+".join(source_name(name.strip()) for name in values["MODEL"].split(","))}  # fmt: skip
     changed = {name: text for name, text in values.items() if text not in ("", defaults.get(name))}
-    return FIGURES / "-".join(short.get(name, f"{name.lower()}-{re.sub('[^0-9A-Za-z.-]+', '-', text)}")
-                              for name, text in changed.items())  # fmt: skip
+    name = "-".join(short.get(name, f"{name.lower()}-{re.sub('[^0-9A-Za-z.-]+', '-', text)}")
+                    for name, text in changed.items())  # fmt: skip
+    return FIGURES / (name or ("own" if notebook.startswith(OWN) else ""))
+
+
+def shown(path: Path) -> str:
+    """Write a path as seen from the checkout, or whole if it lies elsewhere.
+
+    >>> shown(DATA / "runs")
+    'data/runs'
+    """
+    return path.relative_to(ROOT).as_posix() if not INSTALLED and path.is_relative_to(ROOT) else str(path)
 
 
 def source_name(data: str) -> str:

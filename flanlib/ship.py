@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from flanlib import store
+from flanlib.presets import OWN
 from flanlib.records import FlanError
 
 READ, COLUMNS = "read.csv", ["notebook", "result"]
-OWN = "05"  # the notebook for your own data
 
 
 def note(read: Mapping[str, Sequence[str]]) -> None:

@@ -3,12 +3,14 @@
 import json
 from collections import Counter
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flanlib import store, wheels
 from flanlib.benchmarks import bfcl, scores
+from flanlib.benchmarks.agent_h import score
 from flanlib.benchmarks.agent_h.ask import measure
 from flanlib.benchmarks.bfcl import ABSTAIN, CALL, DEGENERATE, MALFORMED, RIGHT
 from flanlib.records import FlanError
@@ -128,6 +130,18 @@ def test_python_in_prose_that_answers_a_question_is_no_call(folder):
         assert judged(folder, {"irrelevance": reply})["irrelevance"] == (ABSTAIN, 1), reply
 
 
+def test_answers_are_tabulated_as_agent_h_s(folder):
+    cases = bfcl.draw(bfcl.read(folder, tally=Tally("BFCL")))  # 3 where no tool fits, 4 where one does
+    replies = dict.fromkeys((case.sample.id for case in cases), "rail.fare(town='Ulm', seats=2)")
+    rows = bfcl.rated(cases, score.judge([case.sample for case in cases], replies))
+    rows = pd.concat([rows.assign(model="calls"), rows.assign(model="is mute", kind=ABSTAIN)])
+    table = bfcl.answers(rows).set_index(["model", "cell", "answer"])
+    shares = table[table["share"] > 0]["share"].to_dict()
+    assert shares == {("calls", "no tool fits", score.CALLED): 1, ("calls", "a tool fits", score.RIGHT): 1,
+                      ("is mute", "no tool fits", score.RIGHT): 1, ("is mute", "a tool fits", score.NO_CALL): 1}
+    assert table["n"].to_dict()["calls", "a tool fits", score.RIGHT] == 4
+
+
 def test_a_wrong_argument_is_a_call_and_not_right(folder):
     assert judged(folder, {"multiple": "[rail.fare(town='Ulm', seats=3)]"})["multiple"] == (CALL, 0)
     assert judged(folder, {"multiple": "[weather()]"})["multiple"] == (CALL, 0)
@@ -164,8 +178,6 @@ def test_without_the_data_one_line_says_which_command_fetches_it(tmp_path, monke
     with pytest.raises(FlanError, match=r"python -m flanlib\.benchmarks\.bfcl") as error:
         bfcl.read(tmp_path, tally=Tally("BFCL"))
     assert "\n" not in str(error.value)
-    for module in (bfcl, wheels):
-        monkeypatch.setattr(module, "DATA", tmp_path)
     monkeypatch.setattr(wheels, "DOWNLOADS", tmp_path / "downloads")
     monkeypatch.setattr(bfcl, "FOLDER", tmp_path / "downloads" / "bfcl")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

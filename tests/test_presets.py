@@ -24,9 +24,15 @@ def put(monkeypatch):
 
 def test_without_settings_the_preset_is_laptop_and_the_output_is_figures():
     assert preset() == choose({}) == choose(EMPTY) == LAPTOP
-    assert output() == FIGURES
+    assert output() == output("03") == FIGURES
     assert not presets.setting("DATA")
     assert not presets.fresh()
+
+
+def test_what_your_own_model_makes_is_yours_and_not_among_the_kits_figures(put):
+    assert output("05") == output("05_your_own_model") == FIGURES / "own"
+    put(PRESET="smoke")
+    assert output("05") == output() == FIGURES / "smoke"
 
 
 def test_every_preset_has_its_name_and_consistent_sizes():

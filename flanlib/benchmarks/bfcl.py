@@ -26,7 +26,7 @@ from flanlib import wheels
 from flanlib.benchmarks.agent_h import public, replies, samples, score
 from flanlib.benchmarks.agent_h.samples import Sample
 from flanlib.benchmarks.bfcl_check import Call, decode, matches
-from flanlib.presets import DATA
+from flanlib.presets import DATA, shown
 from flanlib.records import FlanError, first_json
 from flanlib.tally import Tally
 from flanlib.wheels import Wheel
@@ -154,6 +154,20 @@ def judgements(rows: pd.DataFrame) -> pd.DataFrame:
                      ignore_index=True)  # fmt: skip
 
 
+def answers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate rated replies of several models as Agent-H's (:func:`flanlib.benchmarks.agent_h.score.answers`).
+
+    The cells are ``no tool fits``, where abstaining is right, and ``a tool fits``, where any call is.
+    """
+    rows = rows if "seed" in rows else rows.assign(seed=0)
+    fits = rows["truth"] == samples.CALL
+    right = rows["kind"] == np.where(fits, CALL, ABSTAIN)
+    wrong = rows["kind"].map({CALL: score.CALLED, ABSTAIN: score.NO_CALL, MALFORMED: score.OTHERWISE,
+                              DEGENERATE: score.LOOP})  # fmt: skip
+    return score.shares(rows.assign(cell=np.where(fits, "a tool fits", "no tool fits"), score=RIGHT,
+                                    value=right.astype(int), answer=wrong.where(~right, score.RIGHT)))  # fmt: skip
+
+
 def kind_of(kind: str, form: str) -> str:
     """Return the one of KINDS for a reading (:class:`flanlib.benchmarks.agent_h.replies.Reading`).
 
@@ -231,7 +245,7 @@ def main() -> int:
     except FlanError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{FOLDER.relative_to(DATA.parent)}\n{tally}")
+    print(f"{shown(FOLDER)}\n{tally}")
     return 0
 
 

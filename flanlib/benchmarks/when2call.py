@@ -28,7 +28,7 @@ from flanlib.benchmarks.agent_h.samples import lines
 from flanlib.corpus.negatives import opening
 from flanlib.dialects import DIALECTS
 from flanlib.intervals import BOUNDS, RESAMPLES, Interval
-from flanlib.presets import DATA
+from flanlib.presets import DATA, shown
 from flanlib.records import FlanError, Step, Tool, clip
 from flanlib.sources.schemas import schema_of
 
@@ -81,8 +81,8 @@ def read(path: Path) -> list[Question]:
     path = Path(path)
     if not path.is_file():
         raise FlanError("When2Call", found=f"no file {path.name}", expected="test rows of When2Call",
-                        remedy="Run git clone https://github.com/NVIDIA/When2Call data/downloads/When2Call, or name a "
-                               "file of its data/test.")  # fmt: skip
+                        remedy=f"Run git clone https://github.com/NVIDIA/When2Call {shown(FILE.parents[2])}, or name "
+                               "a file of its data/test.")  # fmt: skip
     return [_question(row, where) for where, row in lines(path)]
 
 

@@ -115,8 +115,7 @@ def published(models: Mapping[str, str], columns: Mapping[str, str]) -> pd.DataF
 
 def wide(frame: pd.DataFrame) -> pd.DataFrame:
     """Write :func:`table`, in points of 100, as one line per model with a text for each column."""
-    points = frame.assign(**{name: 100 * frame[name] for name in ("value", "low", "high")})
-    texts = [f"{row.value:.1f} [{row.low:.1f}, {row.high:.1f}]" for row in points.itertuples()]
+    texts = [f"{row.value:.1f} [{row.low:.1f}, {row.high:.1f}]" for row in scores.in_points(frame).itertuples()]
     order = list(dict.fromkeys(frame["column"]))
     lines = frame.assign(text=texts).pivot(index="model", columns="column", values="text")
     return lines.reindex(index=dict.fromkeys(frame["model"]), columns=order).fillna(number(None)).reset_index()

@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from flanlib.benchmarks.scores import in_points
 from flanlib.report.figures import parts
 from flanlib.report.figures.style import INK, PAD, Picture, draws, looks_of
 
@@ -14,14 +15,15 @@ def rivals(frame: pd.DataFrame, paper: pd.DataFrame, *, of: str = "tasks") -> Fi
     ``paper`` has model, column and value, a share of GPT-4's score as in the paper's Figure 1, without intervals.
     """
     looks = looks_of(frame["model"])
-    shares = parts.in_points(paper.assign(low=float("nan"), high=float("nan")))
-    sides = {"here": (parts.in_points(frame), "points of 100", 122), "the paper": (shares, "% of GPT-4's score", 122)}
+    shares = in_points(paper.assign(low=float("nan"), high=float("nan")))
+    sides = {"here": (in_points(frame), "score (points of 100)"), "the paper": (shares, "% of GPT-4's score")}
     rows = max(frame["column"].nunique(), paper["column"].nunique())
-    figure = Picture(figsize=(10, 1.5 + rows * (0.2 + 0.17 * len(looks))))
-    for axes, (title, (points, unit, end)) in zip(figure.subplots(1, 2), sides.items(), strict=True):
+    figure = Picture(figsize=(9, 1.3 + rows * (0.14 + 0.17 * len(looks))))
+    for axes, (title, (points, unit)) in zip(figure.subplots(1, 2), sides.items(), strict=True):
         names = list(dict.fromkeys(points["column"]))
         parts.dots(axes, points, rows=("column", names), series=("model", looks))
-        axes.set(title=title, xlabel=unit, xlim=(-3, end), xticks=range(0, 101, 20))
+        parts.points_axis(axes)
+        axes.set(title=title, xlabel=unit)
     parts.legend(figure, looks, parts.counts(frame["n"], of))
     return figure
 
@@ -33,7 +35,7 @@ def growth(frame: pd.DataFrame, *, along: str, of: str = "tasks") -> Figure:
     ``along`` says what the places are.
     """
     names, places = list(dict.fromkeys(frame["score"])), list(dict.fromkeys(frame["place"]))
-    looks, points = looks_of(frame["series"]), parts.in_points(frame)
+    looks, points = looks_of(frame["series"]), in_points(frame)
     figure, [panels] = parts.curve_panels(len(names))
     for axes, name in zip(panels, names, strict=True):
         for i, (series, look) in enumerate(looks.items()):
