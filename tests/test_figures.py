@@ -112,7 +112,22 @@ def rising():
     return pd.DataFrame(rows, columns=["form", "score", "trained_tokens", "value", "low", "high", "n"])
 
 
+def ours():
+    rng = np.random.default_rng(8)
+    rows = [(model, column, *np.clip(around(rng.uniform(0.1, 0.9), 0.06), 0, 1), 200)
+            for column in ("held-out skill", "BFCL call", "overall") for model in ("base", "Agent-FLAN")]
+    return pd.DataFrame(rows, columns=["model", "column", "value", "low", "high", "n"])
+
+
+def grown():
+    rows = [(place, "Agent-FLAN", score, *around(0.2 + 0.2 * i, 0.05), 200)
+            for score in ("held-out skill", "episodes") for i, place in enumerate(("0 %", "50 %", "100 %"))]
+    return pd.DataFrame(rows, columns=["place", "series", "score", "value", "low", "high", "n"])
+
+
 PICTURES = {
+    "rivals": (lambda frame: figures.rivals(frame, ours()[["model", "column", "value"]]), ours),
+    "growth": (lambda frame: figures.growth(frame, along="share of the data"), grown),
     "learning_speeds": (figures.learning_speeds, learning),
     "speeds": (figures.speeds, pace),
     "table2": (lambda frame: figures.table2(frame, printed()), lambda: arms().iloc[:30]),

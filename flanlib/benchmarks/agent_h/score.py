@@ -84,14 +84,18 @@ def answers(judged: pd.DataFrame) -> pd.DataFrame:
     single = judgements(judged)
     single = single[single["score"].isin(BY_STRUCTURE)]
     wrong = single["kind"].map(_WRONG).fillna(OTHERWISE)
-    single = single.assign(answer=wrong.where(single["value"] == 0, RIGHT))
+    return shares(single.assign(answer=wrong.where(single["value"] == 0, RIGHT)))
+
+
+def shares(single: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate judgements of 0 and 1 with columns model, cell and answer, RIGHT or a wrong one, as :func:`answers`."""
     of = single.groupby(["model", "cell"], sort=False)["answer"]
-    shares = of.value_counts(normalize=True).rename("share").reset_index()
+    table = of.value_counts(normalize=True).rename("share").reset_index()
     right = scores.table(single, ["model", "cell"])[["model", "cell", "low", "high", "n"]]
-    none = right.assign(answer=RIGHT, share=0.0).merge(shares[["model", "cell", "answer"]], how="left", indicator=True)
-    shares = pd.concat([shares, none[none["_merge"] == "left_only"][list(shares)]]).merge(right)
-    shares.loc[shares["answer"] != RIGHT, ["low", "high"]] = float("nan")
-    return shares[["model", "cell", "answer", "share", "low", "high", "n"]]
+    none = right.assign(answer=RIGHT, share=0.0).merge(table[["model", "cell", "answer"]], how="left", indicator=True)
+    table = pd.concat([table, none[none["_merge"] == "left_only"][list(table)]]).merge(right)
+    table.loc[table["answer"] != RIGHT, ["low", "high"]] = float("nan")
+    return table[["model", "cell", "answer", "share", "low", "high", "n"]]
 
 
 def table(judged: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
