@@ -30,6 +30,7 @@ from flanlib.report import claims
 from flanlib.store import rank, write
 
 NOTEBOOKS = ROOT / "notebooks"
+CONVERTED = ".nbconvert"  # ends the names of notebooks that nbconvert has executed
 MOST_BYTES = 300_000
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"}}  # fmt: skip
@@ -105,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def chosen(only: str | None = None) -> list[Path]:
     """List the notebooks to run, in order: all, or those whose names start with one of the numbers in ``only``."""
-    paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    paths = sorted(path for path in NOTEBOOKS.glob("[0-9]*.ipynb") if not path.stem.endswith(CONVERTED))
     wanted = [number.strip().zfill(2) for number in (only or "").split(",") if number.strip()]  # 1 means 01
     for number in wanted or [""]:
         if not any(path.name.startswith(number) for path in paths):

@@ -223,7 +223,7 @@ def test_a_folder_without_notebooks_is_refused(books, capsys):
 
 
 def test_only_keeps_the_order_of_the_folder(books):
-    for name in ("00_a.ipynb", "01_b.ipynb", "02_c.ipynb", "draft.ipynb"):
+    for name in ("00_a.ipynb", "01_b.ipynb", "02_c.ipynb", "02_c.nbconvert.ipynb", "draft.ipynb"):
         write(books, name)
     assert [path.stem for path in batch.chosen(" 02, 00")] == ["00_a", "02_c"]
     assert [path.stem for path in batch.chosen()] == ["00_a", "01_b", "02_c"]
