@@ -63,10 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = None
     try:
         paths, size, folder = chosen(only), preset(), output()
-        for name in ("DATA", "MODEL"):  # kernels start in another folder
-            if (value := setting(name)) and (glob.has_magic(value) or os.path.exists(value)):
-                os.environ[f"FLAN_{name}"] = os.path.abspath(value)
+        for name, values in (("DATA", [setting("DATA")]), ("MODEL", setting("MODEL").split(","))):
+            here = [os.path.abspath(value) if value and (glob.has_magic(value) or os.path.exists(value)) else value
+                    for value in map(str.strip, values)]  # fmt: skip
+            os.environ[f"FLAN_{name}"] = ",".join(here)  # kernels start in another folder
         checks.check(size)
+        if not only and folder == FIGURES:
+            for path in filter(lambda path: ship.awaited(path.stem), list(paths)):
+                paths.remove(path)
+                _print(f"{path.name}: left out, since its results do not ship yet; "
+                       f"make figures ONLY={path.name[:2]} computes them, in hours")  # fmt: skip
         began, read = time.time(), {}
         for path in paths:
             _print(f"{path.name}: started, {size.name} preset")
@@ -96,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         written = [p for p in sorted(place.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
         _print(f"{len(written)} files written to {shown(place)}:")
         _print("\n".join(f"  {p.name}" for p in written) or "  none")
-    if folder == FIGURES and paths == chosen() and (unused := ship.orphans()):
+    if folder == FIGURES and not only and (unused := ship.orphans()):
         _print(f"{len(unused)} shipped results were read by no notebook of this commit: {', '.join(unused[:3])}"
                + ", ..." * (len(unused) > 3))  # fmt: skip
     if compared:

@@ -3,7 +3,9 @@
 No weights are loaded. What only a run can tell, such as the memory of a GPU, its notebook still checks itself.
 """
 
+from collections.abc import Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +13,10 @@ from flanlib import pretrained, sources
 from flanlib.corpus.material import too_few
 from flanlib.dialects import render_all
 from flanlib.lab import tasks
-from flanlib.presets import RANDOM, SMOLLM2, Preset, setting, source_name
+from flanlib.presets import RANDOM, SMOLLM2, Preset, by_model, setting, source_name
 from flanlib.records import Trajectory
 from flanlib.tally import Tally
-from flanlib.text.templates import get_template
+from flanlib.text.templates import AnyTemplate, get_template
 from flanlib.text.tokens import check_lost, encode_all, load_tokenizer
 
 SAMPLE = 20
@@ -29,23 +31,30 @@ def check(size: Preset) -> None:
     model that is not there, is no causal LM or is too large for a machine without a GPU, and for a template that fits
     the model not at all, or none of the first rows.
     """
-    data, built_in = setting("DATA"), size.model in (SMOLLM2, RANDOM)
+    data = setting("DATA")
     rows = _first(data) if data else tasks.trajectories(SAMPLE, rng=np.random.default_rng(0))
-    folder = pretrained.folder(size.model)
-    if built_in and not data and not setting("TEMPLATE"):
-        return
-    tokenizer = load_tokenizer(folder)
-    template = get_template(size.template, tokenizer)
-    if not built_in:
-        from flanlib.training import model
+    for one in by_model(size) if setting("MODEL") else [size]:
+        built_in, folder = one.model in (SMOLLM2, RANDOM), pretrained.folder(one.model)
+        if not built_in or data or setting("TEMPLATE"):
+            tokenizer = load_tokenizer(folder)
+            _labels(rows, tokenizer, get_template(one.template, tokenizer))
+        if not built_in:
+            _loads(one, tokenizer)
 
-        model.check_ids(size.model, tokenizer)
-        if model.device() == model.CPU:
-            model.check_room(size.model, size.bits)
+
+def _labels(rows: Sequence[Trajectory], tokenizer: Any, template: AnyTemplate) -> None:
     for form in ("react", "chat"):
         tally = Tally(form)
         if not encode_all(render_all(rows, form), tokenizer, template, max_tokens=UNLIMITED, tally=tally):
             check_lost(form, tally.dropped, len(rows))
+
+
+def _loads(size: Preset, tokenizer: Any) -> None:
+    from flanlib.training import model
+
+    model.check_ids(size.model, tokenizer)
+    if model.device() == model.CPU:
+        model.check_room(size.model, size.bits)
 
 
 def _first(data: str) -> list[Trajectory]:

@@ -232,6 +232,31 @@ def test_only_keeps_the_order_of_the_folder(books):
         batch.chosen("5")
 
 
+def test_a_notebook_whose_results_do_not_ship_yet_runs_only_if_it_is_named(books, capsys, monkeypatch):
+    ran = []
+    monkeypatch.setattr(batch, "run", lambda path: ran.append(path.stem) or path)
+    for name in ("01_a.ipynb", "04_b.ipynb"):
+        write(books, name)
+    store.write(books.parent / "results" / "a-1" / "manifest.json", "{}")
+    store.write(books.parent / "results" / ship.READ, "notebook,result\n01_a,a-1\n")
+    assert batch.main([]) == 0
+    assert "04_b.ipynb: left out, since its results do not ship yet; make figures ONLY=04" in capsys.readouterr().out
+    store.write(books.parent / "results" / ship.READ, "notebook,result\n01_a,a-1\n")  # as that run forgot it
+    assert batch.main(["--only", "04"]) == 0
+    assert batch.main(["--tokens", "9"]) == 0  # other settings use no shipped result anyway
+    assert ran == ["01_a", "04_b", "01_a", "04_b"]
+
+
+def test_every_folder_in_a_list_of_models_is_found_from_the_notebooks(books, monkeypatch):
+    seen = []
+    monkeypatch.setattr(batch, "run", lambda path: seen.append(os.environ["FLAN_MODEL"]) or path)
+    monkeypatch.chdir(books.parent)
+    (books.parent / "mine").mkdir()
+    write(books, "00_model.ipynb")
+    assert batch.main(["--model", "smollm2, mine"]) == 0
+    assert seen == [f"smollm2,{books.parent / 'mine'}"]
+
+
 def test_an_interrupted_run_says_so_in_one_line(books, capsys, monkeypatch):
     def interrupt(path):
         raise KeyboardInterrupt

@@ -87,6 +87,14 @@ def test_verdict_follows_from_the_whole_interval(low, high, bounds, verdict):
     assert claim(low=low, high=high, **bounds).verdict == verdict
 
 
+@pytest.mark.parametrize(("n", "seeds", "verdict"), [
+    (19, 3, "too few"), (20, 3, "holds"), (19, 1, "too few"), (2, 2, "too few"), (3, 3, "holds"), (1, 0, "too few"),
+])  # fmt: skip
+def test_no_verdict_is_drawn_from_too_few_tasks_or_seeds(n, seeds, verdict):
+    ours = intervals.Interval(0.2, 0.1, 0.3, n)
+    assert claims.check("01", "gap", material="lab", paper="0.5", ours=ours, seeds=seeds, above=0).verdict == verdict
+
+
 @settings(max_examples=100, deadline=None)
 @given(NUMBERS, NUMBERS, NUMBERS)
 def test_a_claim_and_its_opposite_never_both_hold(a, b, bound):

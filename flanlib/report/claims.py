@@ -34,18 +34,21 @@ class Claim:
     high: float
     n: int
     seeds: int
-    verdict: Literal["holds", "differs", "unclear"]
+    verdict: Literal["holds", "differs", "unclear", "too few"]
 
 
 COLUMNS = tuple(Claim.__dataclass_fields__)
+LEAST, LEAST_SEEDS = 20, 3
+"""Fewest tasks or texts, and fewest seeds where each seed gives one value, from which a verdict is drawn."""
 
 
 def check(notebook: str, claim: str, *, material: str, paper: str | float, ours: Interval, seeds: int,
           above: float | None = None, below: float | None = None) -> Claim:  # fmt: skip
     """Check a claim: its value lies strictly above a bound, strictly below one, or between two.
 
-    The verdict is ``holds`` if the whole interval satisfies the claim, ``differs`` if no part does, and ``unclear``
-    else or without an interval. Raises FlanError without a bound, and for bounds or an interval in descending order.
+    The verdict is ``holds`` if the whole interval satisfies the claim, ``differs`` if no part does, ``unclear`` else or
+    without an interval, and ``too few`` below LEAST tasks or LEAST_SEEDS seeds. Raises FlanError without a bound, and
+    for bounds or an interval in descending order.
 
     >>> check("01", "gap", material="lab", paper="0.5", ours=Interval(0.4, 0.3, 0.5, 90), seeds=3, above=0).verdict
     'holds'
@@ -64,6 +67,8 @@ def check(notebook: str, claim: str, *, material: str, paper: str | float, ours:
             verdict = "holds"
         elif ours.high <= floor or ours.low >= ceiling:
             verdict = "differs"
+    if ours.n < (LEAST_SEEDS if ours.n == seeds else LEAST):
+        verdict = "too few"
     paper = paper if isinstance(paper, str) else f"{paper:g}"
     return Claim(notebook, material, claim, paper, *astuple(ours), seeds, verdict)
 
