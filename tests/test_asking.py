@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,7 +14,6 @@ from flanlib.benchmarks.agent_h import answers, build, samples
 from flanlib.benchmarks.agent_h.ask import measure
 from flanlib.benchmarks.agent_h.samples import CALL, CELLS, Sample
 from flanlib.benchmarks.agent_h.score import judge
-from flanlib.benchmarks.plans import lab_plans
 from flanlib.dialects import DIALECTS, elicit, render
 from flanlib.inference import asking
 from flanlib.inference.generate import Reply, prompt_text
@@ -157,7 +157,11 @@ def test_in_chat_form_a_plan_is_followed_up_and_the_tool_that_is_named_counts(tm
             said = {"s1": "I should look up the fare.", "s2": "I am well, thank you."}
             return [Reply(said.get(one.id, "get_fare"), "end") for one in prompts]
 
+    def look(text):
+        return "look" in text
+
     monkeypatch.setattr(asking, "Writer", Planner)
+    monkeypatch.setattr(asking, "lab_plans", lambda: SimpleNamespace(plans=look))
     other = Sample("s2", "own", "action", CELLS[0], "plain", "How are you?")
     path = tmp_path / "r.jsonl"
     assert asking.ask([NEEDED, other], "random", path, form="chat", tell=str) == {"end": 2}
@@ -167,6 +171,6 @@ def test_in_chat_form_a_plan_is_followed_up_and_the_tool_that_is_named_counts(tm
     assert asked[2].turns[-1].text in elicit.ACTION
     replies = answers.read(path, [NEEDED, other], tally=Tally("t"))
     measured = measure([NEEDED, other], "chat", lambda prompts: [r.text for r in Planner.replies(None, [
-        replace(one, id=one.id.removesuffix("/chat")) for one in prompts])], plans=lab_plans().plans)  # fmt: skip
+        replace(one, id=one.id.removesuffix("/chat")) for one in prompts])], plans=look)  # fmt: skip
     pd.testing.assert_frame_equal(judge([NEEDED, other], replies, answers.followed(path)), measured)
     assert measured["value"].to_list() == [1, 1]
