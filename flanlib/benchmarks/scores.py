@@ -61,6 +61,11 @@ def points(rates: Interval) -> Interval:
     return Interval(100 * rates.mean, 100 * rates.low, 100 * rates.high, rates.n)
 
 
+def in_points(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn the rates of a table and their bounds into points of 100."""
+    return frame.assign(**{column: 100 * frame[column] for column in ("value", "low", "high")})
+
+
 def _interval(sides: Sequence[pd.DataFrame], scores: Sequence[str]) -> Interval:
     """Estimate the mean of scores on one side, or the first side's less the second's."""
     sides = [side[side["score"].isin(list(scores))] for side in sides]
