@@ -46,14 +46,15 @@ def _training(bench: Bench, name: str, make: Callable[..., Trainer], model: Any)
     yield {"name": name} | row
 
 
-def _planned(preset: Preset) -> float:
-    return memory.plan(preset, cuda=device().type == "cuda").sum() / 1e9
+def _planned(preset: Preset, per_step: int, room: float) -> float:
+    way = memory.chosen(replace(preset, rows_per_step=per_step), room)
+    return memory.plan(preset, way, cuda=device().type == "cuda").sum() / 1e9
 
 
 def kit(bench: Bench) -> Iterator[Row]:
     """Measure the kit's training."""
-    for row in _training(bench, "ours", ours, bench.tuned()):
-        yield {"planned_gb": _planned(bench.preset)} | row
+    for row in _training(bench, "ours", partial(ours, room=bench.room), bench.tuned()):
+        yield {"planned_gb": _planned(bench.preset, PER_STEP, bench.room)} | row
 
 
 def packing(bench: Bench) -> Iterator[Row]:
@@ -141,9 +142,10 @@ def longest(bench: Bench, *, unit: int = 2048) -> Iterator[Row]:
             break
         preset = replace(bench.preset, row_tokens=tokens)
         row = attempt(lambda preset=preset, tokens=tokens: run(
-            partial(ours, preset, bench.examples(1, tokens), 1, tuned), tokens, bench.deadline))  # fmt: skip
+            partial(ours, preset, bench.examples(1, tokens), 1, tuned, room=bench.room), tokens, bench.deadline))
         tuned.zero_grad()
-        yield {"name": f"row of {tokens} tokens", "row_tokens": tokens, "planned_gb": _planned(preset)} | row
+        yield {"name": f"row of {tokens} tokens", "row_tokens": tokens,
+               "planned_gb": _planned(preset, 1, bench.room)} | row  # fmt: skip
         fits, fails = (middle, fails) if "value" in row else (fits, middle)
         failed = failed or "value" not in row
     more = "" if failed and fails - fits == 1 else "; a longer one may fit: the search ended before one did not"
@@ -178,7 +180,7 @@ def profile(bench: Bench, *, most: int = 8) -> Iterator[Row]:
     if cuda := device().type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = ours(bench.preset, bench.examples(1), 1, bench.tuned(), Path(folder))
+        trainer = ours(bench.preset, bench.examples(1), 1, bench.tuned(), Path(folder), room=bench.room)
         with torch.profiler.profile(activities=activities) as profiler:
             trainer.train()
             settle()
