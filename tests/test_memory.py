@@ -32,13 +32,16 @@ def llama_2(tmp_path):
 
 @pytest.fixture
 def card(monkeypatch):
-    """Make believe that there are GPUs with so many bytes free, and so many that torch holds, some of them unused."""
+    """Make believe that there are GPUs with so many bytes free, and so many that torch holds, some of them unused.
 
-    def free(room, *, reserved=0, allocated=0, cards=1):
+    A process may take a ``share`` of their 80 GB.
+    """
+
+    def free(room, *, reserved=0, allocated=0, cards=1, share=1.0):
         for name, told in {"is_available": True, "device_count": cards}.items():
             monkeypatch.setattr(torch.cuda, name, lambda told=told: told)
         for name, told in {"mem_get_info": (room, 80e9), "memory_reserved": reserved,
-                           "memory_allocated": allocated}.items():  # fmt: skip
+                           "memory_allocated": allocated, "get_per_process_memory_fraction": share}.items():
             monkeypatch.setattr(torch.cuda, name, lambda device=None, told=told: told)
 
     return free
@@ -130,6 +133,13 @@ def test_memory_that_torch_keeps_for_new_tensors_is_not_taken(llama_2, capsys, c
     card(4e9, reserved=19e9, allocated=18e9)  # the model is still there
     with pytest.raises(FlanError, match=r"5\.0 GB free"):
         check(llama_2)
+
+
+@pytest.mark.parametrize(("free", "share", "expected"), [(70, 1.0, 71), (70, 0.5, 36), (10, 0.5, 11), (70, 0.05, 1)])
+def test_no_more_is_there_than_a_process_may_take(card, free, share, expected):
+    # Of a share of 80 GB 5 are reserved. The rest is there if it is free, and so is what is reserved and unused.
+    card(free * 1e9, reserved=5e9, allocated=4e9, share=share)
+    assert memory.room() == pytest.approx(expected * 1e9)
 
 
 def test_a_model_that_only_a_cycle_of_references_keeps_is_collected_before_memory_is_read(card, monkeypatch):
