@@ -208,6 +208,19 @@ def test_inputs_of_layers_wait_in_the_cpus_memory_only_where_a_row_would_not_fit
     assert plan(llama_2, Pass(1, 0)).sum() - plan(llama_2, Pass(1, 0, True)).sum() == 30 * 4096 * 4096 * 2
 
 
+def test_a_leak_is_told_before_anything_is_loaded_and_a_pass_has_one_row(llama_2, card, capsys, monkeypatch):
+    card(139e9)
+    assert chosen(llama_2).rows > 1
+    check(llama_2)
+    assert "mix" not in capsys.readouterr().out
+    monkeypatch.setattr(memory, "foreseen", lambda name: name != llama_2.model)
+    assert chosen(llama_2) == Pass(1, apart=True)
+    check(llama_2)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert "at 1 x 4,096 tokens a pass: " in first
+    assert "would mix packed documents: each gets a pass of its own" in second
+
+
 def test_several_cards_of_which_one_is_used_are_told(llama_2, monkeypatch, capsys, card):
     card(40e9, cards=2)
     check(llama_2)

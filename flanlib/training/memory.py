@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig
 
 from flanlib.presets import RANDOM, Preset
 from flanlib.records import FlanError
+from flanlib.training.leaks import foreseen
 from flanlib.training.loss import SLICE, tokens_at_once
 from flanlib.training.model import compute_dtype, device, linear_layers, outline, weight_bytes
 from flanlib.training.passes import Pass, asked, divisors, processes, smaller
@@ -105,17 +106,21 @@ def _parts(model: _Decoder, preset: Preset, way: Pass) -> dict[str, float]:
 def chosen(preset: Preset, free: float | None = None) -> Pass:
     """Return the pass that trains fastest in ``free`` bytes of a GPU, by default its :func:`room`.
 
-    It can have any number of rows that makes up a step, and with checkpointing as many layers keep their activations as
-    fit. Several processes have to agree without a word: they take the rows that the preset asks for, and on each card
-    all layers compute again. If that does not fit, passes are smaller, and the last resort is that layers' inputs wait
-    in the CPU's memory; even that may be too large. On a CPU nothing is chosen: it is what the preset asks for.
+    It can have any number of rows that makes up a step, but one if documents are read one by one anyway. With
+    checkpointing as many layers keep their activations as fit. Several processes have to agree without a word: they
+    take the rows that the preset asks for, and on each card all layers compute again. If that does not fit, passes are
+    smaller, and the last resort is that layers' inputs wait in the CPU's memory; even that may be too large. On a CPU
+    nothing is chosen: it is what the preset asks for.
     """
     way = asked(preset)
     if device().type == "cpu" or preset.model == RANDOM:
         return way
     model, budget = _decoder(preset), HEADROOM * (room() if free is None else free)
     kept = [*range(model.layers), None] if preset.checkpointing else [None]
-    ways = [Pass(rows, n) for rows in divisors(preset.rows_per_step, preset.rows_per_step) for n in kept]
+    if apart := not foreseen(preset.model):
+        way = way._replace(rows=1, apart=True)
+    rows = [1] if apart else divisors(preset.rows_per_step, preset.rows_per_step)
+    ways = [Pass(several, n, apart=apart) for several in rows for n in kept]
     fitting = [one for one in ways if _fits(_parts(model, preset, one), budget, TOLERANCE)]
     if fitting and processes() == 1:
         return min(fitting, key=lambda one: _time(model, preset, one))
@@ -255,8 +260,8 @@ def check(preset: Preset) -> None:
     """Print the GPU memory that tuning a preset's model will take, part by part; nothing without a GPU.
 
     Raises FlanError if not even one row per pass fits, naming settings that would help, before any weight is loaded.
-    Says how many rows a pass has, and which layers compute their activations again (:func:`chosen`). Says so if there
-    are several GPUs and one is used.
+    Says how many rows a pass has, and which layers compute their activations again (:func:`chosen`). Says so if packed
+    documents have to be read one by one, and if there are several GPUs and one is used.
     """
     if not torch.cuda.is_available() or preset.model == RANDOM:
         return
@@ -266,6 +271,8 @@ def check(preset: Preset) -> None:
     if parts.sum() <= HEADROOM * free:
         print(f"{preset.model} takes about {parts.sum() / 1e9:.1f} GB at {way.rows} x {preset.row_tokens:,} tokens a "
               f"pass{way.note}: " + ", ".join(f"{part} {size / 1e9:.1f}" for part, size in parts.items() if size > 5e7))
+        if way.apart:
+            print(f"{preset.model} would mix packed documents: each gets a pass of its own, which takes longer.")
         tell_scoring(scoring(preset.model, preset.bits, free))
         if (cards := torch.cuda.device_count()) > 1 and "WORLD_SIZE" not in os.environ:
             print(f"{cards} GPUs are visible and one is used: accelerate launch uses all of them.")
