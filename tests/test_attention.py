@@ -225,6 +225,24 @@ def test_pytorchs_kernel_is_taken_only_where_pytorch_says_that_it_runs(monkeypat
     assert (of.query.shape, of.is_causal, of.dropout, of.attn_mask) == (half.shape, True, 0, None)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("window", [None, 5])
+def test_on_a_gpu_pytorchs_kernel_computes_what_blocks_do_on_a_cpu(window):
+    documents, random = Documents((7, 1, 40)), torch.Generator().manual_seed(0)
+    documents.window = window
+    parts = [torch.randn(1, n, 48, 64, generator=random).bfloat16() for n in (4, 2, 2)]
+    weights, found = torch.randn(1, 48, 4, 64, generator=random), []
+    for device, dtype in (("cpu", torch.float32), ("cuda", torch.bfloat16)):
+        moved = [x.to(device, dtype).requires_grad_() for x in parts]
+        shared = [moved[0], *(x.repeat_interleave(2, 1) for x in moved[1:])]
+        assert attention.flash(*shared) == (device == "cuda")
+        out, _ = attention.documents_attention(None, *moved, documents)
+        found.append([x.detach().float().cpu() for x in
+                      (out, *torch.autograd.grad((out.float() * weights.to(device)).sum(), moved))])  # fmt: skip
+    for exact, told in zip(*found, strict=True):
+        assert float((told - exact).norm() / exact.norm()) < 0.02
+
+
 def test_no_mask_over_the_rows_is_made(models, monkeypatch):
     ids, positions = packed([7, 1, 12, 4])
     for name in ("sdpa_mask", "sdpa_attention_forward"):
