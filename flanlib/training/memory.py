@@ -271,6 +271,10 @@ def check(preset: Preset) -> None:
     if parts.sum() <= HEADROOM * free:
         print(f"{preset.model} takes about {parts.sum() / 1e9:.1f} GB at {way.rows} x {preset.row_tokens:,} tokens a "
               f"pass{way.note}: " + ", ".join(f"{part} {size / 1e9:.1f}" for part, size in parts.items() if size > 5e7))
+        if way.offload:
+            moved = plan(preset, way._replace(offload=False)).sum() - parts.sum()
+            print(f"{moved / 1e9:.1f} GB of a pass wait in the CPU's memory, which takes longer: "
+                  "not even one row would fit otherwise.")  # fmt: skip
         if way.apart:
             print(f"{preset.model} would mix packed documents: each gets a pass of its own, which takes longer.")
         tell_scoring(scoring(preset.model, preset.bits, free))
