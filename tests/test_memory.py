@@ -33,11 +33,12 @@ def llama_2(tmp_path):
 def card(monkeypatch):
     """Make believe that there are GPUs with so many bytes free, and so many that torch holds, some of them unused."""
 
-    def free(room, *, reserved=0, allocated=0, cards=1):
+    def free(room, *, reserved=0, allocated=0, cards=1, share=1.0):
         for name, told in {"is_available": True, "device_count": cards}.items():
             monkeypatch.setattr(torch.cuda, name, lambda told=told: told)
         for name, told in {"mem_get_info": (room, 80e9), "memory_reserved": reserved,
-                           "memory_allocated": allocated}.items():  # fmt: skip
+                           "memory_allocated": allocated,
+                           "get_per_process_memory_fraction": share}.items():  # fmt: skip
             monkeypatch.setattr(torch.cuda, name, lambda device=None, told=told: told)
 
     return free
@@ -114,6 +115,13 @@ def test_a_gpu_is_told_what_a_run_takes_and_refuses_one_too_large(llama_2, monke
     card(4e9)
     with pytest.raises(FlanError, match=r"4\.0 GB free"):
         check(llama_2)
+
+
+def test_a_process_that_shares_a_gpu_has_what_is_left_of_its_share(card):
+    cuda = torch.device("cuda", 0)
+    for share, left in ((1.0, 21e9), (0.25, 17e9), (0.05, 1e9)):  # of 80 GB, of which 3 are in tensors
+        card(20e9, reserved=4e9, allocated=3e9, share=share)
+        assert memory.room(cuda) == left
 
 
 def test_memory_that_torch_keeps_for_new_tensors_is_not_taken(llama_2, capsys, card):

@@ -28,6 +28,7 @@ from flanlib.inference.reader import Reader
 from flanlib.lab.tasks import Task
 from flanlib.presets import Preset
 from flanlib.records import FlanError, Trajectory
+from flanlib.training import sharing
 
 # By benchmark. Raise a number when the prompts or the judging of that benchmark change.
 VERSIONS = {"steps": 2, "episodes": 2, "general": 2, "agent_h": 3, "replies": 1}
@@ -115,6 +116,9 @@ class _Job(workers.Job):
                   "decoding": repr(trial.decoding)}  # fmt: skip
         super().__init__(f"{preset.name}-{trial.benchmark}-{trial.protocol}-{model}", config,
                          long=len(trial.items) >= LONG)  # fmt: skip
+
+    def card_bytes(self) -> float:
+        return sharing.replying(self.preset.model, self.trial.decoding.max_new_tokens)
 
     def build(self, tell: workers.Tell | None, folder: Path) -> dict:
         tokenizer, template = tuning.reader(self.preset)

@@ -27,7 +27,7 @@ from flanlib.text.offsets import place
 from flanlib.text.packing import fill, pack
 from flanlib.text.templates import get_template
 from flanlib.text.tokens import CONTEXT, Example, check_lost, encode_all, load_tokenizer
-from flanlib.training import memory
+from flanlib.training import memory, sharing
 from flanlib.training.leaks import isolates
 from flanlib.training.loss import measure
 from flanlib.training.model import add_lora, check_ids, compute_dtype, halved, load, load_adapter
@@ -111,6 +111,9 @@ class _Measure(workers.Job):
         super().__init__(f"{preset.name}-nats-{label.replace(' ', '-')}-{model}", config,
                          long=sum(map(len, rows)) > LONG)  # fmt: skip
 
+    def card_bytes(self) -> float:
+        return sharing.training(replace(self.preset, checkpointing=True), TOKENS_PER_PASS)  # from above: no gradients
+
     def build(self, tell: workers.Tell | None, folder: Path) -> dict:
         preset = self.preset
         base = {"name": preset.model, "bits": preset.bits}
@@ -180,6 +183,9 @@ class _Job(workers.Job):
                   "row_tokens": preset.row_tokens, "lora_rank": preset.lora_rank}  # fmt: skip
         super().__init__(f"{preset.name}-{label.replace(' ', '-')}-{seed}", config, shipped=shipped,
                          long=preset.trained_tokens >= LONG)  # fmt: skip
+
+    def card_bytes(self) -> float:
+        return sharing.training(self.preset, self.preset.rows_per_pass * self.preset.row_tokens)
 
     def build(self, tell: workers.Tell | None, folder: Path) -> dict:
         preset, pad = self.preset, reader(self.preset)[0].pad_token_id

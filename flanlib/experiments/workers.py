@@ -1,10 +1,12 @@
 """Run long jobs side by side: on a CPU each gets a process with one thread, and the same bytes as one after another.
 
-The split of a sum over threads shows in its last bits. A job therefore has one thread on every machine.
+The split of a sum over threads shows in its last bits. A job therefore has one thread on every machine. A GPU is shared
+by as many processes as its memory and the CPU's cores serve (:mod:`flanlib.training.sharing`).
 """
 
 import copyreg
 import gc
+import math
 import multiprocessing
 import os
 import threading
@@ -22,6 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from flanlib import store
 from flanlib.records import FlanError, freeze
+from flanlib.training import sharing
 from flanlib.training.model import device
 
 # Each process holds a model and the activations of a step.
@@ -67,26 +70,29 @@ class Job:
         store.cached(self.name, self.config, partial(self.build, tell), runs=self.runs,
                      together=self.together, shipped=self.shipped)  # fmt: skip
 
+    def card_bytes(self) -> float:
+        """Return the bytes of a GPU that a process with this job takes: infinity if it should have one for itself."""
+        return math.inf
+
     def build(self, tell: Tell | None, folder: Path) -> Mapping[str, Any]:
         """Write the result into the folder and return facts for its manifest."""
         raise TypeError(f"{type(self).__name__} does not define build()")
 
 
 def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
-    """Do all unfinished jobs: in several processes on a CPU if one of them is long, else one by one in this process."""
+    """Do all unfinished jobs: in several processes if one of them is long, else one by one in this process."""
     jobs = [job for job in jobs if not job.done]
     if not jobs:
         return
-    processes = min(len(jobs), torch.get_num_threads(), MOST_PROCESSES)
-    launched = "WORLD_SIZE" in os.environ  # by accelerate or torchrun: this process is already one of several
-    if processes < 2 or launched or device().type != "cpu" or not any(job.long for job in jobs):
+    processes, share = _processes(jobs)
+    if processes == 1:
         with _one_thread():
             for job in jobs:
                 job.run()
         return
     context = multiprocessing.get_context("spawn")
     done = context.Value("d")
-    with ProcessPoolExecutor(processes, context, _begin, (done,)) as pool, tqdm(
+    with ProcessPoolExecutor(processes, context, _begin, (done, share)) as pool, tqdm(
         total=len(jobs), desc=f"{len(jobs)} {what}", unit="job", leave=False, bar_format=BAR) as bar:  # fmt: skip
         pending = [pool.submit(_work, job) for job in jobs]
         try:
@@ -99,6 +105,19 @@ def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
             pool.shutdown(cancel_futures=True)
 
 
+def _processes(jobs: Sequence[Job]) -> tuple[int, float | None]:
+    """Return how many processes do some jobs, and the share that each gets of a GPU's memory."""
+    launched = "WORLD_SIZE" in os.environ  # by accelerate or torchrun: this process is already one of several
+    if launched or len(jobs) < 2 or not any(job.long for job in jobs):
+        return 1, None
+    cores = torch.get_num_threads()
+    if device().type == "cpu":
+        return min(len(jobs), cores, MOST_PROCESSES), None
+    free = sharing.free_for_others()
+    count = sharing.processes(len(jobs), cores, free, max(job.card_bytes() for job in jobs))
+    return count, sharing.limit(free, count)
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Give PyTorch one thread on a CPU, and keep existing objects out of garbage collection.
@@ -106,7 +125,8 @@ def _one_thread() -> Iterator[None]:
     accelerate collects garbage before every training run. With all imported modules that takes a third of a second.
     """
     threads, frozen = torch.get_num_threads(), gc.get_freeze_count()
-    torch.set_num_threads(1 if device().type == "cpu" else threads)
+    if device().type == "cpu":
+        torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
     try:
@@ -117,10 +137,13 @@ def _one_thread() -> Iterator[None]:
             gc.unfreeze()
 
 
-def _begin(done: Any) -> None:
-    """Set up a worker process, which ends when its parent ends."""
+def _begin(done: Any, share: float | None) -> None:
+    """Set up a worker process, which ends when its parent ends. ``share`` is what it may take of a GPU's memory."""
     global _done
     _done = done
+    torch.set_num_threads(1)
+    if share is not None:
+        torch.cuda.set_per_process_memory_fraction(share, device())
     disable_progress_bar()
     threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
 

@@ -143,14 +143,17 @@ def room(where: torch.device | None = None) -> float:
     """Return the bytes that a device, by default this process's, has for new tensors: infinity for a CPU.
 
     For a GPU those are free ones, and those that torch holds unused: it keeps the memory of tensors that are gone for
-    the next ones. An earlier run is often a cycle of references (a Trainer is), so garbage is collected first.
+    the next ones. If processes share the GPU, no more than is left of this one's share. An earlier run is often a cycle
+    of references (a Trainer is), so garbage is collected first.
     """
     where = where or device()
     if where.type == "cpu":
         return float("inf")
     gc.collect()
-    unused = torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
-    return torch.cuda.mem_get_info(where)[0] + unused
+    free, total = torch.cuda.mem_get_info(where)
+    allocated = torch.cuda.memory_allocated(where)
+    share = torch.cuda.get_per_process_memory_fraction(where) * total
+    return min(free + torch.cuda.memory_reserved(where), share) - allocated
 
 
 def exhausted(error: BaseException) -> bool:
