@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 
 from flanlib.experiments import judging, tuning, workers
-from flanlib.experiments.judging import Trial
-from flanlib.inference.generate import Decoding
+from flanlib.inference import generate
 from flanlib.presets import PRESETS
-from flanlib.training import memory, sharing
+from flanlib.training import memory, rate, sharing
 
 SMALL = replace(PRESETS["smoke"], trained_tokens=5000)
 
@@ -29,7 +28,8 @@ def test_processes_fit_together_and_each_has_cores(jobs, cores, free, each):
 @pytest.fixture
 def card(monkeypatch):
     """Make believe that there is a GPU of 24 GB, and that the machine has 16 cores."""
-    monkeypatch.setattr(workers, "device", lambda: torch.device("cuda", 0))
+    for part in (workers, sharing, generate):
+        monkeypatch.setattr(part, "device", lambda: torch.device("cuda", 0))
     monkeypatch.setattr(sharing, "free_for_others", lambda: 20e9)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (20e9, 24e9))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
@@ -52,12 +52,23 @@ def test_runs_of_a_small_model_share_a_gpu_and_those_of_a_large_one_do_not(tmp_p
 
 
 @pytest.mark.usefixtures("card")
-def test_a_job_takes_what_its_plan_says(monkeypatch):
+def test_as_many_run_at_once_as_their_plans_allow():
     wide = replace(SMALL, row_tokens=120_000, rows_per_pass=2)
-    [run], planned = runs(wide, 1), memory.plan(wide).sum()
-    assert run.card_bytes() == pytest.approx(planned)
+    planned = memory.plan(wide).sum()
+    assert runs(wide, 1)[0].takes() == pytest.approx(planned)
     assert workers._processes(runs(wide, 20))[0] == int(0.95 * 20e9 // planned) > 1
-    trial = judging._Job(Trial("general", "chat", "x", (), decoding=Decoding(80)), None, SMALL)
     model = sharing.outline(SMALL.model)
-    weights = 2 * sum(weight.numel() for weight in model.parameters())
-    assert trial.card_bytes() == weights + memory.WORKSPACE + sharing.ENOUGH * memory.scoring_bytes(model, 80)
+    trial = judging._Job(judging.Trial("general", "chat", "x", (), decoding=generate.Decoding(80)), None, SMALL)
+    batch = generate.ENOUGH * memory.scoring_bytes(model, 80)
+    assert trial.takes() == 2 * sum(weight.numel() for weight in model.parameters()) + batch + memory.WORKSPACE
+
+
+def test_how_fast_a_model_trains_is_measured_once(monkeypatch):
+    loads, real = [], rate.load
+    monkeypatch.setattr(rate, "load", lambda *args, **kwargs: loads.append(args) or real(*args, **kwargs))
+    preset = replace(SMALL, row_tokens=700, checkpointing=True)
+    assert 0 < rate.seconds_per_token(preset) < 1
+    assert rate.seconds_per_token(preset) == rate.seconds_per_token(preset)
+    assert len(loads) == 1
+    row = rate._row(700)
+    assert (sum(row.lengths), row.positions.max()) == (700, rate.DOCUMENT - 1)

@@ -23,12 +23,11 @@ from flanlib.benchmarks.plans import Plans
 from flanlib.benchmarks.reading import Read
 from flanlib.corpus.negatives import opening
 from flanlib.experiments import tuning, workers
-from flanlib.inference.generate import GREEDY, Decoding, Writer, scoring_model
+from flanlib.inference.generate import GREEDY, Decoding, Writer, replying, scoring_model
 from flanlib.inference.reader import Reader
 from flanlib.lab.tasks import Task
 from flanlib.presets import Preset
 from flanlib.records import FlanError, Trajectory
-from flanlib.training import sharing
 
 # By benchmark. Raise a number when the prompts or the judging of that benchmark change.
 VERSIONS = {"steps": 2, "episodes": 2, "general": 2, "agent_h": 3, "replies": 1}
@@ -108,17 +107,20 @@ class _Job(workers.Job):
         if trial.benchmark not in VERSIONS:
             raise FlanError("trial", found=repr(trial.benchmark), expected=f"one of {', '.join(VERSIONS)}",
                             remedy="Name one of them.")  # fmt: skip
-        self.trial, self.adapter, self.preset = trial, adapter, preset
+        self.trial, self.adapter = trial, adapter
         model = adapter.name.removeprefix(f"{preset.name}-") if adapter else "base"
         config = {"version": VERSIONS[trial.benchmark], **tuning.model_key(preset), "adapter": adapter and adapter.name,
                   "items": store.digest(*map(repr, trial.items)), "protocol": trial.protocol,
                   "intention": trial.intention and trial.intention.learnt, "free": trial.free,
                   "decoding": repr(trial.decoding)}  # fmt: skip
         super().__init__(f"{preset.name}-{trial.benchmark}-{trial.protocol}-{model}", config,
-                         long=len(trial.items) >= LONG)  # fmt: skip
+                         long=len(trial.items) >= LONG, preset=preset)  # fmt: skip
 
-    def card_bytes(self) -> float:
-        return sharing.replying(self.preset.model, self.trial.decoding.max_new_tokens)
+    def facts(self) -> dict[str, int]:
+        return {"items": len(self.trial.items)}
+
+    def takes(self) -> float:
+        return replying(self.preset.model, self.preset.bits, self.trial.decoding.max_new_tokens)
 
     def build(self, tell: workers.Tell | None, folder: Path) -> dict:
         tokenizer, template = tuning.reader(self.preset)

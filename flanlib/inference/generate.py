@@ -20,17 +20,20 @@ from flanlib.inference.batches import Batch, Queue, Row
 from flanlib.inference.cache import Branch, Runner, bytes_per_token, first_fitting, groups, plan
 from flanlib.records import FlanError
 from flanlib.text import templates
-from flanlib.training.memory import room, scoring, scoring_bytes, until_exhausted
-from flanlib.training.model import evaluating, halved, load, load_adapter, plain_dtype
+from flanlib.training.memory import WORKSPACE, room, scoring, scoring_bytes, until_exhausted
+from flanlib.training.model import device, evaluating, halved, load, load_adapter, outline, plain_dtype, weight_bytes
+from flanlib.training.sharing import small
 
 if TYPE_CHECKING:
-    from tqdm.auto import tqdm
     from transformers import PreTrainedTokenizerBase
 
+    from flanlib.progress import Bar
     from flanlib.text.templates import AnyTemplate
 
 GIB = 2**30
 _SHARE = 0.8  # of a GPU's free memory: the estimate leaves out masks, and the allocator loses some
+ENOUGH = 16_384
+"""Tokens of a batch on a GPU from which on more rows of a small model gain less than another process."""
 _MOST_ON_GPU = 131_072  # tokens; more make a batch no faster
 _SHRINK = 0.75  # finished rows leave a batch once at most this share of its rows is unfinished
 # On a GPU others take their places once this share has ended. To make room copies the batch's cache: with many rows
@@ -102,6 +105,22 @@ def batch_sizes(model: Any, free: float, new_tokens: int) -> tuple[int, int]:
     return tokens, tokens * cached
 
 
+def replying(name: str, bits: int, new_tokens: int) -> float:
+    """Return the bytes that a process takes to write replies of a model that trained in ``bits``.
+
+    On a CPU that is the most it takes, on a GPU enough for large batches of a small model, or what a large one needs.
+    """
+    model = outline(name)
+    if device().type == "cpu":
+        tokens, kept = batch_sizes(model, float("inf"), new_tokens)
+        return sum(weight_bytes(model, bits=16, bytes_per_weight=4)) + 2 * tokens * bytes_per_token(model) + kept
+    if not small(name):
+        planned = scoring(name, bits, room())
+        return planned.weights + planned.batches + WORKSPACE
+    weights = sum(weight_bytes(model, bits=16, bytes_per_weight=2))
+    return weights + ENOUGH * scoring_bytes(model, new_tokens) + WORKSPACE
+
+
 class Writer:
     """Generates replies and reads no token twice: a ``Generate`` callable for the benchmarks.
 
@@ -156,7 +175,7 @@ class Writer:
         return [replies[i] for i in range(len(prompts))]
 
     def _reply_all(self, ids: dict[int, list[int]], prompts: Sequence[Prompt], replies: dict[int, Reply],
-                   choose: Callable, bar: tqdm) -> None:  # fmt: skip
+                   choose: Callable, bar: Bar) -> None:  # fmt: skip
         """Add the reply to every row of ids, by its number, to ``replies``, and keep what fits."""
         kept: dict[int, Branch | None] = {}
         marks = {i: _marks(prompts[i], self.template) for i in ids}

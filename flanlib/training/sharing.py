@@ -4,20 +4,17 @@ Each process needs its own context, weights and activations, and a core that sta
 """
 
 import gc
-import math
 from dataclasses import replace
 from functools import lru_cache
 
 import torch
 
 from flanlib.presets import Preset
-from flanlib.training.memory import HEADROOM, WORKSPACE, plan, room, scoring_bytes
-from flanlib.training.model import device, outline, weight_bytes
+from flanlib.training.memory import HEADROOM, WORKSPACE, plan, room
+from flanlib.training.model import device, outline
 
 SMALL = 1_000_000_000
 """Weights of a model from which on it keeps a GPU busy by itself, at thousands of tokens a pass."""
-ENOUGH = 16_384
-"""Tokens of a batch of replies from which on more rows gain less than another process."""
 CORES = 2
 """CPU cores that a process keeps busy: the backward pass has a thread of its own."""
 MOST = 8
@@ -33,29 +30,20 @@ def processes(jobs: int, cores: int, free: float, each: float) -> int:
     return max(1, int(min(jobs, cores // CORES, HEADROOM * free / each, MOST)))
 
 
-def training(preset: Preset, tokens: int) -> float:
-    """Return the bytes of a GPU that a process takes to train on ``tokens`` a pass: infinity for a large model."""
-    return _planned(replace(preset, rows_per_pass=1, row_tokens=tokens, seeds=()))
-
-
-@lru_cache(maxsize=64)
-def _planned(preset: Preset) -> float:
-    return float(plan(preset).sum()) if _small(preset.model) else math.inf
-
-
-@lru_cache(maxsize=64)
-def replying(name: str, new_tokens: int) -> float:
-    """Return the bytes of a GPU that a process takes to write replies of a model: infinity for a large one."""
-    if not _small(name):
-        return math.inf
-    model = outline(name)
-    weights = sum(weight_bytes(model, bits=16, bytes_per_weight=2))
-    return weights + WORKSPACE + ENOUGH * scoring_bytes(model, new_tokens)
-
-
 @lru_cache(maxsize=8)
-def _small(name: str) -> bool:
+def small(name: str) -> bool:
+    """Tell whether a model leaves a GPU idle most of the time."""
     return sum(weight.numel() for weight in outline(name).parameters()) < SMALL
+
+
+def training(preset: Preset, tokens: int) -> float:
+    """Return the bytes that a process takes to train on ``tokens`` a pass."""
+    return _planned(replace(preset, rows_per_pass=1, row_tokens=tokens, seeds=()), device().type == "cuda")
+
+
+@lru_cache(maxsize=64)
+def _planned(preset: Preset, cuda: bool) -> float:
+    return float(plan(preset, cuda=cuda).sum())
 
 
 def free_for_others() -> float:
