@@ -8,7 +8,7 @@
 .PHONY: figures test lab help lint bench ship clean
 .SILENT:
 
-SETTINGS := ONLY PRESET MODEL TEMPLATE DATA SEEDS TOKENS RATE HELDOUT FRESH
+SETTINGS := ONLY PRESET MODEL TEMPLATE DATA SEEDS TOKENS RATE HELDOUT PUBLIC FRESH
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Only what stands on the command line counts: a DATA in the environment is somebody else's. Spaces come as "\ ".

@@ -1,8 +1,9 @@
 """Run the notebooks in order, each in a fresh kernel: ``python -m flanlib.batch [--only 01,02] [--data PATH ...]``.
 
 Every setting of :mod:`flanlib.presets` is an option too. With default settings, the notebooks are written in place,
-normalised so that a rerun from the cache changes nothing. Otherwise they go to ``executed/`` in the output folder. What
-long runs within a cell will take, and how far they are, is printed as it is written to ``data/runs/log.txt``.
+normalised so that a rerun from the cache changes nothing. Otherwise, and for notebook 05, whose results are the user's,
+they go to ``executed/`` in the output folder. What long runs within a cell will take, and how far they
+are, is printed as it is written to ``data/runs/log.txt``.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from tqdm import tqdm
 
 from flanlib import pace, progress, ship
-from flanlib.presets import FIGURES, ROOT, SETTINGS, fresh, output, preset, setting
+from flanlib.presets import FIGURES, ROOT, SETTINGS, fresh, output, preset, setting, shown
 from flanlib.records import FlanError
 from flanlib.report import claims
 from flanlib.store import rank, write
@@ -60,9 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ |= {f"FLAN_{name.upper()}": value for name, value in options.items() if value}
     try:
         paths, size, folder = chosen(only), preset(), output()
-        for name in ("DATA", "MODEL"):  # kernels start in another folder
-            if (value := setting(name)) and (glob.has_magic(value) or os.path.exists(value)):
-                os.environ[f"FLAN_{name}"] = os.path.abspath(value)
+        for name, values in (("DATA", [setting("DATA")]), ("MODEL", setting("MODEL").split(","))):
+            here = [os.path.abspath(value) if value and (glob.has_magic(value) or os.path.exists(value)) else value
+                    for value in map(str.strip, values)]  # fmt: skip
+            os.environ[f"FLAN_{name}"] = ",".join(here)  # kernels start in another folder
+        if not only and folder == FIGURES:
+            for path in filter(lambda path: ship.awaited(path.stem), list(paths)):
+                paths.remove(path)
+                _print(f"{path.name}: left out, since its results do not ship yet; "
+                       f"make figures ONLY={path.name[:2]} computes them, in hours")  # fmt: skip
         began, read = time.time(), {}
         for path in paths:
             _print(f"{path.name}: started, {size.name} preset{_ahead(path)}")
@@ -75,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     del os.environ["FLAN_READ_LOG"]
                 if untouched(path):
                     read[path.stem] = sorted(set(log.read().split()))
-            _print(f"{path.name}: {time.monotonic() - start:.0f} s, written to {_short(written_to)}")
+            _print(f"{path.name}: {time.monotonic() - start:.0f} s, written to {shown(written_to)}")
         if folder == FIGURES and not rank():
             ship.note(read)
         compared = claims.beside(FIGURES / "claims.csv", folder / "claims.csv",
@@ -86,10 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted. Run it again, and it goes on.", file=sys.stderr)
         return 130
-    written = [p for p in sorted(folder.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
-    _print(f"{len(paths)} notebooks run; {len(written)} files written to {_short(folder)}:")
-    _print("\n".join(f"  {p.name}" for p in written) or "  none")
-    if folder == FIGURES and paths == chosen() and (unused := ship.orphans()):
+    _print(f"{len(paths)} notebooks run")
+    for place in sorted({output(path.stem) for path in paths}):
+        written = [p for p in sorted(place.glob("*.*")) if p.is_file() and p.stat().st_mtime >= began - 1]
+        _print(f"{len(written)} files written to {shown(place)}:")
+        _print("\n".join(f"  {p.name}" for p in written) or "  none")
+    if folder == FIGURES and not only and (unused := ship.orphans()):
         _print(f"{len(unused)} shipped results were read by no notebook of this commit: {', '.join(unused[:3])}"
                + ", ..." * (len(unused) > 3))  # fmt: skip
     if compared:
@@ -103,7 +112,7 @@ def chosen(only: str | None = None) -> list[Path]:
     wanted = [number.strip().zfill(2) for number in (only or "").split(",") if number.strip()]  # 1 means 01
     for number in wanted or [""]:
         if not any(path.name.startswith(number) for path in paths):
-            raise FlanError(_short(NOTEBOOKS), found=f"no notebook {number}".strip(),
+            raise FlanError(shown(NOTEBOOKS), found=f"no notebook {number}".strip(),
                             expected=f"one of {', '.join(path.stem for path in paths) or 'none'}",
                             remedy="Give numbers as in --only 01,02.")  # fmt: skip
     return [path for path in paths if not wanted or path.name.startswith(tuple(wanted))]
@@ -133,12 +142,13 @@ def run(path: Path) -> Path:
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise _failure(path, book, error) from None
     text = nbformat.writes(normalise(book)) + "\n"
-    target = path if output() == FIGURES else output() / "executed" / path.name
+    folder = output(path.stem)
+    target = path if folder == FIGURES else folder / "executed" / path.name
     if not rank():  # every process has run the notebook, but only one can write it
         write(target, text)
     if (size := len(text.encode())) > MOST_BYTES:
         raise FlanError(path.name, found=f"{size:,} bytes after running", expected=f"at most {MOST_BYTES:,}",
-                        remedy=f"It is written to {_short(target)}. Show less in its cells.")  # fmt: skip
+                        remedy=f"It is written to {shown(target)}. Show less in its cells.")  # fmt: skip
     return target
 
 
@@ -214,10 +224,6 @@ def _ahead(path: Path) -> str:
     training, judging = map(pace.spoken, pace.took(needed))
     return (f"; {len(needed)} results to compute: one by one, where those that ship were made, training took "
             f"{training} and judging {judging}")  # fmt: skip
-
-
-def _short(path: Path) -> str:
-    return os.path.relpath(path, ROOT) if path.is_relative_to(ROOT) else str(path)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Every row is one number. The columns before ``value`` say what it measures. ``ba
 
 import pandas as pd
 
-from flanlib.presets import DATA
+from flanlib.presets import BROUGHT
 from flanlib.records import FlanError
 
 ABOUT = ("value", "unit", "basis", "where", "note")
@@ -15,7 +15,7 @@ ABOUT = ("value", "unit", "basis", "where", "note")
 
 def table(name: str) -> pd.DataFrame:
     """Read one of table1 to table4, table6, figure2 and recipe, with one number per row, or raise FlanError."""
-    paths = {path.stem: path for path in sorted((DATA / "paper").glob("*.csv"))}
+    paths = {path.stem: path for path in sorted((BROUGHT / "paper").glob("*.csv"))}
     if name not in paths:
         raise FlanError("data/paper", found=f"no table {name!r}", expected=f"one of {', '.join(paths)}",
                         remedy="Check the name.")  # fmt: skip

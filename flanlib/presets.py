@@ -13,11 +13,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_data_path
+
 from flanlib.records import FlanError
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / "data"
-FIGURES = ROOT / "figures"
+_PACKAGE = Path(__file__).resolve().parent
+INSTALLED = (_PACKAGE / "data").is_dir()  # from a wheel, which brings its data; a checkout has it beside the package
+ROOT = user_data_path("flanlib", appauthor=False) if INSTALLED else _PACKAGE.parent
+DATA = ROOT / "data"  # what is fetched and computed: models, runs, exports; and the shipped results of a checkout
+BROUGHT = (_PACKAGE if INSTALLED else ROOT) / "data"  # paper, lab and example: only read
+FIGURES = (Path.cwd() if INSTALLED else ROOT) / "figures"
+OWN = "05"  # the notebook for your own data: it trains on every machine, so what it makes is yours, not the kit's
 SMOLLM2, RANDOM = "smollm2", "random"  # the default model, and a tiny untrained one: see flanlib.pretrained
 OPEN_7B = "Qwen/Qwen2.5-7B-Instruct"  # the hub gives it to anyone, and its chat template labels every reply
 AUTO = "auto"  # the chat template that comes with the model, or agent_flan if none does
@@ -46,6 +52,7 @@ class Preset:
     learning_rate: float  # peak of the cosine schedule
     lora_rank: int
     own_tokens: int  # budget of one run on your own data (notebook 05), in trained tokens
+    public: int  # BFCL: cases where no tool fits, and as many where one does; When2Call: questions of each right answer
     bits: int = 4  # bits per base weight during training: 4 is NF4 with double quantisation, 16 is not quantised
     reply_tokens: int | None = None  # most tokens of a reply; by default as many as the longest correct reply has
     optimizer: str = "adamw_torch_fused"  # a name of transformers
@@ -55,17 +62,19 @@ class Preset:
 LAPTOP = Preset(
     name="laptop", model=SMOLLM2, template="own", seeds=(0, 1, 2, 3, 4), trajectories=1200, heldout=200, free=32,
     watched=16, trained_tokens=20_000, measure_at=(500, 1000, 2000, 4000, 8000), row_tokens=704, rows_per_step=1,
-    rows_per_pass=1, learning_rate=2e-3, lora_rank=32, own_tokens=4_000, bits=16,
+    rows_per_pass=1, learning_rate=2e-3, lora_rank=32, own_tokens=4_000, public=240, bits=16,
 )  # fmt: skip
 SMOKE = replace(
     LAPTOP, name="smoke", model=RANDOM, seeds=(0, 1), trajectories=12, heldout=3, free=3, watched=2, trained_tokens=800,
-    measure_at=(400,), rows_per_step=2, rows_per_pass=2, lora_rank=4, own_tokens=800, reply_tokens=16,
+    measure_at=(400,), rows_per_step=2, rows_per_pass=2, lora_rank=4, own_tokens=800, public=4,
+    reply_tokens=16,
 )  # fmt: skip
 # Appendix A and B of the paper: 8,192 tokens, batches of 32, learning rate 2e-5.
 PAPER = Preset(
     name="paper", model="meta-llama/Llama-2-7b-hf", template="agent_flan", seeds=(0,), trajectories=24_703, heldout=500,
     free=200, watched=100, trained_tokens=18_100_000, measure_at=(100_000, 1_000_000, 4_000_000), row_tokens=8192,
-    rows_per_step=32, rows_per_pass=1, learning_rate=2e-5, lora_rank=64, own_tokens=18_100_000, checkpointing=True,
+    rows_per_step=32, rows_per_pass=1, learning_rate=2e-5, lora_rank=64, own_tokens=18_100_000, public=240,
+    checkpointing=True,
 )  # fmt: skip
 # For a GPU of 24 GB. The paper's learning rate is for full fine-tuning, so QLoRA's replaces it. The paper's chat model
 # needs an accepted licence, so an open one replaces it: MODEL=meta-llama/Llama-2-7b-chat-hf brings it back.
@@ -76,13 +85,14 @@ PRESETS = {size.name: size for size in (SMOKE, LAPTOP, CONSUMER, PAPER)}
 # All settings with their expected values. ONLY (which notebooks to run) is an option of flanlib.batch instead.
 SETTINGS = {
     "PRESET": f"one of {', '.join(PRESETS)}",
-    "MODEL": "smollm2, a folder, or a name on the hub",
+    "MODEL": "smollm2, a folder, or a name on the hub; after commas, more of them for notebook 04's Figure 8",
     "TEMPLATE": f"one of {', '.join(TEMPLATE_NAMES)}",
     "DATA": "trajectories: a path, a glob, a folder or a name on the hub",
     "SEEDS": "whole numbers with commas, such as 0,1,2",
     "TOKENS": "trained tokens of a run, a whole number of 1 or more",
     "RATE": "the peak learning rate, such as 2e-4",
     "HELDOUT": "tasks to judge a model on, a whole number of 1 or more",
+    "PUBLIC": "rows of each kind of BFCL and When2Call, such as 240, which asks for these benchmarks",
     "FRESH": "1 to ignore shipped results, 0 to use them",
 }
 # Other environment variables with the prefix FLAN_, which are not settings of an experiment.
@@ -138,7 +148,7 @@ def preset() -> Preset:
     if name not in PRESETS:
         raise _bad_setting("PRESET", name)
     result = PRESETS[name]
-    if (model := setting("MODEL")) and model != result.model:
+    if (model := setting("MODEL").split(",")[0].strip()) and model != result.model:
         result = replace(result, model=model, template=AUTO, learning_rate=RATE)
     if template := setting("TEMPLATE"):
         if template not in TEMPLATE_NAMES:
@@ -147,7 +157,8 @@ def preset() -> Preset:
     if text := setting("SEEDS"):
         seeds = [_number("SEEDS", part, int, above=-1) for part in text.split(",")]
         result = replace(result, seeds=tuple(dict.fromkeys(seeds)))  # without repeats
-    fields = {"TOKENS": ("trained_tokens", int), "RATE": ("learning_rate", float), "HELDOUT": ("heldout", int)}
+    fields = {"TOKENS": ("trained_tokens", int), "RATE": ("learning_rate", float), "HELDOUT": ("heldout", int),
+              "PUBLIC": ("public", int)}  # fmt: skip
     for name, (field, kind) in fields.items():
         if text := setting(name):
             result = replace(result, **{field: _number(name, text, kind)})
@@ -162,9 +173,18 @@ def own(size: Preset) -> Preset:
                    seeds=size.seeds if setting("SEEDS") else size.seeds[:1])  # fmt: skip
 
 
+def by_model(size: Preset) -> list[Preset]:
+    """Return a preset for each model of ``MODEL=a,b,c``. By default: the preset's model, and the tiny untrained one."""
+    names = [name for part in setting("MODEL").split(",") if (name := part.strip())]
+    if not names:
+        return [size] if size.model == RANDOM else [size, replace(size, model=RANDOM)]
+    others = {"template": setting("TEMPLATE") or AUTO, "learning_rate": size.learning_rate if setting("RATE") else RATE}
+    return [size if name == size.model else replace(size, model=name, **others) for name in dict.fromkeys(names)]
+
+
 def example() -> str:
     """Return the setting ``DATA``, or the path of the example file that ships with the kit."""
-    return setting("DATA") or str(DATA / "example" / "trajectories.jsonl")
+    return setting("DATA") or str(BROUGHT / "example" / "trajectories.jsonl")
 
 
 def fresh() -> bool:
@@ -174,14 +194,29 @@ def fresh() -> bool:
     return text == "1"
 
 
-def output() -> Path:
-    """Return the folder for figures: ``figures/`` for default settings, else a subfolder named after what differs."""
+def output(notebook: str = "") -> Path:
+    """Return the folder for figures: ``figures/`` for default settings, else a subfolder named after what differs.
+
+    With default settings, what notebook 05 makes goes to ``figures/own/``: it differs between machines.
+    """
     values = {name: setting(name) for name in SETTINGS}
-    defaults = {"FRESH": "0", "PRESET": "laptop", "MODEL": PRESETS.get(values["PRESET"], LAPTOP).model}
-    short = {"FRESH": "fresh", "PRESET": values["PRESET"]} | {k: source_name(values[k]) for k in ("MODEL", "DATA")}
+    base = PRESETS.get(values["PRESET"], LAPTOP)
+    defaults = {"FRESH": "0", "PRESET": "laptop", "MODEL": base.model, "PUBLIC": str(base.public)}
+    short = {"FRESH": "fresh", "PRESET": values["PRESET"], "DATA": source_name(values["DATA"]),
+             "MODEL": "+".join(source_name(name.strip()) for name in values["MODEL"].split(","))}  # fmt: skip
     changed = {name: text for name, text in values.items() if text not in ("", defaults.get(name))}
-    return FIGURES / "-".join(short.get(name, f"{name.lower()}-{re.sub('[^0-9A-Za-z.-]+', '-', text)}")
-                              for name, text in changed.items())  # fmt: skip
+    name = "-".join(short.get(name, f"{name.lower()}-{re.sub('[^0-9A-Za-z.-]+', '-', text)}")
+                    for name, text in changed.items())  # fmt: skip
+    return FIGURES / (name or ("own" if notebook.startswith(OWN) else ""))
+
+
+def shown(path: Path) -> str:
+    """Write a path as seen from the checkout, or whole if it lies elsewhere.
+
+    >>> shown(DATA / "runs")
+    'data/runs'
+    """
+    return path.relative_to(ROOT).as_posix() if not INSTALLED and path.is_relative_to(ROOT) else str(path)
 
 
 def source_name(data: str) -> str:

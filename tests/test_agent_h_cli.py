@@ -143,7 +143,9 @@ def test_the_same_replies_give_the_same_table(run, made, tmp_path):
     (["{"], "line 2: found "), (["[]"], "expected a JSON object"), (['{"id": "%s"}'], "expected {id, reply}"),
     (['{"id": 3, "reply": "a"}'], "expected {id, reply}"), (['{"id": "%s", "reply": null}'], "expected {id, reply}"),
     (['{"id": "%s", "reply": NaN}'], "expected {id, reply}"),
-    (['{"id": "%s", "reply": "a"}'] * 2, "line 3: found"), (['{"id": "x", "reply": "a"}'], "ids that no sample has"),
+    (['{"id": "%s", "reply": "a"}'] * 2, "line 3: found"),
+    (['{"id": "x", "reply": "a"}'], "line 2: found the id 'x', which no sample has"),
+    (['{"id": "%s", "reply": "a", "digest": "other"}'], "of a sample with another text"),
     ([], "no reply"), (["\udcff"], "not UTF-8"),
 ])  # fmt: skip
 def test_invalid_replies_are_refused_in_one_line(run, made, tmp_path, rows, message):
@@ -163,7 +165,11 @@ def test_invalid_replies_are_refused_in_one_line(run, made, tmp_path, rows, mess
     (("build", "--n", 12, "--out", "."), "--out: found the folder ."),
     (("build", "--n", 12, "--out", "few.jsonl/a"), "few.jsonl"), (("build", "--source", "none.jsonl"), "no such file"),
     (("build", "--source", "few.jsonl"), "1 plain and 0 served"),
+    (("build", "--n", 12, "--out", "few.jsonl"), "few.jsonl: found that it exists; expected a new file. Name another"),
     (("score", "--samples", "none.jsonl", "--replies", "few.jsonl"), "no such file"),
+    (("ask", "--samples", "none.jsonl", "--model", "random"), "expected both"),
+    (("ask", "--samples", "none.jsonl"), "nothing to do"),
+    (("ask", "--samples", "few.jsonl", "--prompts", "p.jsonl"), "few.jsonl, line 1: found"),
     (("score", "--samples", "few.jsonl", "--replies", "few.jsonl"), "few.jsonl, line 1: found"),
 ])  # fmt: skip
 def test_invalid_options_and_files_are_refused_in_one_line(run, tmp_path, options, message):
@@ -174,6 +180,27 @@ def test_invalid_options_and_files_are_refused_in_one_line(run, tmp_path, option
     assert message in exit.value.code
     assert len(exit.value.code.splitlines()) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["few.jsonl"]
+
+
+def test_files_that_are_there_are_written_over_only_by_force(run, made, tmp_path):
+    path = replies(tmp_path / "r.jsonl", made, lambda i, one: "It is so.")
+    score, prompts = ("score", "--samples", "agent_h.jsonl", "--replies", path), ("ask", "--samples", "agent_h.jsonl")
+    for options in (score, (*prompts, "--prompts", "p.jsonl")):
+        run(*options)
+        with pytest.raises(SystemExit, match=r"found that it exists.*pass --force"):
+            run(*options)
+        run(*options, "--force")
+
+
+def test_prompts_are_what_services_take_and_lead_back_to_their_samples(run, made, tmp_path):
+    run("ask", "--samples", "agent_h.jsonl", "--prompts", "p.jsonl")
+    asked = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()]
+    listed = [json.loads(line) for line in (tmp_path / "agent_h.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [one["messages"] for one in asked] == [one["messages"] for one in listed]
+    assert [one.get("tools", []) for one in asked] == [one["tools"] for one in listed]
+    assert not any("truth" in one or one.get("tools") == [] for one in asked)
+    path = write(tmp_path / "r.jsonl", [one | {"message": message(content="So.")} for one in asked])
+    assert "60 of 60 samples answered" in run("score", "--samples", "agent_h.jsonl", "--replies", path)
 
 
 def test_arguments_that_do_not_exist_are_usage_errors(monkeypatch, capsys):
@@ -189,28 +216,41 @@ def message(*calls, **parts):
     return {"role": "assistant", "content": None, **parts, **({"tool_calls": list(calls)} if calls else {})}
 
 
-CALL = {"id": "c", "type": "function", "function": {"name": "find_it", "arguments": "{}"}}
+FIND = {"name": "find_it", "arguments": "{}"}
+CALL = {"id": "c", "type": "function", "function": FIND}
+CALLED = json.dumps({"tool_calls": [FIND]})
+TEXT, USE = {"type": "text", "text": "So."}, {"type": "tool_use", "id": "c", "name": "find_it", "input": {"a": 1}}
+ITEMS = [{"type": "reasoning", "summary": []}, {"type": "function_call", "call_id": "c", **FIND}]
+
+
+def response(**parts):
+    """Make a whole response of OpenAI's chat completions."""
+    return {"id": "chatcmpl-1", "object": "chat.completion", "choices": [{"index": 0, "message": message(**parts)}]}
 
 
 @pytest.mark.parametrize(("row", "text"), [
     ({"reply": "So."}, "So."), ({"response": "So."}, "So."), ({"content": "So."}, "So."), ({"output": "So."}, "So."),
     ({"reply": ""}, ""), ({"reply": message(content="So.")}, "So."), ({"message": message(content="So.")}, "So."),
-    ({"reply": "So \ud83d."}, "So ?."), ({"reply": [{"type": "text", "text": "So."}]}, "So."),
-    ({"content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "So."}]}, "So."),
-    ({"reply": message(CALL)}, json.dumps({"tool_calls": [CALL]})), (message(CALL), json.dumps({"tool_calls": [CALL]})),
-    ({"reply": message(CALL, content="So.")}, "So.\n" + json.dumps({"tool_calls": [CALL]})),
-    ({"reply": message(function_call=CALL["function"])}, json.dumps({"tool_calls": [CALL["function"]]})),
-    ({"content": [{"type": "tool_use", "id": "c", "name": "find_it", "input": {"a": 1}}]},
-     json.dumps({"tool_calls": [{"name": "find_it", "arguments": {"a": 1}}]})),
+    ({"reply": "So \ud83d."}, "So ?."), ({"reply": [TEXT]}, "So."), ({"reply": message(content="")}, ""),
+    ({"content": [{"type": "thinking", "thinking": "Hm."}, TEXT]}, "So."),
+    ({"reply": message(CALL)}, CALLED), (message(CALL), CALLED), ({"message": message(CALL)}, CALLED),
+    ({"reply": message(CALL, content="So.")}, f"So.\n{CALLED}"), ({"reply": message(function_call=FIND)}, CALLED),
+    ({"content": [TEXT, USE]}, 'So.\n{"tool_calls": [{"name": "find_it", "arguments": {"a": 1}}]}'),
     ({"reply": message(content="So.", reasoning_content="I will use find_it.")}, "So."),
+    ({"reply": message(reasoning_content="I will use find_it.")}, ""), ({"reply": message(refusal="No.")}, "No."),
+    (response(content="So.") | {"id": "a"}, "So."), ({"response": response(tool_calls=[CALL])}, CALLED),
+    ({"id": "b", "custom_id": "a", "response": {"status_code": 200, "body": response(tool_calls=[CALL])}}, CALLED),
+    ({"response": {"object": "response", "output": ITEMS}}, CALLED), ({"choices": [{"text": "So."}]}, "So."),
+    ({"response": {"candidates": [{"content": {"role": "model", "parts": [{"functionCall": {"name": "find_it"}}]}}]}},
+     '{"tool_calls": [{"name": "find_it", "arguments": {}}]}'),
 ])  # fmt: skip
 def test_replies_may_be_texts_or_messages_under_any_usual_key(tmp_path, row, text):
     assert answers.read(write(tmp_path / "r.jsonl", [{"id": "a", **row}]), tally=Tally("t")) == {"a": text}
 
 
 @pytest.mark.parametrize("value", [None, 3, True, {}, {"content": 3}, {"role": "assistant", "content": None}, [3],
-    [None],
-                                   [{"type": "image"}], {"content": [{"type": "text", "text": None}]}])  # fmt: skip
+                                   [None], [{"type": "image"}], {"choices": []}, {"role": "user", "content": "So."},
+                                   {"tool_calls": [{"function": {"arguments": "{}"}}]}])  # fmt: skip
 def test_a_row_without_a_reply_is_refused(tmp_path, value):
     with pytest.raises(FlanError, match="line 1: found"):
         answers.read(write(tmp_path / "r.jsonl", [{"id": "a", "reply": value}]), tally=Tally("t"))

@@ -6,7 +6,7 @@ import pytest
 from flanlib import paper
 from flanlib.benchmarks.agent_h import ask
 from flanlib.benchmarks.agent_h.samples import ACTION, CALL, CELLS, FORMAT, PLAIN, REACT, Sample
-from flanlib.benchmarks.agent_h.score import hscore, judge, judgements, table
+from flanlib.benchmarks.agent_h.score import answers, hscore, judge, judgements, table
 from flanlib.records import FlanError, Tool
 
 FARE, FLY = Tool("get_fare"), Tool("book_flight")
@@ -170,3 +170,20 @@ def test_replies_to_unknown_samples_are_refused():
 
 def test_the_same_replies_give_the_same_intervals():
     assert table(judge(SAMPLES, REPLIES)).equals(table(judge(SAMPLES, dict(reversed(REPLIES.items())))))
+
+
+def test_answers_add_up_and_the_right_one_has_the_interval():
+    judged = pd.concat([judge(SAMPLES, replies).assign(model=name)
+                        for name, replies in {"broken": REPLIES, "perfect": PERFECT}.items()])  # fmt: skip
+    table = answers(judged)
+    assert table.groupby(["model", "cell"])["share"].sum().tolist() == pytest.approx([1.0] * 10)
+    found = table.set_index(["model", "cell", "answer"])["share"].to_dict()
+    assert found["broken", CELLS[0], "right"] == 1.0
+    assert found["broken", CELLS[1], "invented tool called"] == 1.0
+    assert found["broken", CELLS[2], "right"] == 0.5
+    assert found["broken", CELLS[3], "right"] == 0.5
+    right = table[table["answer"] == "right"]
+    assert len(right) == 10
+    assert right["low"].notna().all()
+    assert table[table["answer"] != "right"]["low"].isna().all()
+    assert (right[right["model"] == "perfect"]["share"] == 1).all()

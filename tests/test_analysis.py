@@ -94,10 +94,26 @@ def test_training_losses_are_summed_over_parts_of_a_run_and_nothing_is_lost():
     columns = ["form", "seed", "step", "trained_tokens", "split", "kind", "nats", "tokens", "bytes"]
     rows = pd.DataFrame([("chat", 0, step, 10 * step, split, "reasoning", float(step), 10, 30)
                          for step in range(1, 25) for split in ("train", "heldout")], columns=columns)  # fmt: skip
-    result = analysis.evened(rows, parts=12)
+    result = analysis.evened(rows)
     train = result[result.split == "train"]
     assert len(train) == 12
     assert train[["nats", "tokens", "bytes"]].sum().tolist() == [300, 240, 720]
     assert train.sort_values("step")[["trained_tokens", "nats"]].iloc[[0, -1]].values.tolist() == [[20, 3], [240, 47]]
     assert result[result.split == "heldout"].reset_index(drop=True).equals(
         rows[rows.split == "heldout"].reset_index(drop=True)[result.columns])  # fmt: skip
+
+
+def test_parts_that_double_end_with_the_fifth_that_final_losses_cover():
+    """Of forty logs, parts end at 1, 2, 4, 8, 16, 32 and 40, and the last part's mean is the final loss."""
+    rows = losses({("react", 0, "reasoning"): [4 / step for step in range(1, 41)]})
+    parts = analysis.evened(rows, ends=analysis.DOUBLING).set_index("step")
+    assert parts["tokens"].tolist() == [10, 10, 20, 40, 80, 160, 80]
+    assert parts["trained_tokens"].tolist() == [100, 200, 400, 800, 1600, 3200, 4000]
+    last = parts.loc[7]
+    assert last["nats"] / last["tokens"] == pytest.approx(analysis.final(rows, "react", ["reasoning"]).mean)
+
+
+def test_tokens_have_no_negative_bounds():
+    curves = {("react", seed, "reasoning"): [1.0, *[0.9] * (18 * seed), *[0.0] * (38 - 18 * seed)] for seed in (0, 1)}
+    result = analysis.speeds(losses(curves), ["react"]).set_index(["split", "kind"]).loc["train", "reasoning"]
+    assert result["low"] == 0 < result["tokens"] < result["high"]

@@ -1,5 +1,6 @@
 """Attention by documents computes what PyTorch's attention under a dense mask computes."""
 
+from inspect import signature
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 from transformers.masking_utils import create_causal_mask
 
@@ -41,9 +45,9 @@ def packed(*rows):
     return torch.randint(1, 64, positions.shape, generator=torch.Generator().manual_seed(1)), positions
 
 
-def gradients(model, ids, positions):
+def gradients(model, ids, positions, **more):
     model.zero_grad()
-    logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits
+    logits = model(input_ids=ids, position_ids=positions, use_cache=False, **more).logits
     loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), ids.flatten())
     loss.backward()
     return float(loss.detach()), torch.cat([p.grad.flatten() for p in model.parameters()])
@@ -97,6 +101,93 @@ def test_blocks_are_pytorchs_attention_document_by_document_in_float32(lengths, 
     for mine, theirs in zip(*(torch.autograd.grad((x * weights).sum(), parts) for x in (told, exact)), strict=True):
         assert mine.dtype == torch.float32
         assert torch.allclose(mine, theirs, atol=1e-5 * max(1, float(theirs.abs().max())))
+
+
+def together(*arguments, **named):
+    """What varlen_attn computes, as its documentation says, from dense attention: CPUs have no kernel for it."""
+    told = signature(varlen_attn).bind(*arguments, **named).arguments
+    begins, tokens = told["cu_seq_q"], told["query"].shape[0]
+    assert begins is told["cu_seq_k"]
+    assert begins.dtype == torch.int32
+    assert (int(begins[0]), int(begins[-1])) == (0, tokens)
+    assert told["max_q"] == told["max_k"] == int(begins.diff().max())
+    assert told["query"].shape == told["key"].shape == told["value"].shape
+    owner, token = torch.searchsorted(begins, torch.arange(tokens), right=True), torch.arange(tokens)
+    behind, ahead = (tokens if n < 0 else n for n in told["window_size"])
+    seen = token[:, None] - token[None]
+    mask = (owner[:, None] == owner[None]) & (seen <= behind) & (-seen <= ahead)
+    heads_first = [told[name].transpose(0, 1) for name in ("query", "key", "value")]
+    return scaled_dot_product_attention(*heads_first, attn_mask=mask, scale=told["scale"]).transpose(0, 1)
+
+
+@pytest.mark.parametrize("rows", [[[7, 1, 12, 4], [20, 4]], [[30]]])
+def test_a_kernel_for_all_documents_at_once_is_given_what_it_needs(models, rows):
+    ids, positions = packed(*rows)
+    calls = []
+
+    def kernel(*arguments, **named):
+        calls.append(arguments[3])
+        return together(*arguments, **named)
+
+    found = [gradients(models[0], ids, positions), gradients(models[1], ids, positions, varlen=kernel)]
+    (loss, grad), (other, others) = found
+    assert len(calls) == 2  # a call per layer, whatever the documents
+    assert calls[0] is calls[1]  # and their bounds are made once
+    assert other == pytest.approx(loss, rel=1e-6)
+    assert torch.allclose(others, grad, atol=1e-6 + 1e-5 * float(grad.abs().max()))
+
+
+def test_under_autocast_the_kernel_reads_its_precision_and_its_scale(models):
+    parts = [torch.randn(1, n, 9, 16, generator=torch.Generator().manual_seed(0)) for n in (4, 2, 2)]
+    told = []
+
+    def kernel(*arguments, **named):
+        told.extend(x.dtype for x in arguments[:3])
+        return together(*arguments, **named)
+
+    for scaling in (None, 0.3):
+        exact, _ = attention.documents_attention(None, *parts, Documents((4, 5)), scaling=scaling)
+        with torch.autocast("cpu", torch.bfloat16):
+            found, _ = attention.documents_attention(None, *parts, Documents((4, 5)), scaling=scaling, varlen=kernel)
+        assert torch.allclose(found.float(), exact, atol=0.03)
+    assert told == [torch.bfloat16] * 6
+
+
+@pytest.mark.parametrize(("fits", "dropout", "expected"), [
+    (True, 0.0, ["varlen_attn"]), (False, 0.1, ["scaled_dot_product_attention"] * 3)])  # fmt: skip
+def test_pytorchs_kernel_takes_what_it_is_given_and_else_documents_are_read_one_by_one(fits, dropout, expected,
+                                                                                       monkeypatch):  # fmt: skip
+    """On tensors without data, which need no kernel: the checks are PyTorch's, and so are the shapes that come back."""
+    calls = []
+    for name in ("varlen_attn", "scaled_dot_product_attention"):
+        real = getattr(attention, name)
+        monkeypatch.setattr(attention, name, lambda *args, name=name, real=real, **named:
+                            calls.append(name) or real(*args, **named))  # fmt: skip
+    monkeypatch.setattr(attention, "flash", lambda query, key, value, dropout: fits)
+    with FakeTensorMode():
+        parts = [torch.empty(2, n, 9, 16, dtype=torch.bfloat16, requires_grad=True) for n in (4, 2, 2)]
+        out, _ = attention.documents_attention(None, *parts, Documents((4, 5, 9)), dropout=dropout)
+        out.sum().backward()
+    assert (out.shape, out.dtype) == ((2, 9, 4, 16), torch.bfloat16)
+    assert [x.grad.shape for x in parts] == [x.shape for x in parts]
+    assert calls == expected
+
+
+def test_pytorchs_kernel_is_taken_only_where_pytorch_says_that_it_runs(monkeypatch):
+    half = torch.empty(1, 4, 9, 16, dtype=torch.bfloat16)
+    assert not attention.flash(half, half, half)  # a CPU
+    asked = []
+    monkeypatch.setattr(attention, "can_use_flash_attention", lambda of: asked.append(of) or True)
+    assert not attention.flash(half, half, half)
+    with FakeTensorMode():
+        half, odd = (torch.empty(1, 4, 9, width, dtype=torch.bfloat16, device="cuda") for width in (16, 20))
+    for cuda in (None, "13.0"):  # None is PyTorch's for AMD's GPUs
+        monkeypatch.setattr(torch.version, "cuda", cuda)
+        assert attention.flash(half, half, half) == bool(cuda)
+    assert not attention.flash(half, half, half, dropout=0.1)
+    assert not attention.flash(odd, odd, odd)
+    [of] = asked
+    assert (of.query.shape, of.is_causal, of.dropout, of.attn_mask) == (half.shape, True, 0, None)
 
 
 def test_no_mask_over_the_rows_is_made(models, monkeypatch):

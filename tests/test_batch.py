@@ -52,7 +52,7 @@ def test_notebooks_run_in_order_in_place_with_this_interpreter(books, capsys, mo
     assert "True True" in texts(books / "00_first.ipynb")
     printed = capsys.readouterr().out
     assert printed.index("00_first.ipynb: started, laptop preset") < printed.index("01_second.ipynb: started")
-    assert "2 notebooks run; 0 files written" in printed
+    assert "2 notebooks run\n0 files written to" in printed
     once = (books / "00_first.ipynb").read_bytes()
     assert batch.main(["--only", "00"]) == 0
     assert (books / "00_first.ipynb").read_bytes() == once
@@ -93,6 +93,16 @@ def test_on_real_data_the_notebook_stays_and_the_executed_copy_goes_to_the_outpu
     printed = capsys.readouterr().out
     assert "1 files written" in printed
     assert "  x.svg" in printed
+
+
+def test_the_notebook_for_your_own_data_stays_as_it_is_and_what_it_makes_is_yours(books, capsys):
+    path = write(books, "05_own.ipynb", "from pathlib import Path; Path('../figures/own').mkdir(parents=True)",
+                 "Path('../figures/own/x.svg').write_text('a')")  # fmt: skip
+    before = path.read_bytes()
+    assert batch.main([]) == 0
+    assert path.read_bytes() == before
+    assert (books.parent / "figures/own/executed/05_own.ipynb").exists()
+    assert "1 notebooks run\n1 files written to" in capsys.readouterr().out
 
 
 READS = "import os; open(os.environ['FLAN_READ_LOG'], 'a').write('b-2\\na-1\\nb-2\\n')"
@@ -176,7 +186,7 @@ def test_with_default_settings_the_results_that_each_notebook_read_are_recorded(
 def test_a_fresh_run_ends_with_its_claims_beside_the_shipped(books, capsys, monkeypatch):
     row = claims.check("01", "a gap", material="lab", paper="0.5", ours=Interval(0.2, 0.1, 0.3, 40), seeds=1, above=0)
     for folder in ("figures", "figures/fresh"):
-        monkeypatch.setattr(claims, "output", lambda folder=folder: books.parent / folder)
+        monkeypatch.setattr(claims, "output", lambda _, folder=folder: books.parent / folder)
         claims.save([row], "01")
     path = write(books, "01_a.ipynb", "1 + 1")
     before = path.read_bytes()
@@ -207,6 +217,31 @@ def test_only_keeps_the_order_of_the_folder(books):
     assert [path.stem for path in batch.chosen("1")] == ["01_b"]
     with pytest.raises(FlanError, match="no notebook 05"):
         batch.chosen("5")
+
+
+def test_a_notebook_whose_results_do_not_ship_yet_runs_only_if_it_is_named(books, capsys, monkeypatch):
+    ran = []
+    monkeypatch.setattr(batch, "run", lambda path: ran.append(path.stem) or path)
+    for name in ("01_a.ipynb", "04_b.ipynb"):
+        write(books, name)
+    store.write(books.parent / "results" / "a-1" / "manifest.json", "{}")
+    store.write(books.parent / "results" / ship.READ, "notebook,result\n01_a,a-1\n")
+    assert batch.main([]) == 0
+    assert "04_b.ipynb: left out, since its results do not ship yet; make figures ONLY=04" in capsys.readouterr().out
+    store.write(books.parent / "results" / ship.READ, "notebook,result\n01_a,a-1\n")  # as that run forgot it
+    assert batch.main(["--only", "04"]) == 0
+    assert batch.main(["--tokens", "9"]) == 0  # other settings use no shipped result anyway
+    assert ran == ["01_a", "04_b", "01_a", "04_b"]
+
+
+def test_every_folder_in_a_list_of_models_is_found_from_the_notebooks(books, monkeypatch):
+    seen = []
+    monkeypatch.setattr(batch, "run", lambda path: seen.append(os.environ["FLAN_MODEL"]) or path)
+    monkeypatch.chdir(books.parent)
+    (books.parent / "mine").mkdir()
+    write(books, "00_model.ipynb")
+    assert batch.main(["--model", "smollm2, mine"]) == 0
+    assert seen == [f"smollm2,{books.parent / 'mine'}"]
 
 
 def test_an_interrupted_run_says_so_in_one_line(books, capsys, monkeypatch):

@@ -8,6 +8,8 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention.varlen import varlen_attn
 
 from flanlib.bench import card, gpu, pieces
 from flanlib.bench.timing import COLUMNS, Contest, hold, matrix_rate
@@ -92,7 +94,8 @@ def test_the_benchmark_for_cards_runs_on_a_cpu_at_toy_size(tmp_path, monkeypatch
     assert known["trained_per_s"]["ours"] == pytest.approx(known["value"]["ours"] / 3, rel=0.1)
     assert known["value"]["packed against single"] < 1e-5
     assert float(known["note"]["packed against single"].split()[-1]) > 1e-3  # it would have been seen
-    assert known["value"]["fused against peft"] < 1e-4
+    assert 0 < known["value"]["fused against peft"] < 1e-4
+    assert known["note"]["ours"] == "with addmm; without varlen, Liger"  # a CPU has neither
     assert table.loc[table["name"].str.startswith("profile"), "value"].sum() == pytest.approx(100, rel=1e-3)
     assert not table["note"].str.contains("failed|not started", na=False).any(), table["note"]
     unmeasured = known[known["value"].isna()]
@@ -159,6 +162,34 @@ def test_a_piece_that_fails_leaves_a_row_and_the_next_one_runs(tmp_path, monkeyp
     table = gpu.main([*TOY, f"--out={tmp_path / 'other.csv'}"])
     assert list(table["note"].fillna("")) == ["", "failed: RuntimeError: no kernel for this card", ""]
     assert (tmp_path / "other.svg").exists()
+
+
+def test_what_liger_replaces_in_a_piece_is_back_in_the_next(tmp_path, monkeypatch):
+    module, found = card.modeling_llama, []
+
+    def replaces(bench):
+        module.apply_rotary_pos_emb = None
+        yield {"name": "replaces"}
+
+    def looks(bench):
+        found.append(module.apply_rotary_pos_emb)
+        yield {"name": "looks"}
+
+    monkeypatch.setattr(gpu, "PIECES", (gpu.Piece("replaces", replaces, 0), gpu.Piece("looks", looks, 0)))
+    before, preset = module.apply_rotary_pos_emb, replace(PRESETS["consumer"], model=folder("random"))
+    gpu.fill(gpu.Table(tmp_path / "table.csv", {}), card.Bench("toy", preset, 1e9, 1e12, time.monotonic() + 1e6))
+    assert found == [before]
+
+
+def test_the_parts_of_training_that_ran_are_told_by_their_operations():
+    def attend():
+        with FakeTensorMode():  # without data, since a CPU has no kernel for it
+            x, bounds = torch.empty(9, 2, 16), torch.empty(3, dtype=torch.int32)
+            varlen_attn(x, x, x, bounds, bounds, 5, 5)
+
+    norm = type("LigerRMSNormFunction", (torch.autograd.Function,), {"forward": staticmethod(lambda ctx, x: x * 2)})
+    assert card.parts(attend) == "with varlen; without addmm, Liger"
+    assert card.parts(lambda: norm.apply(torch.ones(2))) == "with Liger; without addmm, varlen"
 
 
 def test_options_out_of_range_and_a_missing_table_are_refused_in_a_line(tmp_path, capsys):

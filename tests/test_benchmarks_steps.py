@@ -4,6 +4,7 @@ import functools
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -216,3 +217,20 @@ def test_the_order_of_training_thoughts_changes_neither_weights_nor_digest():
     one, other = Intention.of(training), Intention.of(training[::-1])
     assert one == other
     assert Intention.of(training[1:]).learnt != one.learnt
+
+
+def test_replies_stand_beside_the_reference_in_its_order():
+    """An oracle's replies are the reference's, but for the answer, which nobody is asked for."""
+    trip = Trajectory("t", "hand", "Do it.", ODD.tools, ODD.steps, "All good.", "Now I can answer.")
+    for one in (trip, ODD):
+        frame = steps.measure([one, held_out()[0]], "chat", oracle([one, held_out()[0]], "chat"), verdicts(UNDECIDED),
+                              intention=Intention.of([one]))  # fmt: skip
+        mute = frame.assign(reply="", model="mute")
+        table = steps.beside(pd.concat([mute, frame.assign(model="oracle")]), one)
+        assert list(table.columns) == ["asked", "reference", "mute", "oracle"]
+        assert table["oracle"].to_list() == table["reference"].to_list()
+        assert table["mute"].eq("").all()
+        turns = render(one, "chat").turns
+        assert len(table) == sum(turn.role == "assistant" for turn in turns) - 1
+        assert table["asked"].to_list() == [turn.text for turn in turns if turn.role == "user"][: len(table)]
+    assert steps.beside(mute[mute["score"] == "retrieval"], ODD).empty

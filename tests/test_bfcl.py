@@ -3,12 +3,14 @@
 import json
 from collections import Counter
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flanlib import wheels
+from flanlib import store, wheels
 from flanlib.benchmarks import bfcl, scores
+from flanlib.benchmarks.agent_h import score
 from flanlib.benchmarks.agent_h.ask import measure
 from flanlib.benchmarks.bfcl import ABSTAIN, CALL, DEGENERATE, MALFORMED, RIGHT
 from flanlib.records import FlanError
@@ -83,6 +85,20 @@ def test_a_draw_is_even_over_categories_and_the_same_for_a_seed(folder):
     assert sorted(case.sample.id for case in bfcl.draw(cases, None)) == sorted(case.sample.id for case in cases)
 
 
+def test_a_draw_is_named_without_the_data_and_read_from_it(folder, monkeypatch):
+    draw = bfcl.Draw(2, 1)
+    assert bfcl.WHEEL.sha256 in repr(draw)
+    monkeypatch.setattr(bfcl, "FOLDER", folder / "nothing")
+    with pytest.raises(FlanError, match=r"python -m flanlib\.benchmarks\.bfcl"):
+        draw.read()
+    (folder / "nothing").mkdir()
+    for name in ("irrelevance", "live_irrelevance", "live_relevance"):
+        store.write(folder / "nothing" / "data" / f"BFCL_v4_{name}.json",
+                    (folder / f"BFCL_v4_{name}.json").read_bytes())  # fmt: skip
+    assert draw.read() == bfcl.draw(bfcl.read(tally=Tally("BFCL")), 2, seed=1)
+    assert len(draw.read()) == 3 < draw.size == 4
+
+
 def judged(folder, replies):
     """The kind and upstream's verdict for replies, each to the first case of its category."""
     cases = {case.category: case for case in reversed(bfcl.read(folder, tally=Tally("BFCL")))}
@@ -114,6 +130,18 @@ def test_python_in_prose_that_answers_a_question_is_no_call(folder):
         assert judged(folder, {"irrelevance": reply})["irrelevance"] == (ABSTAIN, 1), reply
 
 
+def test_answers_are_tabulated_as_agent_h_s(folder):
+    cases = bfcl.draw(bfcl.read(folder, tally=Tally("BFCL")))  # 3 where no tool fits, 4 where one does
+    replies = dict.fromkeys((case.sample.id for case in cases), "rail.fare(town='Ulm', seats=2)")
+    rows = bfcl.rated(cases, score.judge([case.sample for case in cases], replies))
+    rows = pd.concat([rows.assign(model="calls"), rows.assign(model="is mute", kind=ABSTAIN)])
+    table = bfcl.answers(rows).set_index(["model", "cell", "answer"])
+    shares = table[table["share"] > 0]["share"].to_dict()
+    assert shares == {("calls", "no tool fits", score.CALLED): 1, ("calls", "a tool fits", score.RIGHT): 1,
+                      ("is mute", "no tool fits", score.RIGHT): 1, ("is mute", "a tool fits", score.NO_CALL): 1}
+    assert table["n"].to_dict()["calls", "a tool fits", score.RIGHT] == 4
+
+
 def test_a_wrong_argument_is_a_call_and_not_right(folder):
     assert judged(folder, {"multiple": "[rail.fare(town='Ulm', seats=3)]"})["multiple"] == (CALL, 0)
     assert judged(folder, {"multiple": "[weather()]"})["multiple"] == (CALL, 0)
@@ -137,11 +165,11 @@ def test_a_model_is_measured_in_its_own_protocol(folder):
     samples = [case.sample for case in cases]
     react = measure(samples, "react", lambda prompts: [
         'Thought: a fare\nAction: rail.fare\nAction Input: {"town": "Ulm", "seats": 2}'] * len(prompts))  # fmt: skip
-    assert bfcl.judgements(cases, react).query("score == 'right' and category == 'multiple'")["value"].all()
+    assert bfcl.judgements(bfcl.rated(cases, react)).query("score == 'right' and category == 'multiple'")["value"].all()
     chat = measure(samples, "chat", lambda prompts: [
         "rail.fare" if prompt.id.endswith("tool") else "I should look up the fare." for prompt in prompts],
         plans=lambda text: True)  # fmt: skip
-    rows = bfcl.judgements(cases, chat)
+    rows = bfcl.judgements(bfcl.rated(cases, chat))
     assert set(rows["kind"]) == {CALL}
     assert set(rows.loc[rows["score"] == RIGHT, "category"]) == {"irrelevance", "live_irrelevance", "live_relevance"}
 
@@ -150,8 +178,6 @@ def test_without_the_data_one_line_says_which_command_fetches_it(tmp_path, monke
     with pytest.raises(FlanError, match=r"python -m flanlib\.benchmarks\.bfcl") as error:
         bfcl.read(tmp_path, tally=Tally("BFCL"))
     assert "\n" not in str(error.value)
-    for module in (bfcl, wheels):
-        monkeypatch.setattr(module, "DATA", tmp_path)
     monkeypatch.setattr(wheels, "DOWNLOADS", tmp_path / "downloads")
     monkeypatch.setattr(bfcl, "FOLDER", tmp_path / "downloads" / "bfcl")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -18,7 +18,7 @@ NUMBERS = st.floats(-1e6, 1e6)
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(claims, "output", lambda: tmp_path / "figures")
+    monkeypatch.setattr(claims, "output", lambda _: tmp_path / "figures")
     return tmp_path / "figures"
 
 
@@ -87,6 +87,14 @@ def test_verdict_follows_from_the_whole_interval(low, high, bounds, verdict):
     assert claim(low=low, high=high, **bounds).verdict == verdict
 
 
+@pytest.mark.parametrize(("n", "seeds", "verdict"), [
+    (19, 3, "too few"), (20, 3, "holds"), (19, 1, "too few"), (2, 2, "too few"), (3, 3, "holds"), (1, 0, "too few"),
+])  # fmt: skip
+def test_no_verdict_is_drawn_from_too_few_tasks_or_seeds(n, seeds, verdict):
+    ours = intervals.Interval(0.2, 0.1, 0.3, n)
+    assert claims.check("01", "gap", material="lab", paper="0.5", ours=ours, seeds=seeds, above=0).verdict == verdict
+
+
 @settings(max_examples=100, deadline=None)
 @given(NUMBERS, NUMBERS, NUMBERS)
 def test_a_claim_and_its_opposite_never_both_hold(a, b, bound):
@@ -142,7 +150,7 @@ def test_a_foreign_claims_file_is_refused_and_kept(folder):
 
 def test_claims_made_anew_stand_beside_the_shipped_and_intervals_apart_are_counted(tmp_path, monkeypatch):
     def saved(name, rows):
-        monkeypatch.setattr(claims, "output", lambda: tmp_path / name)
+        monkeypatch.setattr(claims, "output", lambda _: tmp_path / name)
         return claims.save(rows, "01")
 
     shipped = saved("shipped", [claim(text="meets"), claim(text="above"), claim(text="below"), claim(text="untold"),

@@ -90,11 +90,19 @@ def cards():
     return pd.DataFrame(rows, columns=["model", "split", "protocol", "score", "value", "low", "high", "n"])
 
 
-def aligned():
-    rng = np.random.default_rng(6)
-    rows = [(score, form, *around(rng.uniform(0.5, 0.95), 0.04), 3)
-            for score, form in itertools.product((*SCORES, "episodes"), ("react", "chat"))]
-    return pd.DataFrame(rows, columns=["score", "form", "value", "low", "high", "n"])
+def gains():
+    rows = [(score, *around(gain, 0.04), 60) for score, gain in zip(SCORES, (0.03, -0.12, 0.2, 0.0, 0.08), strict=True)]
+    return pd.DataFrame(rows, columns=["score", "value", "low", "high", "n"])
+
+
+def answers():
+    shares = {("base", "none needed"): (0.8, 0, 0.1, 0.1), ("base", "one needed"): (0.1, 0.7, 0, 0.2),
+              ("tuned", "none needed"): (0, 0, 1, 0), ("tuned", "one needed"): (0.9, 0, 0, 0.1)}  # fmt: skip
+    rows = [(model, cell, answer, share, *((share - 0.05, share + 0.05) if answer == "right" else (np.nan, np.nan)), 25)
+            for (model, cell), parts in shares.items()
+            for answer, share in zip(("right", "no call where one is needed", "tool called, none needed",
+                                      "loop or nothing"), parts, strict=True)]  # fmt: skip
+    return pd.DataFrame(rows, columns=["model", "cell", "answer", "share", "low", "high", "n"])
 
 
 def rising():
@@ -104,13 +112,29 @@ def rising():
     return pd.DataFrame(rows, columns=["form", "score", "trained_tokens", "value", "low", "high", "n"])
 
 
+def ours():
+    rng = np.random.default_rng(8)
+    rows = [(model, column, *np.clip(around(rng.uniform(0.1, 0.9), 0.06), 0, 1), 200)
+            for column in ("held-out skill", "BFCL call", "overall") for model in ("base", "Agent-FLAN")]
+    return pd.DataFrame(rows, columns=["model", "column", "value", "low", "high", "n"])
+
+
+def grown():
+    rows = [(place, "Agent-FLAN", score, *around(0.2 + 0.2 * i, 0.05), 200)
+            for score in ("held-out skill", "episodes") for i, place in enumerate(("0 %", "50 %", "100 %"))]
+    return pd.DataFrame(rows, columns=["place", "series", "score", "value", "low", "high", "n"])
+
+
 PICTURES = {
-    "learning_speeds": (lambda frame: figures.learning_speeds(frame, "chat"), learning),
+    "rivals": (lambda frame: figures.rivals(frame, ours()[["model", "column", "value"]]), ours),
+    "growth": (lambda frame: figures.growth(frame, along="share of the data"), grown),
+    "learning_speeds": (figures.learning_speeds, learning),
     "speeds": (figures.speeds, pace),
     "table2": (lambda frame: figures.table2(frame, printed()), lambda: arms().iloc[:30]),
     "skill_by_tokens": (figures.skill_by_tokens, rising),
     "report_card": (lambda frame: figures.report_card(frame, {"instruction": 0.9, "episodes": 0.5}), cards),
-    "scores_by_form": (figures.scores_by_form, aligned),
+    "gains": (lambda frame: figures.gains(frame, ("chat form", "ReAct form")), gains),
+    "answers": (figures.answers, answers),
     "kind_shares": (figures.kind_shares, shares),
     "distance": (figures.distance, distances),
     "loss_by_kind": (figures.loss_by_kind, losses),
@@ -161,6 +185,7 @@ def test_a_picture_without_its_counts_or_rows_is_refused(draw, data):
 @pytest.mark.parametrize("name", [name for name in PICTURES if name != "kind_shares"])
 def test_an_estimate_without_its_interval_is_refused(name, bound):
     draw, data = PICTURES[name]
+    bound = f"share_{bound}" if name == "learning_speeds" else bound
     with pytest.raises(FlanError, match=f"no column {bound}"):
         draw(data().drop(columns=bound))
 
@@ -249,7 +274,7 @@ def labels(axes):
     return [label.get_text() for label in axes.get_yticklabels()]
 
 
-@pytest.mark.parametrize("name", ["learning_speeds", "speeds", "table2", "report_card", "scores_by_form"])
+@pytest.mark.parametrize("name", ["learning_speeds", "speeds", "table2", "report_card", "gains"])
 def test_poor_tables_are_drawn_too(name):
     draw, data = PICTURES[name]
     frame = data().assign(n=1)
@@ -262,14 +287,14 @@ def test_poor_tables_are_drawn_too(name):
     frame.loc[0, value] = np.nan  # and something has no value
     figure = draw(frame)
     figure._repr_png_()
-    assert "n = 1 " in words(figure)
+    assert ("one run" if name == "learning_speeds" else "n = 1 ") in words(figure)
     if name != "learning_speeds":
         assert ("did not fall" if name == "speeds" else "no value") in words(figure)
 
 
 @pytest.mark.parametrize(("name", "column", "scale", "write"), [
     ("speeds", "tokens", 1, lambda x: f"{x / 1000:.3g}k"),
-    ("report_card", "value", 100, "{:.1f}".format), ("scores_by_form", "value", 100, "{:.1f}".format),
+    ("report_card", "value", 100, "{:.1f}".format), ("gains", "value", 100, "{:+.1f}".format),
 ])  # fmt: skip
 def test_dots_stand_at_their_values_with_the_numbers_beside_them(name, column, scale, write):
     draw, data = PICTURES[name]
@@ -280,34 +305,28 @@ def test_dots_stand_at_their_values_with_the_numbers_beside_them(name, column, s
     assert f"95 % interval, n = {frame['n'][0]}" in words(figure)
 
 
-def test_learning_speeds_are_shares_above_and_losses_below():
-    frame = learning("react")
-    figure = figures.learning_speeds(frame, "react")
-    assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["ReAct form, training data",
-                                                                        "ReAct form, held-out data"]  # fmt: skip
-    for axes, split, column in zip(figure.axes, ("train", "heldout") * 2, ["share"] * 2 + ["nats_per_token"] * 2,
-                                   strict=True):  # fmt: skip
+def test_learning_speeds_are_shares_of_the_held_out_fall_a_panel_for_each_form():
+    frame = pd.concat([learning("react"), learning("chat")])
+    figure = figures.learning_speeds(frame)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["ReAct form, held-out data",
+                                                                    "chat form, held-out data"]  # fmt: skip
+    for axes, form in zip(figure.axes, ("react", "chat"), strict=True):
         lines = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
+        rows = frame[(frame["form"] == form) & (frame["split"] == "heldout")]
         for kind in CAPABILITIES:
-            np.testing.assert_allclose(lines[kind], frame[(frame["split"] == split) & (frame["kind"] == kind)][column])
-        if column == "share":
-            assert list(lines["nine tenths of its fall"]) == [0.1, 0.1]
+            np.testing.assert_allclose(lines[kind], rows[rows["kind"] == kind]["share"])
+        assert list(lines["nine tenths of its fall"]) == [0.1, 0.1]
+    with pytest.raises(FlanError, match="no held-out loss"):
+        figures.learning_speeds(frame[frame["split"] == "train"])
 
 
 def test_a_kind_that_hardly_fell_is_named_where_its_share_would_be():
-    frame = learning("chat")
-    rows = (frame["kind"] == "understanding") & (frame["split"] == "heldout")
+    frame = pd.concat([learning("react"), learning("chat")])
+    rows = (frame["kind"] == "understanding") & (frame["form"] == "chat")
     frame.loc[rows, ["share", "share_low", "share_high"]] = np.nan
-    left, right, *_ = figures.learning_speeds(frame, "chat").axes
+    left, right = figures.learning_speeds(frame).axes
     assert [text.get_text() for text in right.texts] == ["hardly fell: understanding"]
     assert not left.texts
-
-
-def test_learning_speeds_are_of_one_form_of_the_table():
-    frame = pd.concat([learning("react"), learning("chat")])
-    with pytest.raises(FlanError, match="one form"):
-        figures.learning_speeds(frame, "json")
-    assert "chat form, held-out data" in words(figures.learning_speeds(frame, "chat"))
 
 
 def test_speeds_stand_in_the_order_of_the_paper():
@@ -316,25 +335,35 @@ def test_speeds_stand_in_the_order_of_the_paper():
     assert labels(figures.speeds(pace().iloc[::-1]).axes[0]) == order
 
 
-def test_table2_keeps_the_arms_in_order_beside_the_paper():
+def test_table2_puts_every_arm_on_one_scale_and_the_paper_below():
     frame = arms()
     figure = figures.table2(frame, printed())
-    panels = {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_title(loc="left")}
-    assert list(panels) == [*SCORES, "the paper"]
-    assert labels(panels["overall"]) == list(ARMS)
-    points = zip(*panels["the paper"].containers[0].lines[0].get_data(), strict=True)
-    assert [point for point in points if point[0] > 0] == [(value, y) for y, value in enumerate(printed()["value"])
-                                                           if value > 0]  # fmt: skip
-    assert "not reported" in words(figure)
-    own = frame[frame["score"] == "overall"]
-    assert list(panels["overall"].containers[0].lines[0].get_xdata()) == pytest.approx(list(100 * own["value"]))
+    (axes,) = figure.axes
+    assert labels(axes) == [*SCORES, "T-Eval, in the paper"]
+    known = printed()["value"].dropna()
+    assert drawn(figure) == pytest.approx(sorted([*(100 * frame["value"]), *known]))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(ARMS)
+
+
+def test_numbers_have_room_beside_an_axis_that_ends_with_its_data():
+    for axes in figures.report_card(cards()).axes:
+        assert max(axes.get_xticks()) == 100 < axes.get_xlim()[1]
+        assert axes.spines["bottom"].get_bounds()[1] == 100
+
+
+def test_right_answers_come_first_with_their_interval_beside_them():
+    figure = figures.answers(answers())
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["none needed (n = 25)", "one needed (n = 25)"]
+    first, *_ = figure.axes[0].containers
+    assert [bar.get_width() for bar in first] == pytest.approx([80, 0])
+    assert {text.get_text() for text in figure.axes[1].texts} == {"10 [5, 15]", "90 [85, 95]"}
 
 
 def test_skill_begins_at_the_left_edge_and_shares_its_scale():
     figure = figures.skill_by_tokens(rising())
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["retrieval", "understanding"]
     for axes in figure.axes:
-        assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1k", "2k", "4k", "8k", "16k"]
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "500", "1k", "2k", "4k", "8k", "16k"]
         for line in axes.get_lines():
             assert line.get_xdata()[0] == pytest.approx(510.5 / 2)
             assert line.get_ydata()[-1] == pytest.approx(90)

@@ -1,11 +1,15 @@
+import hashlib
+import json
+from collections import Counter
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from flanlib import store
-from flanlib.benchmarks import scores
+from flanlib.benchmarks import bfcl, scores, when2call
 from flanlib.corpus.material import material
-from flanlib.experiments import arms, judging
+from flanlib.experiments import arms, judging, tuning
 from flanlib.inference.generate import Decoding
 from flanlib.presets import PRESETS
 from flanlib.records import CAPABILITIES, FlanError
@@ -51,6 +55,55 @@ def test_whatever_changes_a_trial_changes_its_folder(data):
     folders = {judging._Job(one, adapter, SMOKE).folder for one in (trial, *changed)
                for adapter in (None, store.RUNS / "smoke-x-0-abc")}  # fmt: skip
     assert len(folders) == 10
+
+
+def test_public_rows_are_asked_for_by_a_setting_and_their_results_found_without_them(tmp_path, monkeypatch):
+    fare = {"name": "fare", "description": "", "parameters": {"type": "dict", "properties": {}, "required": []}}
+    row = {"id": "irrelevance_0", "question": [[{"role": "user", "content": "Sing!"}]], "function": [fare]}
+    answers = dict.fromkeys(when2call.CHOICES, "No.") | {when2call.TOOL_CALL: '{"name": "fare", "arguments": {}}'}
+    choice = {"uuid": "q", "question": "A fare?", "tools": [], "answers": answers, "correct_answer": when2call.CANNOT}
+    monkeypatch.setattr(bfcl, "FOLDER", tmp_path / "bfcl")
+    monkeypatch.setattr(when2call, "FILE", tmp_path / "choices.jsonl")
+    asked, chosen = arms.public(SMOKE, "chat")
+    chosen = replace(chosen, items=(when2call.Draw(1, hashlib.sha256(json.dumps(choice).encode()).hexdigest()),))
+    trials, models = {"base": [asked, chosen]}, {"base": [None]}
+    kept, why = judging.at_hand(trials, models, SMOKE)
+    assert kept == {"base": []}
+    assert "python -m flanlib.benchmarks.bfcl" in why[0]
+    assert "git clone" in why[1]
+    store.write(tmp_path / "bfcl" / "data" / "BFCL_v4_irrelevance.json", json.dumps(row))
+    store.write(tmp_path / "choices.jsonl", json.dumps(choice))
+    assert "PUBLIC=4" in judging.at_hand(trials, models, SMOKE)[1][0], "nobody asked"
+    monkeypatch.setenv("FLAN_PUBLIC", "4")
+    assert judging.at_hand(trials, models, SMOKE) == (trials, [])
+    judged = judging.judge(trials, models, SMOKE)
+    assert list(zip(judged["score"], judged["id"], strict=True)) == [
+        ("bfcl", "BFCL_v4_irrelevance/irrelevance_0"), ("when2call", "q")]  # fmt: skip
+    assert {"kind", "verdict", "right", "chosen", "offered"} <= {*judged}
+    texts = "".join(path.read_text() for path in tmp_path.glob("smoke-*/*"))
+    assert "Sing!" not in texts
+    assert "A fare?" not in texts, "none of their text is in what would ship"
+    (tmp_path / "bfcl" / "data" / "BFCL_v4_irrelevance.json").unlink()
+    monkeypatch.setenv("FLAN_PUBLIC", "")
+    assert judging.at_hand(trials, models, SMOKE) == (trials, [])
+    pd.testing.assert_frame_equal(judging.judge(trials, models, SMOKE), judged)
+
+
+def test_the_arms_of_table_1_share_trajectories_and_the_paper_s_proportion_of_chat(data, monkeypatch):
+    monkeypatch.setattr(judging, "replies", lambda requests, preset: {one.id: "I can't tell." for one in requests})
+    few = replace(data, chats=data.chats[:3])
+    found = {name: arm.train for name, arm in arms.table1(few, SMOKE).items()}
+    n = len(data.train)
+    by_form = {name: Counter((c.source, bool(c.tools)) for c in train) for name, train in found.items()}
+    assert by_form[arms.FIREACT] == {("lab", True): n}
+    assert by_form[arms.AGENT_TUNING] == {("lab", True): n, ("ordinary", False): n}
+    assert len({turn.text for c in found[arms.AGENT_TUNING] if not c.tools for turn in c.turns}) == 6, "three chats"
+    assert by_form[arms.WITHOUT] == {("lab", True): n + 1, ("ordinary", False): n}, "one pair that teaches a format"
+    added = [c for c in found[arms.FLAN] if c.id not in {c.id for c in found[arms.WITHOUT]}]
+    assert {c.id.rsplit(" (", 1)[1] for c in added} == {"no tools)", "irrelevant)", "missing)"}
+    half, part = arms.portion(tuning.Arm(found[arms.FLAN]), SMOKE, 0.5)
+    assert half.train == found[arms.FLAN][: round(len(found[arms.FLAN]) / 2)]
+    assert part.trained_tokens == 300
 
 
 def test_an_unknown_benchmark_is_an_error(data):

@@ -71,9 +71,9 @@ def test_in_mixed_precision_they_are_as_exact_as_those_of_peft(models):
     assert errors[0] != errors[1]
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_one_layer_has_the_gradients_of_its_input_too(bits, bias):
-    """Also of rows that are no matrix, and with a bias."""
+@pytest.mark.parametrize(("bias", "small_first"), [(False, False), (True, False), (True, True)])
+def test_one_layer_has_the_gradients_of_its_input_too(bits, bias, small_first):
+    """Also of rows that are no matrix, with a bias, and in the order in which a GPU adds the products."""
     layers, found = [], []
     for cast in (PLAIN, {}):
         model = add_lora(load("random", bits=bits), rank=4, seed=0)
@@ -89,7 +89,7 @@ def test_one_layer_has_the_gradients_of_its_input_too(bits, bias):
         x = torch.randn(2, 3, 5, layer.in_features, generator=torch.Generator().manual_seed(2), requires_grad=True)
         if hasattr(layer.base_layer, "compute_dtype"):
             layer.base_layer.compute_dtype = torch.float32
-        out = layer(x)
+        out = layer(x, **({"small_first": small_first} if type(layer) is FUSED[bits] else {}))
         out.square().sum().backward()
         found.append((out, x.grad, *(layer.get_parameter(f"lora_{m}.default.weight").grad for m in "AB")))
     for mine, theirs in zip(*found, strict=True):
@@ -117,3 +117,26 @@ def test_a_small_adapter_is_not_rounded_away(models, bits):
     lower = (x @ layer.lora_A["default"].weight.T).sum(1, keepdim=True)
     expected = (2e-4 * layer.scaling["default"] * lower).detach().expand_as(moved)
     assert float((moved * expected).sum() / expected.square().sum()) == pytest.approx(1, abs=0.02)
+
+
+def test_with_the_small_product_first_a_small_part_of_the_gradient_is_not_rounded_away(models, bits):
+    """It is of the order of a thousandth: added to a product that is rounded already, much of it would be lost."""
+    layer, random = next(m for m in models[1].modules() if type(m) is FUSED[bits]), torch.Generator().manual_seed(2)
+    x = torch.randn(4000, layer.in_features, generator=random, requires_grad=True)
+    down = torch.randn(4000, layer.out_features, generator=random).bfloat16()
+    a, b = (layer.lora_A["default"].weight, layer.lora_B["default"].weight)
+    small = 6e-5 * torch.randn(b.shape, generator=random)
+
+    def gradient(weights, small_first):
+        b.data = weights
+        with torch.autocast("cpu", torch.bfloat16):
+            return torch.autograd.grad(layer(x, small_first=small_first), x, down)[0].double()
+
+    part = (layer.scaling["default"] * down.float() @ small @ a.detach()).double()
+    arrived = {}
+    for small_first in (False, True):
+        without = gradient(0 * small, small_first)
+        assert 1e-4 < float(part.norm() / without.norm()) < 2e-3
+        arrived[small_first] = float(((gradient(small, small_first) - without) * part).sum() / part.square().sum())
+    assert arrived[True] == pytest.approx(1, abs=0.05)
+    assert arrived[False] < 0.9

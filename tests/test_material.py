@@ -37,6 +37,8 @@ def test_real_rows_of_one_request_are_on_one_side_only(tmp_path, monkeypatch):
     result = material(SMOKE)
     assert result.name == "mine"
     assert result.tally.kept == 60
+    assert result.tally.noted == {"no grade": 60, "trajectories to train on": 12, "trajectories held out": 6,
+                                  "trajectories not used, beyond the preset's sizes": 42}  # fmt: skip
     assert len(result.heldout) == 6
     assert len(result.train) == 12
     assert not {t.query for t in result.train} & {t.query for t in result.heldout}

@@ -12,7 +12,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from flanlib import ship
 from flanlib.batch import MOST_BYTES, normalise
+from flanlib.presets import OWN
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -78,7 +80,6 @@ def test_a_notebook_opens_with_its_question_and_its_price(path):
 def test_a_notebook_ends_by_showing_its_claims(path):
     last = cells(path, "code")[-1]
     assert "show.claims(" in last.source
-    assert last.outputs, "executed"
 
 
 @every_notebook
@@ -95,10 +96,13 @@ def test_no_path_of_a_machine_is_in_a_notebook(path):
 
 
 @every_notebook
-def test_a_notebook_is_executed_whole_and_without_errors(path):
-    outputs = [out for cell in cells(path, "code") for out in cell.outputs]
-    assert outputs
-    assert all(out.output_type != "error" for out in outputs)
+def test_a_notebook_is_executed_whole_and_without_errors_unless_its_results_cannot_ship(path):
+    *_, last = outputs = [cell.outputs for cell in cells(path, "code")]
+    if path.stem.startswith(OWN) or ship.awaited(path.stem):
+        assert not any(outputs), "it differs between machines, or nothing of it ships yet"
+    else:
+        assert last
+        assert all(out.output_type != "error" for of_cell in outputs for out in of_cell)
 
 
 @every_notebook

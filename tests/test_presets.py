@@ -24,9 +24,15 @@ def put(monkeypatch):
 
 def test_without_settings_the_preset_is_laptop_and_the_output_is_figures():
     assert preset() == choose({}) == choose(EMPTY) == LAPTOP
-    assert output() == FIGURES
+    assert output() == output("03") == FIGURES
     assert not presets.setting("DATA")
     assert not presets.fresh()
+
+
+def test_what_your_own_model_makes_is_yours_and_not_among_the_kits_figures(put):
+    assert output("05") == output("05_your_own_model") == FIGURES / "own"
+    put(PRESET="smoke")
+    assert output("05") == output() == FIGURES / "smoke"
 
 
 def test_every_preset_has_its_name_and_consistent_sizes():
@@ -50,8 +56,8 @@ def test_names_that_are_no_settings_of_an_experiment_are_left_alone(put):
 
 @pytest.mark.parametrize(("name", "text"), [
     ("TOKENS", "abc"), ("TOKENS", "0"), ("TOKENS", "1.5"), ("SEEDS", "1,x"), ("SEEDS", "-1"), ("SEEDS", "0,"),
-    ("HELDOUT", "0"), ("RATE", "-1"), ("RATE", "0"), ("RATE", "nan"), ("RATE", "inf"), ("FRESH", "maybe"),
-    ("PRESET", "lab"), ("TEMPLATE", "chatml"), ("SEEDS", ",")])  # fmt: skip
+    ("HELDOUT", "0"), ("PUBLIC", "all"), ("RATE", "-1"), ("RATE", "0"), ("RATE", "nan"), ("RATE", "inf"),
+    ("FRESH", "maybe"), ("PRESET", "lab"), ("TEMPLATE", "chatml"), ("SEEDS", ",")])  # fmt: skip
 def test_a_bad_value_is_refused_in_one_line(put, name, text):
     put(**{name: text})
     with pytest.raises(FlanError) as error:
@@ -79,6 +85,20 @@ def test_another_model_takes_its_own_template_and_rate_unless_they_are_set(put):
     assert (preset().template, preset().learning_rate) == ("own", 1e-5)
     put(MODEL="smollm2", TEMPLATE="", RATE="")
     assert preset() == LAPTOP
+
+
+def test_of_several_models_the_first_is_the_presets_and_notebook_04_takes_all(put):
+    assert [one.model for one in presets.by_model(preset())] == ["smollm2", "random"]
+    put(MODEL="some/model, smollm2,some/model", RATE="1e-5")
+    assert preset().model == "some/model"
+    found = presets.by_model(preset())
+    assert [(one.model, one.template, one.learning_rate) for one in found] == [
+        ("some/model", "auto", 1e-5), ("smollm2", "auto", 1e-5)]  # fmt: skip
+    assert output().name == "model+smollm2+model-rate-1e-5"
+    put(MODEL="smollm2", RATE="")
+    assert presets.by_model(preset()) == [LAPTOP]
+    put(PRESET="smoke", MODEL="")
+    assert presets.by_model(preset()) == [PRESETS["smoke"]]
 
 
 def test_a_notebooks_first_cell_sets_settings_in_any_type():
@@ -134,7 +154,8 @@ def test_your_own_data_is_the_example_unless_set(put):
     assert presets.example() == "mine.jsonl"
 
 
-@pytest.mark.parametrize("defaults", [{"PRESET": "laptop"}, {"MODEL": "smollm2"}, {"FRESH": "0"}, {"SEEDS": " "}])
+@pytest.mark.parametrize("defaults", [{"PRESET": "laptop"}, {"MODEL": "smollm2"}, {"FRESH": "0"}, {"SEEDS": " "},
+                                      {"PUBLIC": "240"}])  # fmt: skip
 def test_setting_a_default_value_keeps_the_figures_folder(put, defaults):
     put(**defaults)
     assert output() == FIGURES
@@ -143,7 +164,8 @@ def test_setting_a_default_value_keeps_the_figures_folder(put, defaults):
 def test_other_settings_each_have_their_own_folder_within_figures(monkeypatch):
     choices = [{"SEEDS": "0"}, {"SEEDS": "0,1"}, {"TOKENS": "0"}, {"TOKENS": "01"}, {"MODEL": "a/tiny"}, {"FRESH": "1"},
                {"MODEL": ".."}, {"DATA": "rows.jsonl"}, {"PRESET": "smoke"}, {"RATE": "1e-3"}, {"HELDOUT": "5"},
-               {"TEMPLATE": "auto"}, {"PRESET": "smoke", "SEEDS": "0"}, {"FRESH": "1", "SEEDS": "0"}]  # fmt: skip
+               {"TEMPLATE": "auto"}, {"PUBLIC": "40"}, {"PRESET": "smoke", "SEEDS": "0"},
+               {"FRESH": "1", "SEEDS": "0"}]  # fmt: skip
     folders = []
     for choice in choices:
         with monkeypatch.context() as within:

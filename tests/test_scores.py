@@ -24,6 +24,18 @@ def test_a_score_that_was_not_judged_gives_no_overall():
     assert "overall" not in set(scores.table(rows, ["arm"])["score"])
 
 
+def test_a_score_that_no_task_has_does_not_pull_the_mean_down():
+    """Data without thoughts has no reasoning to judge: three of four right in each of three scores is 0.75."""
+    names = [name for name in CAPABILITIES if name != "reasoning"]
+    some, none = judged([[[1, 1, 1, 0]]] * 3, names=names), judged([[[0] * 4]] * 3, names=names)
+    assert scores.mean(some).mean == scores.gap(some, none).mean == 0.75
+    assert scores.gap(judged([[[0] * 4]] * 3, names=names), none).mean == 0, "bounds from Newcombe"
+    whole = judged([[[1, 1, 1, 0]]] * 4)
+    assert scores.gap(whole, none).mean == 0.75, "on the scores that both have"
+    with pytest.raises(FlanError, match="no task in common"):
+        scores.gap(judged([[[1]]], names=["reasoning"]), none)
+
+
 def test_a_paired_difference_has_a_narrower_interval_than_a_score():
     rng = np.random.default_rng(0)
     hard = rng.random((4, 1, 200)) < 0.5

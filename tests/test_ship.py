@@ -49,6 +49,19 @@ def test_small_files_of_results_that_were_read_ship_and_other_results_are_remove
     assert (results / "read.csv").read_bytes() == before
 
 
+def test_a_notebook_is_awaited_until_a_result_that_only_it_reads_is_there(places):
+    runs, results = places
+    assert not ship.awaited("04_rivals"), "nothing ships: whoever works on the kit runs them all"
+    for name in ("a-1", "b-2"):
+        finished(results, name)
+    store.write(results / "read.csv", "notebook,result\n01_format,a-1\n01_format,b-2\n04_rivals,a-1\n")
+    assert [name for name in ("01_format", "04_rivals", "05_yours") if ship.awaited(name)] == ["04_rivals"]
+    store.write(runs / "read.csv", "notebook,result\n04_rivals,a-1\n04_rivals,c-3\n")
+    assert ship.awaited("04_rivals"), "its run is gone"
+    finished(runs, "c-3")
+    assert not ship.awaited("04_rivals")
+
+
 def test_a_shipped_result_stays_unchanged_even_if_its_run_is_gone(places):
     _, results = places
     store.write(results / "a-1/manifest.json", "as shipped")

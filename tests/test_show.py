@@ -79,6 +79,20 @@ def test_every_kind_has_a_look_of_its_own_besides_colour():
         assert len({getattr(look, aspect) for look in STYLE.values()}) == len(KINDS)
 
 
+def test_a_notebook_of_long_rows_stays_small(shown):
+    turns = [say(("user", "assistant")[i % 2], f"turn {i}") for i in range(100)]
+    show.conversation(Conversation("1", "doc", tuple(turns)))
+    page = str(shown[0])
+    assert "turn 39" in page
+    assert "turn 40" not in page
+    assert "60 turns more" in page
+    show.table(pd.DataFrame({"text": ["x" * 600, "short"], "n": [1, 2]}))
+    page = str(shown[1])
+    assert "x" * 500 + "... (100 characters more)" in page
+    assert "x" * 501 not in page
+    assert "short" in page
+
+
 def test_tally_shows_every_reason(shown):
     counts = Tally("rows.jsonl")
     counts.keep(3)
@@ -168,3 +182,33 @@ def test_a_live_picture_replaces_the_last_one_and_goes_at_the_end(monkeypatch):
         watch(pd.DataFrame({"x": [1]}))
         watch(pd.DataFrame({"x": [1, 2]}))
     assert calls == ["wait", "picture of 1", "wait", "picture of 2", "gone"]
+
+
+@pytest.mark.parametrize(("low", "high", "told"), [
+    (1, 3, "A by 2.0 [1.0, 3.0]"), (-3, -1, "B by 2.0 [1.0, 3.0]"), (-1, 5, "nobody: 2.0 [-1.0, 5.0]"),
+    (0, 4, "nobody: 2.0 [0.0, 4.0]"), (float("nan"), float("nan"), "nobody: 2.0 [–, –]"),
+])  # fmt: skip
+def test_no_sentence_crowns_an_interval_that_reaches_its_bound(low, high, told):
+    gap = Interval((low + high) / 2 if low == low else 2.0, low, high, 40)
+    assert show.outcome(gap, above="A by {size:.1f}", below="B by {size:.1f}", unclear="nobody: {gap:.1f}") == told
+
+
+def test_what_was_found_fills_the_place_that_was_kept(monkeypatch):
+    calls = []
+    for name in ("display", "update_display"):
+        monkeypatch.setattr(show, name, lambda bundle, raw, display_id, name=name:
+                            calls.append((name, display_id, bundle["text/markdown"])))  # fmt: skip
+    show.found()
+    show.found("It fell.", "It rose.")
+    (kept, first_id, _), (filled, second_id, text) = calls
+    assert (kept, filled) == ("display", "update_display")
+    assert first_id == second_id
+    assert text == "**What we found.** It fell. It rose."
+
+
+def test_a_folded_table_has_its_title_and_all_rows(shown):
+    show.table(pd.DataFrame({"a": ["x < y"]}), fold="More & more")
+    page = shown[0]["text/html"]
+    assert page.startswith("<details><summary>More &amp; more</summary><table>")
+    assert "x &lt; y" in page
+    assert page.endswith("</table></details>")

@@ -2,7 +2,6 @@
 
 import json
 
-import pandas as pd
 import pytest
 from test_templates_published import BLOCK, SHAPES, tokenizer
 
@@ -68,7 +67,7 @@ def test_the_model_card_passes_the_switch_that_training_passed(tmp_path, name, h
     model = add_lora(load("random", bits=16), rank=4, seed=0)
     model.save_pretrained(tmp_path / "adapter")
     folder = publish(tmp_path / "mine", base="random", adapter=tmp_path / "adapter", tokenizer=fitted,
-                     template=own_template(fitted), corpus=chats(1, 0), scores=pd.DataFrame())  # fmt: skip
+                     template=own_template(fitted), corpus=chats(1, 0), scores={})  # fmt: skip
     card = (folder / "README.md").read_text()
     assert ("return_dict=True, enable_thinking=False)\n" in card) == has_switch
     assert (f"changed so: enable_thinking=False; {BLOCK} opens every reply." in card) == has_switch

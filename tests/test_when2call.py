@@ -1,5 +1,6 @@
 """When2Call: the likeliest answer is chosen by upstream's rule, and likelihoods are those of a plain forward pass."""
 
+import hashlib
 import json
 from functools import lru_cache
 
@@ -142,6 +143,19 @@ def test_without_the_file_one_line_says_how_to_get_it(tmp_path):
     with pytest.raises(FlanError, match="git clone https://github") as error:
         when2call.read(tmp_path / "when2call_test_mcq.jsonl")
     assert "\n" not in str(error.value)
+
+
+def test_a_draw_takes_the_first_questions_of_each_answer_from_the_very_file(tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    rights = [CALL, CANNOT, CANNOT, CALL, REQUEST, CALL]
+    lines = [json.dumps(row(uuid=str(i), correct_answer=right)) for i, right in enumerate(rights)]
+    path.write_text("\n".join(lines))
+    monkeypatch.setattr(when2call, "FILE", path)
+    draw = when2call.Draw(2, hashlib.sha256(path.read_bytes()).hexdigest())
+    assert [one.id for one in draw.read()] == ["0", "3", "4", "1", "2"]
+    assert draw.size == 6
+    with pytest.raises(FlanError, match="found other rows"):
+        when2call.Draw(2).read()
 
 
 def test_the_published_rows_are_read(real_data):

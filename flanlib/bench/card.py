@@ -5,16 +5,19 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
+from unittest import mock
 
 import datasets
 import numpy as np
 import torch
 from peft import get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback
+from transformers.models.llama import modeling_llama
 from transformers.trainer_callback import PrinterCallback
 
 from flanlib import pretrained
@@ -38,6 +41,8 @@ STEPS, PER_STEP = 4, 4  # optimizer steps of a run, the first of which warms up,
 START = 20  # seconds allowed for a model and everything else before the first step
 PESSIMISM = 0.1  # share of the matrix rate at which work is expected to run, when asking whether it ends in time
 Row: TypeAlias = dict[str, Any]
+PARTS = {"addmm": "_Fused", "varlen": "torch_attn::_varlen_attn", "Liger": "LigerRMSNormFunction"}
+"""What makes the kit's training fast on a card, and an operation in a profile that tells that it ran."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,27 @@ class Bench:
     def tuned(self) -> Any:
         """Make the model with the kit's LoRA."""
         return add_lora(random_model(self.shape), rank=self.preset.lora_rank, seed=0)
+
+    def plain(self) -> Any:
+        """Make the model with peft's LoRA and transformers' attention: nothing of the kit's is in it."""
+        model = random_model(self.shape)
+        model.set_attn_implementation("sdpa")
+        return get_peft_model(model, lora_config(self.preset.lora_rank)).train()
+
+
+def unchanged() -> AbstractContextManager:
+    """Give back, at the end of a block, what Liger replaces for good in transformers' module of the model."""
+    return mock.patch.dict(vars(modeling_llama))
+
+
+def parts(work: Callable[[], Any]) -> str:
+    """Do some training, and tell which of PARTS ran in it."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        work()
+    seen = {event.key for event in profiler.key_averages()}
+    ran = [name for name, operation in PARTS.items() if operation in seen]
+    rest = [name for name in PARTS if name not in ran]
+    return "; ".join(f"{word} {', '.join(names)}" for word, names in (("with", ran), ("without", rest)) if names)
 
 
 def random_model(shape: str) -> Any:

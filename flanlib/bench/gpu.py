@@ -111,8 +111,9 @@ def fill(table: "Table", bench: Bench) -> None:
                                                    f"{needed:.0f}"})  # fmt: skip
             continue
         try:
-            for row in piece.rows(bench):
-                table.add(row)
+            with card.unchanged():
+                for row in piece.rows(bench):
+                    table.add(row)
         except Exception as error:  # whatever it is, the other pieces are worth their time on a card
             table.add({"name": piece.name, "note": f"failed: {type(error).__name__}: {error}"})
         card.clear()

@@ -12,14 +12,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
 from transformers import Trainer
-from transformers.models.llama import modeling_llama
 
 from flanlib import pretrained
+from flanlib.bench import card
 from flanlib.bench.card import PER_STEP, STEPS, Bench, Row, attempt, clear, ours, random_model, run, settle, taken, trl
 from flanlib.benchmarks import Prompt
 from flanlib.inference.generate import Decoding, Writer
@@ -28,7 +27,7 @@ from flanlib.records import say
 from flanlib.text.packing import pack
 from flanlib.text.templates import get_template
 from flanlib.text.tokens import load_tokenizer
-from flanlib.training import lora, memory
+from flanlib.training import memory
 from flanlib.training.loss import collate, token_losses
 from flanlib.training.model import autocast, device
 
@@ -51,9 +50,12 @@ def _planned(preset: Preset) -> float:
 
 
 def kit(bench: Bench) -> Iterator[Row]:
-    """Measure the kit's training."""
-    for row in _training(bench, "ours", ours, bench.tuned()):
-        yield {"planned_gb": _planned(bench.preset)} | row
+    """Measure the kit's training, and name the parts that make it fast."""
+    tuned = bench.tuned()
+    [short] = pack(bench.examples(1, 64), row_tokens=64, pad_id=0)
+    ran = card.parts(lambda: _gradient(tuned, short))
+    for row in _training(bench, "ours", ours, tuned):
+        yield {"planned_gb": _planned(bench.preset)} | row | {"note": "; ".join(filter(None, [row.get("note"), ran]))}
 
 
 def packing(bench: Bench) -> Iterator[Row]:
@@ -75,42 +77,46 @@ def _peer(bench: Bench, name: str, *, liger: bool, flash: bool) -> Iterator[Row]
     if importlib.util.find_spec("trl") is None:
         yield {"name": name, "note": "not measured: TRL is not installed (pip install -e '.[bench]')"}
         return
-    # Liger replaces parts of this module for good: later pieces get them back.
-    with mock.patch.dict(vars(modeling_llama)):
-        model = random_model(bench.shape)
-        model.set_attn_implementation("flash_attention_2" if flash else "sdpa")
-        yield from _training(bench, name, partial(trl, liger=liger), model)
+    model = random_model(bench.shape)
+    model.set_attn_implementation("flash_attention_2" if flash else "sdpa")
+    yield from _training(bench, name, partial(trl, liger=liger), model)
 
 
 def correctness(bench: Bench) -> Iterator[Row]:
-    """Compare the losses of packed conversations with single ones, and the fused gradient with peft's.
+    """Compare the losses of packed conversations with single ones, and the gradient with that of peft's plain layers.
 
     A row without breaks between its conversations tells how far apart wrong losses would be, and the loss of LoRA
     weights that are not zero anymore lets all gradients count.
     """
-    tuned, tokens = bench.tuned(), min(1024, bench.preset.row_tokens)
-    rng = torch.Generator(device()).manual_seed(1)
-    with torch.no_grad():
-        for name, weight in tuned.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(0, 0.01, generator=rng)
+    tokens = min(1024, bench.preset.row_tokens)
     examples = bench.examples(1, tokens)
     [row] = pack(examples, row_tokens=tokens, pad_id=0)
     joined = replace(row, positions=np.arange(tokens, dtype=row.positions.dtype), lengths=(tokens,))
     by_length = sorted(examples, key=len, reverse=True)  # the order within a packed row
-    with torch.no_grad():
-        packed, wrong = (_losses(tuned, one) for one in (row, joined))
-        single = torch.cat([_losses(tuned, pack([one], row_tokens=len(one), pad_id=0)[0]) for one in by_length])
-    yield {"name": "packed against single", "value": float((packed - single).abs().mean()), "unit": "nats per token",
-           "note": f"as one conversation it would be {(wrong - single).abs().mean():.2g}"}  # fmt: skip
+    with card.unchanged():
+        tuned = bench.tuned()
+        rng = torch.Generator(device()).manual_seed(1)
+        for name, weight in tuned.named_parameters():
+            if "lora_B" in name:
+                weight.data.normal_(0, 0.01, generator=rng)
+        with torch.no_grad():
+            packed, wrong = (_losses(tuned, one) for one in (row, joined))
+            single = torch.cat([_losses(tuned, pack([one], row_tokens=len(one), pad_id=0)[0]) for one in by_length])
+        yield {"name": "packed against single", "value": float((packed - single).abs().mean()),
+               "unit": "nats per token", "note": f"as one conversation it would be {(wrong - single).abs().mean():.2g}"}
+        clear()
+        fused, weights = _gradient(tuned, row), {name: weight.data for name, weight in _trained(tuned)}
+    del tuned, weight
     clear()
-    fused = _gradient(tuned, row)
-    for module in tuned.modules():
-        module.__class__ = {new: old for old, new in lora.FUSED.items()}.get(type(module), type(module))
-    clear()
-    plain = _gradient(tuned, row)
-    yield {"name": "fused against peft", "value": float((fused - plain).norm() / plain.norm()),
+    plain = bench.plain()
+    plain.load_state_dict(weights, strict=False)
+    peft = _gradient(plain, row)
+    yield {"name": "fused against peft", "value": float((fused - peft).norm() / peft.norm()),
            "unit": "of the gradient", "note": "bfloat16 alone makes about 0.01" if device().type == "cuda" else ""}
+
+
+def _trained(model: Any) -> list[tuple[str, torch.Tensor]]:
+    return [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
 
 
 def _losses(model: Any, row: Any) -> torch.Tensor:
@@ -122,7 +128,7 @@ def _losses(model: Any, row: Any) -> torch.Tensor:
 def _gradient(model: Any, row: Any) -> torch.Tensor:
     model.zero_grad()
     _losses(model, row).mean().backward()
-    gradient = torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None])
+    gradient = torch.cat([weight.grad.flatten().float() for _, weight in _trained(model)])
     model.zero_grad()
     return gradient
 

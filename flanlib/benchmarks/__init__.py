@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from flanlib.records import Turn
+from flanlib.records import Tool, Turn
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,15 @@ class Prompt:
 
     ``begun`` is the part of the reply that is already written. It ends with a whole word, never with a space: a space
     belongs to the next word's token, and the model should meet the same tokens here as in training. ``stop`` lists
-    texts at which a reply may be cut.
+    texts at which a reply may be cut. ``tools`` are left to the model's own chat template to show; most prompts list
+    theirs in the system turn instead.
     """
 
     id: str
     turns: tuple[Turn, ...]
     begun: str = ""
     stop: tuple[str, ...] = ()
+    tools: tuple[Tool, ...] = ()
 
 
 Generate: TypeAlias = Callable[[Sequence[Prompt]], list[str]]

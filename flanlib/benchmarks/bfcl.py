@@ -26,7 +26,7 @@ from flanlib import wheels
 from flanlib.benchmarks.agent_h import public, replies, samples, score
 from flanlib.benchmarks.agent_h.samples import Sample
 from flanlib.benchmarks.bfcl_check import Call, decode, matches
-from flanlib.presets import DATA
+from flanlib.presets import DATA, shown
 from flanlib.records import FlanError, first_json
 from flanlib.tally import Tally
 from flanlib.wheels import Wheel
@@ -40,7 +40,8 @@ CATEGORIES = (*IRRELEVANCE, *MATCHED, "live_relevance")
 
 KINDS = CALL, MALFORMED, ABSTAIN, DEGENERATE = ("call", "malformed", "abstain", "degenerate")
 """A call with a name that can be carried out; one that cannot (broken, or only announced); none; and no content."""
-RIGHT = "right"
+RIGHT, WRONG = "right", "wrong"
+COLUMNS = ("id", "category", "truth", "kind", "verdict", "tool", "form", "reply", "followed")
 _FILE = "BFCL_v4_{}.json"
 _ACTION = re.compile(r"^Action:[ \t]*(?P<name>\S[^\n]*)\nAction Input:", re.M)
 _MOST_VALUES = 20
@@ -54,6 +55,25 @@ class Case:
     category: str
     functions: tuple[Mapping[str, Any], ...]
     answers: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A draw of :func:`draw` from the fetched data. Its repr names the draw where the data is not there."""
+
+    n: int
+    seed: int
+    categories: tuple[str, ...] = CATEGORIES
+    data: str = WHEEL.sha256
+
+    @property
+    def size(self) -> int:
+        """How many cases are drawn, if there are as many."""
+        return 2 * self.n
+
+    def read(self) -> list[Case]:
+        """Return the cases. Raises FlanError, in a line that says how to fetch the data, if it is not there."""
+        return draw(read(tally=Tally("BFCL")), self.n, seed=self.seed)
 
 
 def fetch() -> Path:
@@ -100,28 +120,52 @@ def draw(cases: Iterable[Case], n: int | None = 240, *, seed: int = 0) -> list[C
 
 def judge(cases: Sequence[Case], by_id: Mapping[str, str]) -> pd.DataFrame:
     """Judge replies by sample id: see :func:`judgements`. Raises FlanError for a reply to an unknown sample."""
-    return judgements(cases, score.judge([case.sample for case in cases], by_id))
+    return judgements(rated(cases, score.judge([case.sample for case in cases], by_id)))
 
 
-def judgements(cases: Sequence[Case], measured: pd.DataFrame) -> pd.DataFrame:
-    """Spread measured replies (:func:`flanlib.benchmarks.agent_h.ask.measure`) into single judgements of 0 and 1.
+def rated(cases: Sequence[Case], measured: pd.DataFrame) -> pd.DataFrame:
+    """Rate measured replies (:func:`flanlib.benchmarks.agent_h.ask.measure`): a row each, with COLUMNS.
 
-    Returns the columns id, category, truth (plain or call), kind (one of KINDS), score, value, seed, for
-    :func:`flanlib.benchmarks.scores.table`. Scores are the KINDS, and RIGHT, which is upstream's rule: no call in
+    ``truth`` is plain or call, ``kind`` one of KINDS. ``verdict`` is RIGHT or WRONG by upstream's rule: no call in
     irrelevance, a call in relevance, one of the possible answers in simple and multiple. A call in chat form names no
-    arguments, so RIGHT is not judged there.
+    arguments, so there the verdict is empty.
     """
     by_id, lines = {case.sample.id: case for case in cases}, []
     for row in measured.to_dict("records"):
-        case, kind = by_id[row["id"]], kind_of(row["kind"], row["form"])
-        values = {name: kind == name for name in KINDS}
+        case, kind, verdict = by_id[row["id"]], kind_of(row["kind"], row["form"]), ""
         if case.category not in MATCHED:
-            values[RIGHT] = (kind == CALL) == (case.category not in IRRELEVANCE)
+            verdict = RIGHT if (kind == CALL) == (case.category not in IRRELEVANCE) else WRONG
         elif row["form"] != "chat":
-            values[RIGHT] = matches(stated(row["reply"]), case.functions, case.answers)
-        lines += [(row["id"], case.category, case.sample.truth, kind, name, int(value), row.get("seed", 0))
-                  for name, value in values.items()]  # fmt: skip
-    return pd.DataFrame(lines, columns=["id", "category", "truth", "kind", "score", "value", "seed"])
+            verdict = RIGHT if matches(stated(row["reply"]), case.functions, case.answers) else WRONG
+        lines.append((row["id"], case.category, case.sample.truth, kind, verdict, row["tool"], row["form"],
+                      row["reply"], row["followed"]))  # fmt: skip
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def judgements(rows: pd.DataFrame) -> pd.DataFrame:
+    """Spread rated replies into single judgements of 0 and 1, for :func:`flanlib.benchmarks.scores.table`.
+
+    Scores are the KINDS, and RIGHT where there is a verdict. Other columns are kept; ``seed`` is 0 without one.
+    """
+    rows = rows if "seed" in rows else rows.assign(seed=0)
+    parts = [rows.assign(score=name, value=(rows["kind"] == name).astype(int)) for name in KINDS]
+    known = rows[rows["verdict"] != ""]
+    return pd.concat([*parts, known.assign(score=RIGHT, value=(known["verdict"] == RIGHT).astype(int))],
+                     ignore_index=True)  # fmt: skip
+
+
+def answers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate rated replies of several models as Agent-H's (:func:`flanlib.benchmarks.agent_h.score.answers`).
+
+    The cells are ``no tool fits``, where abstaining is right, and ``a tool fits``, where any call is.
+    """
+    rows = rows if "seed" in rows else rows.assign(seed=0)
+    fits = rows["truth"] == samples.CALL
+    right = rows["kind"] == np.where(fits, CALL, ABSTAIN)
+    wrong = rows["kind"].map({CALL: score.CALLED, ABSTAIN: score.NO_CALL, MALFORMED: score.OTHERWISE,
+                              DEGENERATE: score.LOOP})  # fmt: skip
+    return score.shares(rows.assign(cell=np.where(fits, "a tool fits", "no tool fits"), score=RIGHT,
+                                    value=right.astype(int), answer=wrong.where(~right, score.RIGHT)))  # fmt: skip
 
 
 def kind_of(kind: str, form: str) -> str:
@@ -201,7 +245,7 @@ def main() -> int:
     except FlanError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{FOLDER.relative_to(DATA.parent)}\n{tally}")
+    print(f"{shown(FOLDER)}\n{tally}")
     return 0
 
 

@@ -24,7 +24,7 @@ from flanlib import store
 from flanlib.benchmarks.intention import LEAST, learn, odds
 from flanlib.lab import ordinary, tasks
 from flanlib.lab.words import Draw, upper_first
-from flanlib.presets import DATA
+from flanlib.presets import BROUGHT
 from flanlib.records import Trajectory
 from flanlib.text.wording import words
 
@@ -37,7 +37,7 @@ PENALTY = 1.0
 TIMES = 150
 """How often each sentence of ours is drawn, in a random wording each time."""
 
-SENTENCES: dict[str, Any] = json.loads((DATA / "lab" / "sentences.json").read_text(encoding="utf-8"))
+SENTENCES: dict[str, Any] = json.loads((BROUGHT / "lab" / "sentences.json").read_text(encoding="utf-8"))
 """Templates for :meth:`flanlib.lab.words.Draw.fill`: ``plans`` of a call, ``others`` that are no plans though they may
 use the same words, and the wordings of their ``slots``. ``w`` is what is wanted, ``v`` what is known already."""
 

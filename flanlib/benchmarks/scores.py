@@ -34,15 +34,19 @@ def table(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def mean(rows: pd.DataFrame, scores: Sequence[str] = CAPABILITIES) -> Interval:
-    """Return the plain mean of several scores, with its interval; ``n`` counts tasks."""
+    """Return the plain mean of several scores, with its interval; ``n`` counts tasks.
+
+    Scores that were not judged are left out: data without thoughts has no reasoning.
+    """
     return _interval([rows], scores)
 
 
 def gap(rows: pd.DataFrame, baseline: pd.DataFrame, scores: Sequence[str] = CAPABILITIES) -> Interval:
     """Return how much higher the mean of some scores is in ``rows`` than in ``baseline``.
 
-    Only tasks in both count. If neither set varies at all, the bootstrap interval would have no width, and Newcombe's
-    interval (1998) for a difference of two rates is taken. Raises FlanError if they share no task.
+    Only tasks in both count, and scores that were judged in both. If neither set varies at all, the bootstrap interval
+    would have no width, and Newcombe's interval (1998) for a difference of two rates is taken. Raises FlanError if no
+    task was judged by the same score in both.
     """
     return _interval([rows, baseline], scores)
 
@@ -57,11 +61,18 @@ def points(rates: Interval) -> Interval:
     return Interval(100 * rates.mean, 100 * rates.low, 100 * rates.high, rates.n)
 
 
+def in_points(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn the rates of a table and their bounds into points of 100."""
+    return frame.assign(**{column: 100 * frame[column] for column in ("value", "low", "high")})
+
+
 def _interval(sides: Sequence[pd.DataFrame], scores: Sequence[str]) -> Interval:
     """Estimate the mean of scores on one side, or the first side's less the second's."""
     sides = [side[side["score"].isin(list(scores))] for side in sides]
     tasks = sorted(set.intersection(*(set(side["id"]) for side in sides)))
-    if not tasks:
+    sides = [side[side["id"].isin(tasks)] for side in sides]
+    scores = [name for name in scores if all((side["score"] == name).any() for side in sides)]
+    if not scores:
         raise FlanError("scores", found="no task in common", expected="judgements of the same tasks",
                         remedy="Score both models on one draw of tasks.")  # fmt: skip
     rng, cells = np.random.default_rng(SEED), [_cells(side, scores, tasks) for side in sides]

@@ -18,6 +18,7 @@ could be a name, and nothing else. The reply to "which value?" must be one line 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -145,6 +146,22 @@ def probes(item: Task | Trajectory, protocol: str, intention: Intention) -> Iter
             (before, reference), type = next(references), _type(trajectory, k, name)
             yield Probe(*key, "instruction", type, Prompt(f"{at}/argument {name}", before),
                         lambda reply, type=type, like=reference: (is_value(reply, type, like=like), ""))  # fmt: skip
+
+
+def beside(judged: pd.DataFrame, trajectory: Trajectory) -> pd.DataFrame:
+    """Tabulate what models wrote to one task in chat form, reply by reply: the columns asked, reference, one a model.
+
+    ``judged`` has the rows of :func:`measure` with a column ``model``, of one run of each. A model was given the
+    reference's turns before each reply. The final answer is not asked for. Empty if the task was only read.
+    """
+    turns = render(trajectory, "chat").turns
+    pairs = [(before.text, turn.text) for before, turn in pairwise(turns) if turn.role == "assistant"]
+    written = judged[(judged["id"] == trajectory.id) & (judged["protocol"] == "chat")
+                     & judged["score"].isin(["reasoning", "instruction"])]  # fmt: skip
+    replies = {model: rows["reply"].to_list() for model, rows in written.groupby("model", sort=False)}
+    n = min(map(len, replies.values()), default=0)
+    table = {"asked": [asked for asked, _ in pairs[:n]], "reference": [own for _, own in pairs[:n]]}
+    return pd.DataFrame(table | {model: texts[:n] for model, texts in replies.items()})
 
 
 def is_name(text: str) -> bool:

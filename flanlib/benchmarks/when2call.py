@@ -2,7 +2,8 @@
 
 The four answer directly, call a tool, ask for what is missing, or say that no tool can do it; answering directly is
 never right. Rows are lines of ``when2call_test_mcq.jsonl`` or of its part ``when2call_test_llm_judge.jsonl`` (300
-rows), which stand in ``data/test`` of the git repository NVIDIA/When2Call.
+rows), which stand in ``data/test`` of the git repository NVIDIA/When2Call. The latter is what the notebooks ask, where
+somebody has cloned that repository into ``data/downloads``.
 
 The rule is that of upstream's task for lm-evaluation-harness (commit ecc8d42): the answer with the highest sum of
 log-probabilities is the model's choice, for accuracy, macro F1 and tool hallucination. The normalised accuracy divides
@@ -12,6 +13,7 @@ NVIDIA/When2Call), so scikit-learn's is taken: its mean is over the classes that
 the protocol that a model was tuned on.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +28,16 @@ from flanlib.benchmarks.agent_h.samples import lines
 from flanlib.corpus.negatives import opening
 from flanlib.dialects import DIALECTS
 from flanlib.intervals import BOUNDS, RESAMPLES, Interval
+from flanlib.presets import DATA, shown
 from flanlib.records import FlanError, Step, Tool, clip
 from flanlib.sources.schemas import schema_of
 
 CHOICES = DIRECT, TOOL_CALL, REQUEST, CANNOT = ("direct", "tool_call", "request_for_info", "cannot_answer")
 ACCURACY, NORMALISED, HALLUCINATION = SCORES = ("accuracy", "normalised accuracy", "tool hallucination")
+COLUMNS = ("id", "right", "chosen", "normalised", "offered")
+FILE = DATA / "downloads" / "When2Call" / "data" / "test" / "when2call_test_llm_judge.jsonl"
+SHA256 = "0b710578e3b02479e5acf5688140ec5edf71383fa5c093481c7536b57fd13b25"
+"""Of that file, unchanged since commit 5ada7c9 of NVIDIA/When2Call."""
 SEED = 0  # of the bootstrap: an interval is part of a result, so it must be reproducible
 
 LogProbabilities: TypeAlias = Callable[[Sequence[Prompt], Sequence[Sequence[str]]], list[list[float]]]
@@ -48,12 +55,34 @@ class Question:
     right: str
 
 
+@dataclass(frozen=True)
+class Draw:
+    """The first ``n`` questions of each right answer in FILE. Its repr names them where the file is not there."""
+
+    n: int
+    data: str = SHA256
+
+    @property
+    def size(self) -> int:
+        """How many questions are drawn, if there are as many."""
+        return (len(CHOICES) - 1) * self.n
+
+    def read(self) -> list[Question]:
+        """Return the questions. Raises FlanError if the file is not there, or is another."""
+        questions = read(FILE)
+        if hashlib.sha256(FILE.read_bytes()).hexdigest() != self.data:
+            raise FlanError(FILE.name, found="other rows", expected=f"a file with the digest {self.data}",
+                            remedy="Clone the repository again.")  # fmt: skip
+        return [one for right in CHOICES for one in [q for q in questions if q.right == right][: self.n]]
+
+
 def read(path: Path) -> list[Question]:
     """Read a file of When2Call's test rows. Raises FlanError, naming the line, for a row that is none of them."""
     path = Path(path)
     if not path.is_file():
         raise FlanError("When2Call", found=f"no file {path.name}", expected="test rows of When2Call",
-                        remedy="Run git clone https://github.com/NVIDIA/When2Call and give a file of its data/test.")
+                        remedy=f"Run git clone https://github.com/NVIDIA/When2Call {shown(FILE.parents[2])}, or name "
+                               "a file of its data/test.")  # fmt: skip
     return [_question(row, where) for where, row in lines(path)]
 
 
@@ -85,7 +114,7 @@ def judge(questions: Sequence[Question], sums: Sequence[Sequence[float]],
         by_length = np.asarray(values, float) / [len(text) for text in written]
         rows.append((one.id, one.right, CHOICES[int(np.argmax(values))], CHOICES[int(np.argmax(by_length))],
                      len(one.tools)))  # fmt: skip
-    return pd.DataFrame(rows, columns=["id", "right", "chosen", "normalised", "offered"])
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def judgements(judged: pd.DataFrame) -> pd.DataFrame:

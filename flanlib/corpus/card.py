@@ -104,18 +104,26 @@ def card(name: str, corpus: Corpus, *, files: Mapping[str, int], waiting: int, s
     total = table.drop(columns=["form", "source"]).sum()
     table.loc[len(table)] = ["all", "", *(total[column] for column in table.columns[2:])]
     return CARD.format(
-        name=name, contents=_markdown(table), waiting=WAITING.format(n=waiting) if waiting else "", **files,
+        name=name, contents=markdown(table), waiting=WAITING.format(n=waiting) if waiting else "", **files,
         configs="".join(f"- config_name: {shape}\n  data_files: {shape}.jsonl\n" for shape in files),
-        settings=_markdown(pd.DataFrame(settings.items(), columns=["setting", "value"])),
-        tallies="\n\n".join(f"### {tally.name}\n\n{_markdown(tally.frame())}" for tally in tallies),
+        settings=markdown(pd.DataFrame(settings.items(), columns=["setting", "value"])),
+        tallies="\n\n".join(f"### {tally.name}\n\n{markdown(tally.frame())}" for tally in tallies),
         sources=", ".join(f"`{source}`" for source in used if source != "ordinary"),
         plain=PLAIN if "ordinary" in used else "")  # fmt: skip
 
 
-def _markdown(frame: pd.DataFrame) -> str:
+def markdown(frame: pd.DataFrame) -> str:
+    """Write a table in Markdown, numbers with four significant digits.
+
+    >>> print(markdown(pd.DataFrame({"score": ["a|b"], "value": [1 / 3]})))
+    | score | value |
+    | --- | --- |
+    | a\\|b | 0.3333 |
+    """
     rows = [list(frame), ["---"] * len(frame.columns), *frame.itertuples(index=False)]
     return "\n".join("| " + " | ".join(_cell(value) for value in row) + " |" for row in rows)
 
 
 def _cell(value: object) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return " ".join(text.split()).replace("|", "\\|")

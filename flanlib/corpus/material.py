@@ -39,7 +39,8 @@ def material(preset: Preset, data: str | None = None) -> Material:
 
     In the lab, the held-out trajectories use tools and values that no training text has. In real data, an eighth of
     the requests is held out: a hash of a request's text puts all its rows on one side. Plain chat of real data is
-    split in the same way. Raises FlanError if real data has no trajectory to train on or none to hold out.
+    split in the same way. The tally notes how many rows of each kind are used, and not used. Raises FlanError if real
+    data has no trajectory to train on or none to hold out.
     """
     ordinary_chats = {split: ordinary.conversations(split) for split in ("train", "heldout")}
     data = data or setting("DATA")
@@ -62,6 +63,11 @@ def material(preset: Preset, data: str | None = None) -> Material:
     drawn = sorted(_rng("real").permutation(len(train))[: preset.trajectories])
     natural, chats = _split(conversations, [c.turns[0].text for c in conversations],
                             preset.heldout if len(conversations) > 1 else 0)  # fmt: skip
+    for what, n in (("trajectories to train on", len(drawn)), ("trajectories held out", len(heldout)),
+                    ("trajectories not used, beyond the preset's sizes", len(trajectories) - len(drawn) - len(heldout)),
+                    ("plain chats to train on", len(chats)), ("plain chats held out", len(natural))):  # fmt: skip
+        if n:
+            tally.note(what, n)
     return Material(source_name(data), [train[i] for i in drawn], heldout, [*chats, *ordinary_chats["train"]],
                     natural or ordinary_chats["heldout"], tally, {"held-out requests": tuple(heldout)})  # fmt: skip
 

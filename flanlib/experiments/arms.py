@@ -4,6 +4,7 @@ All arms of a comparison get equal trained tokens. (The paper does not say how t
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from flanlib import store
-from flanlib.benchmarks import general
+from flanlib.benchmarks import bfcl, general, when2call
 from flanlib.benchmarks.agent_h import build
 from flanlib.benchmarks.intention import Intention, lab_intention
 from flanlib.benchmarks.plans import lab_plans
@@ -33,8 +34,12 @@ from flanlib.tally import Tally
 SEED = 2403  # draws the corpora; the seeds of a preset vary the training only
 ALIGNED, WEIGHTED = "aligned", "weighted"
 NEGATIVES, CONTROL = "chat + negatives", "chat + plain chat"
+FIREACT, AGENT_TUNING, WITHOUT, FLAN = "react", "AgentTuning-style", "Agent-FLAN, no negatives", "Agent-FLAN"
+"""The tuned arms of Table 1. FireAct's is the ReAct arm of observation 1, and so its runs are found by that name."""
 LONGEST, LONGEST_IN_CHAT = 120, 80
 """Most tokens of a reply in the lab. The longest references have 91, 93 and 61: a longer reply is a runaway."""
+LONGEST_CALL = 200
+"""The same in BFCL, whose calls are longer, for the forms that write a call in one reply."""
 FOLLOWING = 0.1
 """Instruction-following pairs per trajectory: the paper's 2,000 beside 24,703 rows, rounded up."""
 SHARES = {NO_TOOLS: 0.1, IRRELEVANT: 0.1, MISSING: 0.1}
@@ -61,17 +66,45 @@ def corpus(data: Material, *, weights: Mapping[str, float]) -> Corpus:
     return mix(data.train, following=round(FOLLOWING * len(data.train)), weights=weights, general_ratio=0.0, seed=SEED)
 
 
-def recipe(data: Material, preset: Preset) -> Corpus:
+def recipe(data: Material, preset: Preset, *, repeat: bool = False) -> Corpus:
     """Mix the whole recipe of Agent-FLAN (Appendix A).
 
     Nine tenths of the trajectories take chat form and one tenth ReAct form, weighted by capability. Added are
-    instruction-following pairs, negatives of all types, and at most as many plain chats as trajectories. Chats from
-    the data itself come first.
+    instruction-following pairs, negatives of all types, and as many plain chats as trajectories, or all there are:
+    with ``repeat`` they repeat until they are as many. Chats from the data itself come first.
     """
-    n = len(data.train)
-    chats = sorted(data.chats, key=lambda chat: chat.source == "ordinary")[:n]
-    return mix(data.train, general=chats, negatives=negative_samples(data, preset), following=round(FOLLOWING * n),
-               seed=SEED)  # fmt: skip
+    return _recipe(data, negative_samples(data, preset), repeat=repeat)
+
+
+def _recipe(data: Material, added: Sequence[Conversation], *, repeat: bool) -> Corpus:
+    return mix(data.train, general=_chats(data, repeat=repeat), negatives=added,
+               following=round(FOLLOWING * len(data.train)), seed=SEED)  # fmt: skip
+
+
+def _chats(data: Material, *, repeat: bool) -> list[Conversation]:
+    """List as many plain chats as trajectories, the data's own first; if there are fewer, all, or in repetition."""
+    chats = sorted(data.chats, key=lambda chat: chat.source == "ordinary")
+    return list(islice(cycle(chats) if repeat else chats, len(data.train)))
+
+
+def table1(data: Material, preset: Preset) -> dict[str, Arm]:
+    """Return the tuned arms of Table 1, of one set of trajectories.
+
+    FireAct's style is ReAct form alone. AgentTuning's adds as many general chats. Agent-FLAN is the whole recipe with
+    as many general chats, with negatives and without. Where there are fewer chats than trajectories they repeat: each
+    arm then draws agent data and chat in the paper's proportion.
+    """
+    agent_tuning = mix(data.train, general=_chats(data, repeat=True), react_share=1.0, following=0, weights={},
+                       seed=SEED)  # fmt: skip
+    without, whole = _recipe(data, (), repeat=True), recipe(data, preset, repeat=True)
+    return {FIREACT: forms(data, preset)["react"], AGENT_TUNING: Arm(agent_tuning.conversations),
+            WITHOUT: Arm(without.conversations), FLAN: Arm(whole.conversations)}  # fmt: skip
+
+
+def portion(arm: Arm, size: Preset, share: float) -> tuple[Arm, Preset]:
+    """Take the first part of an arm's corpus, which stands in random order, and that part of the trained tokens."""
+    return (Arm(arm.train[: round(share * len(arm.train))], arm.heldout),
+            replace(size, trained_tokens=round(share * size.trained_tokens)))  # fmt: skip
 
 
 def capabilities(data: Material) -> dict[str, Arm]:
@@ -117,6 +150,14 @@ def agent_h(data: Material, preset: Preset, protocol: str) -> list[Trial]:
     return [Trial("agent_h", protocol, "Agent-H", tuple(samples), lab_plans(), _decoding(preset, protocol))]
 
 
+def public(preset: Preset, protocol: str) -> list[Trial]:
+    """Return BFCL and When2Call as trials in one protocol; their rows are read only where a result is missing."""
+    longest = None if protocol == "chat" else LONGEST_CALL
+    return [Trial("bfcl", protocol, "BFCL", (bfcl.Draw(preset.public, SEED),), lab_plans(),
+                  _decoding(preset, protocol, longest)),
+            Trial("when2call", protocol, "When2Call", (when2call.Draw(preset.public),))]  # fmt: skip
+
+
 def trials(data: Material, preset: Preset, protocol: str, *, splits: Sequence[str] | None = None,
            benchmarks: Sequence[str] = ("steps",)) -> list[Trial]:  # fmt: skip
     """List the trials of a model that writes in one protocol, on the tasks of some splits (by default all).
@@ -137,6 +178,14 @@ def trials(data: Material, preset: Preset, protocol: str, *, splits: Sequence[st
     return listed
 
 
+def table1_trials(data: Material, preset: Preset, protocol: str) -> list[Trial]:
+    """List the trials of Table 1 with items of the kit: steps, held-out episodes, general questions, Agent-H."""
+    *held_in, held_out = data.tasks
+    seen = trials(data, preset, protocol, splits=held_in) if held_in else []
+    unseen = trials(data, preset, protocol, splits=[held_out], benchmarks=("steps", "episodes", "general"))
+    return [*seen, *unseen, *agent_h(data, preset, protocol)]
+
+
 def spent(tuned: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
     """Tabulate what runs were trained on, as means over seeds: model, rows, tokens, trained_tokens."""
     runs = [{**store.manifest(folder), "model": label} for label, folders in tuned.items() for folder in folders]
@@ -144,8 +193,8 @@ def spent(tuned: Mapping[str, Sequence[Path]]) -> pd.DataFrame:
         "model", sort=False, as_index=False).mean()  # fmt: skip
 
 
-def _decoding(preset: Preset, protocol: str) -> Decoding:
-    return Decoding(preset.reply_tokens or (LONGEST_IN_CHAT if protocol == "chat" else LONGEST))
+def _decoding(preset: Preset, protocol: str, longest: int | None = None) -> Decoding:
+    return Decoding(preset.reply_tokens or longest or (LONGEST_IN_CHAT if protocol == "chat" else LONGEST))
 
 
 def _sample(rows: Sequence[Conversation | Trajectory], n: int) -> list:

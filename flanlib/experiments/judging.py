@@ -1,7 +1,8 @@
 """Cached judgements: models evaluated on the benchmarks, one row per judged reply, cached by content.
 
 A judgement that is not cached needs the model's weights, which do not ship. Where only the results of a tuning run
-shipped, the run is repeated here first.
+shipped, the run is repeated here first. Rows of public benchmarks do not ship either: a trial holds a draw of them
+(:class:`flanlib.benchmarks.bfcl.Draw`), which is read only where its result is not in the cache.
 """
 
 import re
@@ -13,24 +14,28 @@ from pathlib import Path
 import pandas as pd
 
 from flanlib import store
-from flanlib.benchmarks import Generate, Prompt, ask, episodes, general, steps
+from flanlib.benchmarks import Generate, Prompt, ask, bfcl, episodes, general, steps, when2call
 from flanlib.benchmarks.agent_h import ask as agent_h
 from flanlib.benchmarks.agent_h.replies import degenerate
-from flanlib.benchmarks.agent_h.samples import Sample
+from flanlib.benchmarks.agent_h.samples import CALL, PLAIN, Sample
 from flanlib.benchmarks.general import Question
 from flanlib.benchmarks.intention import Intention
 from flanlib.benchmarks.plans import Plans
 from flanlib.benchmarks.reading import Read
 from flanlib.corpus.negatives import opening
 from flanlib.experiments import tuning, workers
+from flanlib.inference.continuations import Scorer
 from flanlib.inference.generate import GREEDY, Decoding, Writer, replying, scoring_model
 from flanlib.inference.reader import Reader
 from flanlib.lab.tasks import Task
-from flanlib.presets import Preset
+from flanlib.presets import Preset, fresh, setting
 from flanlib.records import FlanError, Trajectory
 
 # By benchmark. Raise a number when the prompts or the judging of that benchmark change.
-VERSIONS = {"steps": 2, "episodes": 2, "general": 2, "agent_h": 3, "replies": 1}
+VERSIONS = {"steps": 2, "episodes": 2, "general": 2, "agent_h": 3, "replies": 1, "bfcl": 1, "when2call": 1}
+# By benchmark: what its rows tell beside the columns that all have.
+MORE = {"agent_h": agent_h.COLUMNS, "bfcl": bfcl.COLUMNS, "when2call": when2call.COLUMNS}
+Draw = bfcl.Draw | when2call.Draw
 # A process takes seconds to start: trials with fewer items run in this one.
 LONG = 16
 
@@ -45,12 +50,17 @@ class Trial:
     """The dialect in which the model writes. For general questions it is only a label."""
     split: str
     """The label of the items in tables and pictures, such as ``held-out tools``."""
-    items: tuple[Task | Trajectory | Question | Sample, ...]
+    items: tuple[Task | Trajectory | Question | Sample | Draw, ...]
     intention: Intention | Plans | None = None
     """Reads the intended tool from thoughts, by default the lab's reader. For Agent-H: reads plans, by default none."""
     decoding: Decoding = GREEDY
     free: int | None = None
     """For steps: on how many of the first tasks the model also writes freely. None means all."""
+
+    @property
+    def size(self) -> int:
+        """How many items the model is asked."""
+        return sum(item.size if isinstance(item, Draw) else 1 for item in self.items)
 
 
 def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[Path | None]],
@@ -58,9 +68,8 @@ def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[P
     """Evaluate every model on its trials and return all judgements.
 
     ``models`` gives each model's run folders, one per seed; None is the untuned model. Returns a tidy frame: model,
-    seed, split, protocol, score, id, type, value (0 or 1), and reply. Agent-H adds the columns of
-    :func:`flanlib.benchmarks.agent_h.ask.measure`, and its type is the cell. Finished trials are read from the cache;
-    the others run side by side.
+    seed, split, protocol, score, id, type, value (0 or 1), reply, and what MORE lists for the benchmarks. The type is
+    the cell in Agent-H and the category in BFCL. Finished trials are read from the cache; the others run side by side.
     """
     jobs = [(name, seed, _Job(trial, folder, preset))
             for name, folders in models.items() for trial in trials[name] for seed, folder in enumerate(folders)]
@@ -70,9 +79,32 @@ def judge(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[P
               for name, seed, job in jobs]  # fmt: skip
     table = pd.concat(frames, ignore_index=True)
     columns = ["model", "seed", "split", "protocol", "score", "id", "type", "value", "reply"]
-    if "kind" in table:  # only Agent-H has it
-        columns += [column for column in agent_h.COLUMNS if column in table and column not in columns]
+    for benchmark in dict.fromkeys(job.trial.benchmark for _, _, job in jobs):
+        columns += [column for column in MORE.get(benchmark, ()) if column not in columns]
     return table[columns]
+
+
+def at_hand(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence[Path | None]],
+            preset: Preset) -> tuple[dict[str, list[Trial]], list[str]]:  # fmt: skip
+    """Leave out the benchmarks with fetched rows that cannot be judged here, or that nobody asked for.
+
+    Such a benchmark stays if all its results are there. Else ``PUBLIC`` or ``FRESH`` must ask for it, since that takes
+    hours, and its rows must be there. Returns the trials that stay, and a line for each benchmark that does not.
+    """
+    undone = {trial.split: trial.items for name, folders in models.items() for trial in trials[name]
+              if not all(_Job(trial, folder, preset).done for folder in folders)}  # fmt: skip
+    why: dict[str, str] = {}
+    for split, items in undone.items():
+        try:
+            for draw in items:
+                draw.read()
+            if not (setting("PUBLIC") or fresh()):
+                why[split] = f"PUBLIC={preset.public} makes them, in hours on two cores."
+        except FlanError as error:
+            why[split] = f"its rows are not here. {error}"
+    kept = {name: [trial for trial in listed if trial.split not in why] for name, listed in trials.items()}
+    return kept, [f"{split} is left out: its results for these models do not ship. {text[:1].upper()}{text[1:]}"
+                  for split, text in why.items()]  # fmt: skip
 
 
 def replies(requests: Sequence[Trajectory], preset: Preset, *, longest: int = 64) -> dict[str, str]:
@@ -114,10 +146,10 @@ class _Job(workers.Job):
                   "intention": trial.intention and trial.intention.learnt, "free": trial.free,
                   "decoding": repr(trial.decoding)}  # fmt: skip
         super().__init__(f"{preset.name}-{trial.benchmark}-{trial.protocol}-{model}", config,
-                         long=len(trial.items) >= LONG, preset=preset)  # fmt: skip
+                         long=trial.size >= LONG, preset=preset)  # fmt: skip
 
     def facts(self) -> dict[str, int]:
-        return {"items": len(self.trial.items)}
+        return {"items": self.trial.size}
 
     def takes(self) -> float:
         return replying(self.preset.model, self.preset.bits, self.trial.decoding.max_new_tokens)
@@ -128,17 +160,17 @@ class _Job(workers.Job):
         model = scoring_model(self.preset.model, adapter, bits=self.preset.bits)
         label = None if tell else self.name
         write = Writer(model, tokenizer, template, self.trial.decoding, label=label)
-        frame = self._judge(write, Reader(model, tokenizer, template, label=label))
+        frame = self._judge(write, *(kind(model, tokenizer, template, label=label) for kind in (Reader, Scorer)))
         if tell:
             tell(1.0)
         store.write_table(folder / "rows.csv", frame)
         dense = all(weight.is_floating_point() for weight in model.parameters())
-        return {"items": len(self.trial.items), "replies": write.ended.total(),
+        return {"items": self.trial.size, "replies": write.ended.total(),
                 "ended": dict(sorted(write.ended.items())), "device": str(model.device),
                 "computed_in": str(model.dtype).removeprefix("torch."),
                 **({} if dense else {"weights": "4 bits"})}  # fmt: skip
 
-    def _judge(self, write: Generate, read: Read) -> pd.DataFrame:
+    def _judge(self, write: Generate, read: Read, score: when2call.LogProbabilities) -> pd.DataFrame:
         trial = self.trial
         if trial.benchmark == "steps":
             return steps.measure(trial.items, trial.protocol, write, read, intention=trial.intention, free=trial.free)
@@ -153,6 +185,18 @@ class _Job(workers.Job):
             texts = ask(write, [Prompt(one.id, opening(one.query, one.instructions)) for one in trial.items])
             return pd.DataFrame({"id": [one.id for one in trial.items], "score": "replies", "type": "reply",
                                  "value": 1, "reply": texts}).astype({"value": int})
+        if trial.benchmark == "bfcl":
+            cases = [case for draw in trial.items for case in draw.read()]
+            plans = trial.intention.plans if trial.intention else None
+            samples = [case.sample for case in cases]
+            rows = bfcl.rated(cases, agent_h.measure(samples, trial.protocol, write, plans=plans))
+            right = rows["kind"] == rows["truth"].map({CALL: bfcl.CALL, PLAIN: bfcl.ABSTAIN})
+            return rows.assign(score="bfcl", type=rows["category"], value=right.astype(int))
+        if trial.benchmark == "when2call":
+            questions = [one for draw in trial.items for one in draw.read()]
+            rows = when2call.measure(questions, trial.protocol, score)
+            right = (rows["chosen"] == rows["right"]).astype(int)
+            return rows.assign(score="when2call", type=rows["right"], value=right, reply=rows["chosen"])
         rows = general.measure(trial.items, write)
         return rows.assign(score="general", type=rows["family"])
 

@@ -1,25 +1,30 @@
 """Publish a tuned model: merged weights, the adapter, a tokenizer with the chat template, the corpus, and a model card.
 
-``AutoModelForCausalLM`` and ``AutoTokenizer`` load the result without this library.
+``AutoModelForCausalLM`` and ``AutoTokenizer`` load the result without this library, and ``call.py`` makes a call so.
 """
 
 import json
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import transformers
 from transformers import PreTrainedTokenizerBase
 
 from flanlib import store
+from flanlib.corpus.card import markdown
 from flanlib.corpus.export import export
+from flanlib.dialects import render
+from flanlib.experiments import call
 from flanlib.experiments.portable import save_model, save_tokenizer
 from flanlib.inference.generate import dense
 from flanlib.presets import DATA, SMOLLM2
-from flanlib.records import Conversation, FlanError
+from flanlib.records import Conversation, FlanError, Trajectory
+from flanlib.tally import Tally
 from flanlib.text.own_template import OwnTemplate
 from flanlib.text.templates import AnyTemplate, Template, jinja
 from flanlib.training.model import CPU
@@ -51,20 +56,27 @@ ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_ten
 reply = model.generate(**ids, max_new_tokens=200{stop})
 print(tokenizer.decode(reply[0, ids["input_ids"].shape[1]:]))
 ```
-{ends}{changes}
+{calling}{ends}{changes}
 ## What was measured
 
 {scores}
+{made}{tallies}"""
+CALLING = """
+`python call.py` shows how it makes a call: it says what should be done, names a tool, gives each value as it is asked,
+reads the result, and answers. The request in `call.json` is {source}'s {id}, which it was not trained on.
 """
 
 
 def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
-            corpus: Sequence[Conversation], scores: pd.DataFrame, bits: int = 16) -> Path:  # fmt: skip
+            corpus: Sequence[Conversation], scores: Mapping[str, pd.DataFrame], example: Trajectory | None = None,
+            tallies: Sequence[Tally] = (), bits: int = 16) -> Path:  # fmt: skip
     """Write a tuned model into a new folder and return it.
 
     ``base``, ``adapter`` and ``bits`` go to :func:`flanlib.inference.generate.dense`, which merges them on the CPU: a
-    GPU may still be full. ``scores`` becomes the table of the card. The folder appears whole or not at all. Among
-    several processes the first writes it, and the others wait. Raises FlanError if the folder exists.
+    GPU may still be full. ``scores`` (tables by their titles), the settings of a run that ``adapter`` is the folder of,
+    and ``tallies`` go onto the card. ``example`` is a held-out trajectory: ``call.py`` makes its first call, if it has
+    one. The folder appears whole or not at all. Among several processes the first writes it, and the others wait.
+    Raises FlanError if the folder exists.
     """
     folder = Path(folder)
     if store.rank():
@@ -92,14 +104,52 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
         config = json.loads(path.read_text()) | {"base_model_name_or_path": base_name}
         store.write(path, json.dumps(config, indent=2))
         export(corpus, unfinished / "corpus.jsonl")
+        example = example if example and example.steps else None
+        if example:
+            shutil.copyfile(call.__file__, unfinished / "call.py")
+            store.write(unfinished / "call.json", json.dumps(_call(example, template, end), indent=1))
         terms = f"The licence of the base model, {licence}," if licence else "What the base model's licence asks for"
         store.write(unfinished / "README.md", CARD.format(
-            base=base_name, name=folder.name, rows=len(corpus), scores=_markdown(scores), **_template(template),
+            base=base_name, name=folder.name, rows=len(corpus), **_template(template), **_facts(adapter, tallies),
             version=transformers.__version__, metadata=f"license: {licence}\n" if licence else "",
+            calling=CALLING.format(source=example.source, id=example.id) if example else "",
+            scores=_titled(scores, "###") or "Nothing yet.\n",
             licence=f"{terms} holds for this one too.", ends=ENDS.format(end=end) if end else "",
             stop=f", stop_strings=[{json.dumps(end, ensure_ascii=False)}], tokenizer=tokenizer" if end else ""))
         unfinished.rename(folder)
     return folder
+
+
+def _call(example: Trajectory, template: AnyTemplate, end: str) -> dict[str, Any]:
+    """Return what ``call.py`` reads: a request with its tools as they are listed in training, and how to prompt."""
+    own = template if isinstance(template, OwnTemplate) else None
+    done = [step for step in reversed(example.steps) if step.observation is not None]
+    return {"request": example.query, "system": render(example, "chat").turns[0].text,
+            "tools": {tool.name: list(tool.required or tool.properties) for tool in example.tools},
+            "results": {step.tool: step.observation for step in done}, "stop": end, "longest": 200,
+            "thinks": any(step.thought for step in example.steps), "fold_system": bool(own and own.fold_system),
+            "switches": dict(own.switches) if own else {}}  # fmt: skip
+
+
+def _facts(adapter: Path, tallies: Sequence[Tally]) -> dict[str, str]:
+    """Return what the card tells of the run and of its data."""
+    made = ""
+    if (adapter / store.MANIFEST).is_file():
+        run = store.manifest(adapter)
+        config, schedule = run["config"], run["config"]["schedule"]
+        facts = {"LoRA rank": config["lora_rank"], "peak learning rate": schedule["rate"], "seed": schedule["seed"],
+                 "trained tokens": run["trained_tokens"], "tokens read": run["tokens"], "conversations": run["rows"],
+                 "optimizer steps": run["steps"], "rows of a step": schedule["rows_per_step"],
+                 "tokens of a row": config["row_tokens"], "bits of a frozen weight": config["bits"],
+                 "computed in": f"{run['computed_in']} on {run['machine']}", "date": run["date"]}  # fmt: skip
+        made = "\n## How it was made\n\n" + markdown(pd.DataFrame(facts.items(), columns=["setting", "value"])) + "\n"
+    read = _titled({tally.name: tally.frame()[["what", "rows"]] for tally in tallies}, "###")
+    return {"made": made, "tallies": f"\n## What was read, kept and dropped\n\n{read}" if read else ""}
+
+
+def _titled(tables: Mapping[str, pd.DataFrame], mark: str) -> str:
+    """Write tables with their titles, each ending with a line break."""
+    return "\n".join(f"{mark} {title}\n\n{markdown(table)}\n" for title, table in tables.items() if not table.empty)
 
 
 def place(run: Path) -> Path:
@@ -108,13 +158,21 @@ def place(run: Path) -> Path:
 
 
 def _origin(base: str) -> tuple[str, str]:
-    """Return a model's name without any path of this machine, and its licence, empty if unknown."""
+    """Return a model's name, on the hub if that is known, without any path of this machine, and its licence or ""."""
     if base == SMOLLM2:
         return HUB, LICENCE
-    card = Path(base) / "README.md"
+    folder = Path(base)
+    card, config = folder / "README.md", folder / "config.json"
     head = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8"), re.DOTALL) if card.is_file() else None
     licence = re.search(r"^license: *([\w.-]+)", head[1], re.MULTILINE) if head else None
-    return Path(base).name if Path(base).is_dir() else base, licence[1] if licence else ""
+    named = re.search(r"models--([\w.-]+?)--([\w.-]+)/snapshots/", f"{folder.absolute()}/")  # in the hub's cache
+    said = json.loads(config.read_text(encoding="utf-8")).get("_name_or_path") if config.is_file() else None
+    name = folder.name if folder.is_dir() else base
+    if named:
+        name = f"{named[1]}/{named[2]}"
+    elif folder.is_dir() and isinstance(said, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", said):
+        name = said  # by transformers 4, of the model that was loaded; a path has more parts
+    return name, licence[1] if licence else ""
 
 
 def _template(template: AnyTemplate) -> dict[str, str]:
@@ -125,14 +183,3 @@ def _template(template: AnyTemplate) -> dict[str, str]:
         "switches": "".join(f", {name}={value}" for name, value in template.switches),
         "changes": f"\nIt was trained with its own chat template, changed so: {'; '.join(template.changes)}.\n",
     }
-
-
-def _markdown(scores: pd.DataFrame) -> str:
-    if scores.empty:
-        return "Nothing yet."
-    rows = [
-        list(scores),
-        ["---"] * len(scores.columns),
-        *([f"{x:.3f}" if isinstance(x, float) else str(x) for x in row] for row in scores.itertuples(index=False)),
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

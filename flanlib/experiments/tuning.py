@@ -30,7 +30,7 @@ from flanlib.text.tokens import CONTEXT, Example, check_lost, encode_all, load_t
 from flanlib.training import memory, sharing
 from flanlib.training.leaks import isolates
 from flanlib.training.loss import measure
-from flanlib.training.model import add_lora, check_ids, compute_dtype, halved, load, load_adapter
+from flanlib.training.model import add_lora, check_ids, compute_dtype, halved, load, load_adapter, outline
 from flanlib.training.train import Schedule, draw, fit
 
 # Raise it when training or measuring gives other results. It is part of every cache key.
@@ -262,6 +262,11 @@ def table(folders: Mapping[str, Sequence[Path]], name: str) -> pd.DataFrame:
     return pd.concat([store.read_table(path / f"{name}.csv").assign(form=form, seed=seed)
                       for form, paths in folders.items() for seed, path in enumerate(paths)],
                      ignore_index=True)  # fmt: skip
+
+
+def parameters(preset: Preset) -> int:
+    """Return how many weights the preset's model has, from its configuration."""
+    return sum(weight.numel() for weight in outline(preset.model).parameters())
 
 
 def model_key(preset: Preset) -> dict[str, Any]:

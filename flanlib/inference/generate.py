@@ -239,7 +239,7 @@ class Writer:
 def prompt_text(prompt: Prompt, template: AnyTemplate) -> str:
     """Write a prompt as text. Raises FlanError if the template cannot carry it."""
     begun = template.lead + prompt.begun if prompt.begun else ""
-    return templates.prompt(prompt.turns, template, f"prompt {prompt.id}") + begun
+    return templates.prompt(prompt.turns, template, f"prompt {prompt.id}", tools=prompt.tools) + begun
 
 
 def _encode(prompt: Prompt, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate) -> list[int] | None:

@@ -11,10 +11,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from flanlib.lab.world import SPLITS
-from flanlib.presets import DATA
+from flanlib.presets import BROUGHT
 from flanlib.records import Conversation, FlanError, clip, say
 
-FOLDER = DATA / "lab"
+FOLDER = BROUGHT / "lab"
 
 
 class Request(NamedTuple):

@@ -14,6 +14,9 @@ from flanlib.text.tokens import Example
 SEED = 0  # of the bootstrap, so that an interval is reproducible
 SPLITS = ("train", "heldout")
 GROUPS: dict[str, tuple[str, ...]] = {"format": ("instruction",), "content": CONTENT}
+TWELFTHS = tuple(part / 12 for part in range(1, 13))
+DOUBLING = (1 / 40, 1 / 20, 1 / 10, 1 / 5, 2 / 5, 4 / 5, 1.0)
+"""Ends of parts of a run that double in length, for a log scale. The last is the fifth that :func:`final` covers."""
 
 
 def shares(examples: Mapping[tuple[str, str], Sequence[Example]]) -> pd.DataFrame:
@@ -85,15 +88,15 @@ def distances(measured: Mapping[str, pd.DataFrame], forms: Mapping[str, str]) ->
     return pd.DataFrame(table, columns=["text", "form", "nats_per_byte", "low", "high", "n"])
 
 
-def evened(losses: pd.DataFrame, *, parts: int = 12) -> pd.DataFrame:
-    """Sum the training losses over equal parts of each run, since single steps hold few conversations.
+def evened(losses: pd.DataFrame, *, ends: Sequence[float] = TWELFTHS) -> pd.DataFrame:
+    """Sum the training losses over parts of each run, since single steps hold few conversations.
 
-    Takes and returns form, seed, step (on return the part), trained_tokens, split, kind, nats, tokens, bytes. Parts are
-    equal in trained tokens. Held-out losses stay as they are.
+    Takes and returns form, seed, step (on return the part), trained_tokens, split, kind, nats, tokens, bytes. A part
+    ends at a share of the run's trained tokens. Held-out losses stay as they are.
     """
     train, rest = losses[losses["split"] == "train"], losses[losses["split"] != "train"]
     end = train.groupby(["form", "seed"])["trained_tokens"].transform("max")
-    train = train.assign(step=np.ceil(parts * train["trained_tokens"] / end).astype(int))
+    train = train.assign(step=1 + np.searchsorted(ends, train["trained_tokens"] / end - 1e-9))
     reached = train.groupby(["form", "seed", "step"])["trained_tokens"].transform("max")
     by = ["form", "seed", "split", "kind", "step", "trained_tokens"]
     sums = train.assign(trained_tokens=reached).groupby(by, sort=True)[["nats", "tokens", "bytes"]].sum()
@@ -187,7 +190,8 @@ def speeds(losses: pd.DataFrame, forms: Sequence[str]) -> pd.DataFrame:
     """Tabulate how fast each kind is learned: form, split, kind, tokens (:func:`tokens_to_drop`), low, high, n."""
     table = [(form, split, kind, *astuple(seeds(tokens_to_drop(losses, form, [kind], split=split))))
              for form, split, kind in product(forms, SPLITS, CAPABILITIES)]  # fmt: skip
-    return pd.DataFrame(table, columns=["form", "split", "kind", "tokens", "low", "high", "n"])
+    frame = pd.DataFrame(table, columns=["form", "split", "kind", "tokens", "low", "high", "n"])
+    return frame.assign(low=frame["low"].clip(lower=0))  # a t interval reaches below 0, tokens do not
 
 
 def slower(losses: pd.DataFrame, form: str, kinds: Iterable[str], than: Iterable[str]) -> Interval:

@@ -1,6 +1,6 @@
 """Claims of the paper and their verdicts, computed by comparing an interval with bounds.
 
-``figures/claims.csv`` gathers the claims of all notebooks, one row each.
+``claims.csv`` in the output folder gathers the claims of all notebooks that write there, one row each.
 """
 
 import csv
@@ -34,18 +34,21 @@ class Claim:
     high: float
     n: int
     seeds: int
-    verdict: Literal["holds", "differs", "unclear"]
+    verdict: Literal["holds", "differs", "unclear", "too few"]
 
 
 COLUMNS = tuple(Claim.__dataclass_fields__)
+LEAST, LEAST_SEEDS = 20, 3
+"""Fewest tasks or texts, and fewest seeds where each seed gives one value, from which a verdict is drawn."""
 
 
 def check(notebook: str, claim: str, *, material: str, paper: str | float, ours: Interval, seeds: int,
           above: float | None = None, below: float | None = None) -> Claim:  # fmt: skip
     """Check a claim: its value lies strictly above a bound, strictly below one, or between two.
 
-    The verdict is ``holds`` if the whole interval satisfies the claim, ``differs`` if no part does, and ``unclear``
-    else or without an interval. Raises FlanError without a bound, and for bounds or an interval in descending order.
+    The verdict is ``holds`` if the whole interval satisfies the claim, ``differs`` if no part does, ``unclear`` else or
+    without an interval, and ``too few`` below LEAST tasks or LEAST_SEEDS seeds. Raises FlanError without a bound, and
+    for bounds or an interval in descending order.
 
     >>> check("01", "gap", material="lab", paper="0.5", ours=Interval(0.4, 0.3, 0.5, 90), seeds=3, above=0).verdict
     'holds'
@@ -64,6 +67,8 @@ def check(notebook: str, claim: str, *, material: str, paper: str | float, ours:
             verdict = "holds"
         elif ours.high <= floor or ours.low >= ceiling:
             verdict = "differs"
+    if ours.n < (LEAST_SEEDS if ours.n == seeds else LEAST):
+        verdict = "too few"
     paper = paper if isinstance(paper, str) else f"{paper:g}"
     return Claim(notebook, material, claim, paper, *astuple(ours), seeds, verdict)
 
@@ -74,7 +79,7 @@ def save(rows: Iterable[Claim], notebook: str) -> Path:
     The rows of other notebooks stay, and rows are sorted by notebook and material. Returns the file's path. Raises
     FlanError for claims of another notebook, and for a file with other columns.
     """
-    rows, path = list(rows), output() / "claims.csv"
+    rows, path = list(rows), output(notebook) / "claims.csv"
     if others := {row.notebook for row in rows} - {notebook}:
         raise FlanError(path.name, found=f"claims of {', '.join(sorted(others))}",
                         expected=f"claims of {notebook}", remedy="Save each notebook's claims by itself.")  # fmt: skip

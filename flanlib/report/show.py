@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
-from IPython.display import clear_output, display
+from IPython.display import clear_output, display, update_display
 
 from flanlib import store
+from flanlib.intervals import Interval
 from flanlib.presets import fresh, preset
 from flanlib.records import KINDS, Conversation, FlanError, Kind, Span, Turn
 from flanlib.report.claims import Claim
@@ -21,16 +22,21 @@ from flanlib.report.figures import BANNER, STYLE
 from flanlib.tally import Tally
 
 BOX = "border:1px solid rgba(128,128,128,.5);border-radius:6px;padding:.4em .7em;margin:.4em 0"
+MOST_TURNS, MOST_LETTERS = 40, 500
+"""Turns of a conversation and characters in a cell of a table that are shown. A notebook of long rows stays small."""
 SMALL = "font-size:85%;opacity:.75"
-WORDS = {"holds": "✓ holds", "differs": "✗ differs", "unclear": "? unclear"}
+WORDS = {"holds": "✓ holds", "differs": "✗ differs", "unclear": "? unclear", "too few": "– too few"}
 
 
 def conversation(conv: Conversation, title: str | None = None, *, limit: int = 800) -> None:
-    """Show a conversation: a card per turn, cut after ``limit`` characters, its spans tinted and underlined by kind."""
+    """Show a conversation: a card per turn, cut after ``limit`` characters, its spans tinted and underlined by kind.
+
+    Turns after the first MOST_TURNS are counted only.
+    """
     title = title or f"{conv.source}, {conv.id}"
     kinds = [kind for kind in KINDS if any(span.kind == kind for turn in conv.turns for span in turn.spans)]
     cards, lines = [], [title]
-    for turn in conv.turns:
+    for turn in conv.turns[:MOST_TURNS]:
         shown, hidden = _cut(turn, limit)
         head = turn.role + (", trained" if turn.trained else "")
         rest = f"... ({hidden:,} characters more)" if hidden else ""
@@ -39,6 +45,9 @@ def conversation(conv: Conversation, title: str | None = None, *, limit: int = 8
                      f'<div style="white-space:pre-wrap;overflow-wrap:anywhere">{text}</div>'
                      + (f'<div style="{SMALL}">{rest}</div>' if rest else "") + "</div>")  # fmt: skip
         lines.append(f"[{head}] " + "".join(f"<{span.kind}>{span.text}" for span in shown) + rest)
+    if more := len(conv.turns) - len(conv.turns[:MOST_TURNS]):
+        lines.append(f"... ({more:,} turns more)")
+        cards.append(f'<div style="{SMALL}">{lines[-1]}</div>')
     legend = " ".join(_mark(kind, kind) for kind in kinds)
     page = f"<div><b>{html.escape(title)}</b> <span>{legend}</span>{''.join(cards)}</div>"
     display({"text/html": page, "text/plain": "\n".join(lines)}, raw=True)
@@ -67,9 +76,13 @@ def tally(counts: Tally) -> None:
     _table(counts.frame(), str(counts), caption=counts.name)
 
 
-def table(frame: pd.DataFrame) -> None:
-    """Show a table, with three significant digits and a dash for a missing value."""
-    _table(frame, frame.to_string(index=False, float_format=number))
+def table(frame: pd.DataFrame, *, fold: str = "") -> None:
+    """Show a table, with three significant digits, a dash for a missing value, and MOST_LETTERS of a text.
+
+    With ``fold`` it is folded away under that title, to be opened with a click.
+    """
+    frame = frame.map(lambda value: _shortened(value) if isinstance(value, str) else value)
+    _table(frame, frame.to_string(index=False, float_format=number), fold=fold)
 
 
 def reading(text: str, **values: Any) -> None:
@@ -77,12 +90,45 @@ def reading(text: str, **values: Any) -> None:
 
     Numbers without a format of their own get three significant digits. Raises FlanError for a name without a value.
     """
+    sentence = say(text, **values)
+    display({"text/markdown": sentence, "text/plain": sentence}, raw=True)
+
+
+def say(text: str, **values: Any) -> str:
+    """Return the sentence that :func:`reading` shows. An interval is written with its bounds.
+
+    >>> say("{gap} points", gap=Interval(3.14159, 2.0, 4.0, 90))
+    '3.14 [2, 4] points'
+    """
     try:
-        sentence = _Reading().vformat(text, (), values)
+        return _Reading().vformat(text, (), values)
     except (KeyError, IndexError) as error:
         raise FlanError("reading", found=f"no value for {error.args[0]!r}", expected=f"one of {', '.join(values)}",
                         remedy="Pass it by name.") from None  # fmt: skip
-    display({"text/markdown": sentence, "text/plain": sentence}, raw=True)
+
+
+def outcome(gap: Interval, *, above: str, below: str, unclear: str, bound: float = 0, **values: Any) -> str:
+    """Return one of three sentences, by whether a whole interval lies above a bound, below it, or neither.
+
+    So a sentence can't claim what its interval does not carry. ``gap`` and the other values are filled in as by
+    :func:`say`, ``size`` without its sign.
+
+    >>> outcome(Interval(-2, -3, -1, 90), above="A leads by {size}.", below="B leads by {size}.", unclear="Who knows?")
+    'B leads by 2 [1, 3].'
+    """
+    text = above if gap.low > bound else below if gap.high < bound else unclear
+    size = gap if gap.mean >= 0 else Interval(-gap.mean, -gap.high, -gap.low, gap.n)
+    return say(text, gap=gap, size=size, **values)
+
+
+def found(*sentences: str) -> None:
+    """Show what a notebook found, in its first lines.
+
+    Called without sentences, it reserves the place. Called with them, at the end, it fills that place.
+    """
+    text = "**What we found.** " + (" ".join(sentences) or "*The last cells fill this in.*")
+    show = update_display if sentences else display
+    show({"text/markdown": text, "text/plain": text}, raw=True, display_id="found")
 
 
 def claims(rows: Iterable[Claim]) -> None:
@@ -130,6 +176,9 @@ class _Reading(string.Formatter):
         """Fill in one value, or a dash if it is missing. Text is escaped so that it cannot become markup."""
         if isinstance(value, str):
             return html.escape(format(value, spec))
+        if isinstance(value, Interval):
+            mean, low, high = (self.format_field(part, spec) for part in (value.mean, value.low, value.high))
+            return f"{mean} [{low}, {high}]"
         return format(value, spec) if spec and value == value else number(value)  # NaN is not itself
 
 
@@ -143,6 +192,11 @@ def _cut(turn: Turn, limit: int) -> tuple[list[Span], int]:
     return shown, max(0, -left)
 
 
+def _shortened(text: str) -> str:
+    more = len(text) - MOST_LETTERS
+    return f"{text[:MOST_LETTERS]}... ({more:,} characters more)" if more > 0 else text
+
+
 def _mark(text: str, kind: Kind) -> str:
     """Tint and underline text by kind, which shows on hover. Thin tints are readable in light and dark themes."""
     look = STYLE[kind]
@@ -154,7 +208,7 @@ def _mark(text: str, kind: Kind) -> str:
     return f'<span title="{kind}" style="{style}">{html.escape(text)}</span>'
 
 
-def _table(frame: pd.DataFrame, plain: str, caption: str = "") -> None:
+def _table(frame: pd.DataFrame, plain: str, caption: str = "", fold: str = "") -> None:
     sides = ["right" if pd.api.types.is_numeric_dtype(kind) else "left" for kind in frame.dtypes]
 
     def line(tag: str, values: Iterable[str]) -> str:
@@ -164,4 +218,6 @@ def _table(frame: pd.DataFrame, plain: str, caption: str = "") -> None:
     body = "".join(line("td", map(number, row)) for row in frame.itertuples(index=False, name=None))
     head = f"<caption><b>{html.escape(caption)}</b></caption>" if caption else ""
     page = f"<table>{head}<thead>{line('th', map(str, frame))}</thead><tbody>{body}</tbody></table>"
+    if fold:
+        page = f"<details><summary>{html.escape(fold)}</summary>{page}</details>"
     display({"text/html": page, "text/plain": plain}, raw=True)

@@ -16,7 +16,7 @@ from os.path import commonprefix
 from typing import TYPE_CHECKING, NamedTuple
 
 from flanlib import store
-from flanlib.records import FlanError, Turn, clip, say
+from flanlib.records import FlanError, Tool, Turn, clip, offered, say
 from flanlib.text.places import Place, digest, special_tokens, unfit
 
 if TYPE_CHECKING:
@@ -130,9 +130,9 @@ class OwnTemplate:
             written = start + len(content)
         return text, places
 
-    def text(self, turns: Sequence[Turn], where: str, *, reply: bool = False) -> str:
+    def text(self, turns: Sequence[Turn], where: str, *, reply: bool = False, tools: Sequence[Tool] = ()) -> str:
         """Return the text of the turns; ``reply`` adds the opening of the next reply."""
-        text = self._write(turns, where, reply=reply)
+        text = self._write(turns, where, reply=reply, tools=tools)
         if self.opening:
             replies = sum(turn.role == "assistant" for turn in turns)
             text = self.opening.even(text, replies, where, reply=reply)
@@ -140,7 +140,7 @@ class OwnTemplate:
             text = text.removesuffix(self.last) + self.end
         return text
 
-    def _write(self, turns: Sequence[Turn], where: str, *, reply: bool = False) -> str:
+    def _write(self, turns: Sequence[Turn], where: str, *, reply: bool = False, tools: Sequence[Tool] = ()) -> str:
         from jinja2 import TemplateError
 
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
@@ -149,8 +149,8 @@ class OwnTemplate:
             messages[:2] = [{"role": "user", "content": "\n\n".join(user)}]
         try:
             return self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=reply, chat_template=self.source, date_string=DATE,
-                **dict(self.switches))  # fmt: skip
+                messages, tools=[offered(tool) for tool in tools] or None, tokenize=False, add_generation_prompt=reply,
+                chat_template=self.source, date_string=DATE, **dict(self.switches))  # fmt: skip
         except (TemplateError, *FAULTS) as error:
             raise unfit(where, f"a refusal by the chat template: {error}", "turns that it accepts") from None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from flanlib.presets import AUTO
-from flanlib.records import CAPABILITIES, Conversation, FlanError, Kind, Turn
+from flanlib.records import CAPABILITIES, Conversation, FlanError, Kind, Tool, Turn
 from flanlib.text.own_template import OwnTemplate, own_template
 from flanlib.text.places import Place, digest, special_tokens, unfit
 
@@ -173,8 +173,10 @@ def render(conversation: Conversation, template: AnyTemplate) -> Rendered:
     return Rendered(text, spans, tuple(place.stop for place in places if place))
 
 
-def prompt(turns: Sequence[Turn], template: AnyTemplate, where: str = "prompt") -> str:
+def prompt(turns: Sequence[Turn], template: AnyTemplate, where: str = "prompt", *, tools: Sequence[Tool] = ()) -> str:
     """Write turns up to a user turn, and the opening of the reply. Raises FlanError as :func:`render` does.
+
+    Only a model's own chat template has a place for ``tools``; any other raises FlanError.
 
     >>> from flanlib.records import say
     >>> prompt([say("user", "Hi")], LLAMA2_CHAT)
@@ -188,7 +190,11 @@ def prompt(turns: Sequence[Turn], template: AnyTemplate, where: str = "prompt") 
             remedy="Cut the conversation after a user turn.",
         )
     _check(turns, template, where)
-    return template.text(turns, where, reply=True)
+    if not tools:
+        return template.text(turns, where, reply=True)
+    if isinstance(template, OwnTemplate):
+        return template.text(turns, where, reply=True, tools=tools)
+    raise unfit(where, f"tools for the template {template.name}, which shows none", "a model's own chat template")
 
 
 def _check(turns: Sequence[Turn], template: AnyTemplate, where: str) -> None:

@@ -1,15 +1,18 @@
 """Causal attention within each document of a packed row, without a mask over the whole row.
 
 transformers separates packed documents by a dense (rows, 1, tokens, tokens) mask. Here a forward pass finds the
-document lengths once and passes them on in place of that mask. Attention then runs over one document after another.
+document lengths once and passes them on in place of that mask. A GPU then attends within all documents in one kernel,
+PyTorch's ``varlen_attn``, where that can run; else attention runs over one document after another.
 Padded batches, generation with a cache and sliding windows still take transformers' own path.
 """
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
+from torch.backends.cuda import SDPAParams, can_use_flash_attention
+from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
@@ -22,6 +25,16 @@ BLOCK = 128
 
 class Documents(tuple):
     """Lengths in tokens of the documents in a batch, row after row; passed in place of an attention mask."""
+
+    def bounds(self, device: torch.device) -> torch.Tensor:
+        """Return where each document begins and the last one ends: (documents + 1) int32, made once for all layers.
+
+        >>> Documents((3, 1, 2)).bounds("cpu")
+        tensor([0, 3, 4, 6], dtype=torch.int32)
+        """
+        if not hasattr(self, "_bounds"):
+            self._bounds = torch.tensor([0, *accumulate(self)], dtype=torch.int32, device=device)
+        return self._bounds.to(device)
 
 
 def by_document(model: Any) -> Any:
@@ -49,10 +62,12 @@ def documents_mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any
 
 def documents_attention(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
                         attention_mask: Documents | torch.Tensor | None, dropout: float = 0.0,
-                        scaling: float | None = None, **kwargs: Any) -> tuple[torch.Tensor, None]:  # fmt: skip
+                        scaling: float | None = None, varlen: Callable | None = None,
+                        **kwargs: Any) -> tuple[torch.Tensor, None]:  # fmt: skip
     """Attend within documents: (rows, heads, tokens, width) to (rows, tokens, heads, width).
 
-    On a CPU attention is computed in blocks, since PyTorch's kernel is built for long rows.
+    On a CPU attention is computed in blocks, since PyTorch's kernel is built for long rows. ``varlen`` attends within
+    all documents at once; it has the signature of ``varlen_attn``, which is taken where it can run (:func:`flash`).
     """
     if not isinstance(attention_mask, Documents):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,
@@ -63,6 +78,13 @@ def documents_attention(module: torch.nn.Module, query: torch.Tensor, key: torch
     # No document crosses the end of its row, so the whole batch is treated as one long row.
     joined = [x.transpose(0, 1).reshape(1, heads, rows * tokens, -1)
               for x in (query, repeat_kv(key, repeats), repeat_kv(value, repeats))]  # fmt: skip
+    if torch.is_autocast_enabled(query.device.type) and (varlen or query.is_cuda):  # autocast leaves varlen_attn out
+        joined = [x.to(torch.get_autocast_dtype(query.device.type)) for x in joined]
+    if varlen or flash(*joined, dropout):
+        bounds, longest = attention_mask.bounds(query.device), max(attention_mask)
+        out = (varlen or varlen_attn)(*(x[0].transpose(0, 1) for x in joined), bounds, bounds, longest, longest,
+                                      scale=scaling, window_size=(-1, 0))  # fmt: skip  # no token ahead is seen
+        return out.view(rows, tokens, heads, -1), None
     if query.device.type == "cpu" and not dropout:
         out = _Blocks.apply(*(x[0] for x in joined), attention_mask, scaling)
     else:
@@ -70,6 +92,17 @@ def documents_attention(module: torch.nn.Module, query: torch.Tensor, key: torch
         out = torch.cat([scaled_dot_product_attention(*document, dropout_p=dropout, is_causal=True, scale=scaling)
                          for document in documents], 2)  # fmt: skip
     return out.view(heads, rows, tokens, -1).permute(1, 2, 0, 3), None
+
+
+def flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float = 0.0) -> bool:
+    """Tell whether ``varlen_attn`` can attend, forward and backward, over (rows, heads, tokens, width).
+
+    It is PyTorch's flash attention, and PyTorch knows what that needs: an NVIDIA GPU from Ampere on, half precision,
+    heads of up to 256 that are as wide in queries as in values, and on some GPUs less. Unlike
+    ``scaled_dot_product_attention`` this entry to it neither pads heads to a multiple of 8 nor drops out.
+    """
+    fits = query.is_cuda and torch.version.cuda and not dropout and query.shape[-1] % 8 == 0
+    return bool(fits) and can_use_flash_attention(SDPAParams(query, key, value, None, dropout, True, False))
 
 
 class _Blocks(torch.autograd.Function):

@@ -27,7 +27,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, P
 from flanlib import pretrained
 from flanlib.progress import Bar
 from flanlib.records import FlanError
-from flanlib.training import lora
+from flanlib.training import liger, lora
 from flanlib.training.attention import by_document
 
 CPU = torch.device("cpu")
@@ -219,7 +219,12 @@ def _without_cycles(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def add_lora(model: torch.nn.Module, *, rank: int, seed: int) -> PeftModel:
-    """Add LoRA (:func:`lora_config`) with initial weights drawn by the seed, and put the model in train mode."""
+    """Add LoRA (:func:`lora_config`) with initial weights drawn by the seed, and put the model in train mode.
+
+    On a GPU the model gets Liger's kernels, if they are installed (:mod:`flanlib.training.liger`).
+    """
+    if not sharded():  # FSDP may give the weights to the first process only
+        liger.use(model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return _fused(get_peft_model(model, lora_config(rank))).train()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flanlib import store
-from flanlib.records import FlanError, Tool, clip, freeze, thaw, to_json
+from flanlib.records import FlanError, Tool, clip, freeze, offered, to_json
 
 ACTION, FORMAT = "action", "format"
 CELLS = ("no tools, none needed", "no tools, one needed", "tools, none needed", "tools, one needed")
@@ -64,17 +64,29 @@ def row(sample: Sample) -> dict[str, Any]:
     return {"id": sample.id, "source": sample.source, "level": sample.level, "cell": sample.cell,
             "variety": sample.variety, "truth": sample.truth,
             "messages": [*first, {"role": "user", "content": sample.query}],
-            "tools": [{"type": "function", "function": {"name": t.name, "description": t.description,
-                                                        "parameters": thaw(t.parameters)}} for t in sample.tools],
+            "tools": [offered(tool) for tool in sample.tools],
             "wanted": list(sample.wanted), "origin": sample.origin}  # fmt: skip
+
+
+def prompt(sample: Sample) -> dict[str, Any]:
+    """Write what a model is asked: id, :func:`digest`, messages, and tools if there are any."""
+    whole = row(sample)
+    asked = {"id": sample.id, "digest": digest(sample), "messages": whole["messages"], "tools": whole["tools"]}
+    return {key: part for key, part in asked.items() if part}  # services refuse an empty list of tools
+
+
+def digest(sample: Sample) -> str:
+    """Return a digest of what a model is asked, so that a reply is known to answer this sample."""
+    whole = row(sample)
+    return store.digest({"messages": whole["messages"], "tools": whole["tools"]})
 
 
 def sample(item: Mapping[str, Any], where: str = "sample") -> Sample:
     """Read a row that :func:`row` wrote; extra keys are ignored. Raises FlanError, which names ``where``, otherwise."""
     try:
         *first, last = item["messages"]
-        offered = [tool["function"] for tool in item["tools"]]
-        tools = [Tool(t["name"], t["description"], freeze(t["parameters"])) for t in offered]
+        functions = [tool["function"] for tool in item["tools"]]
+        tools = [Tool(t["name"], t["description"], freeze(t["parameters"])) for t in functions]
         instructions = first[0]["content"] if first else ""
         one = Sample(item["id"], item["source"], item["level"], item["cell"], item["truth"], last["content"], tools,
                      instructions, item["variety"], item["wanted"], item["origin"])  # fmt: skip

@@ -14,7 +14,8 @@ import pandas as pd
 
 from flanlib.benchmarks import scores
 from flanlib.benchmarks.agent_h.ask import rows
-from flanlib.benchmarks.agent_h.replies import CALLS, DEGENERATE, FORMAT, OFFERED, read
+from flanlib.benchmarks.agent_h.replies import CALLS, DEGENERATE, FORMAT, OFFERED, PLAIN, read
+from flanlib.benchmarks.agent_h.replies import INVENTED as INVENTED_TOOL
 from flanlib.benchmarks.agent_h.samples import CALL, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import FORMAT as FORMAT_LEVEL
 from flanlib.dialects.written import thinking
@@ -26,6 +27,10 @@ WORDS, MADE, IN_FORMAT = "plain reply", "tool called", "format followed"
 BY_STRUCTURE = (WORDS, MADE)
 BY_KEYWORDS = H_REACT, H_GENERAL = ("H_ReAct", "H_General")
 BALANCED, HSCORE = "balanced", "HScore"
+RIGHT, NO_CALL, CALLED, INVENTED, OTHERWISE, LOOP = (
+    "right", "no call where one is needed", "tool called, none needed", "invented tool called",
+    "broken or announced call", "loop or nothing")  # fmt: skip
+_WRONG = {PLAIN: NO_CALL, OFFERED: CALLED, INVENTED_TOOL: INVENTED, DEGENERATE: LOOP}
 
 
 def hscore(h_react: float, h_general: float) -> float:
@@ -68,6 +73,29 @@ def judgements(judged: pd.DataFrame) -> pd.DataFrame:
              H_REACT: (plain, react), H_GENERAL: (plain, general)}  # fmt: skip
     return pd.concat([judged[counts].assign(score=name, value=is_one[counts].astype(int))
                       for name, (counts, is_one) in parts.items()], ignore_index=True)  # fmt: skip
+
+
+def answers(judged: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate how models answer in each cell: model, cell, answer, share, low, high, n (samples).
+
+    Right is a plain reply where no call is asked for, and a call of an offered tool where one is needed. Its share
+    comes with the interval of :func:`flanlib.benchmarks.scores.table`, the shares of wrong answers without.
+    """
+    single = judgements(judged)
+    single = single[single["score"].isin(BY_STRUCTURE)]
+    wrong = single["kind"].map(_WRONG).fillna(OTHERWISE)
+    return shares(single.assign(answer=wrong.where(single["value"] == 0, RIGHT)))
+
+
+def shares(single: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate judgements of 0 and 1 with columns model, cell and answer, RIGHT or a wrong one, as :func:`answers`."""
+    of = single.groupby(["model", "cell"], sort=False)["answer"]
+    table = of.value_counts(normalize=True).rename("share").reset_index()
+    right = scores.table(single, ["model", "cell"])[["model", "cell", "low", "high", "n"]]
+    none = right.assign(answer=RIGHT, share=0.0).merge(table[["model", "cell", "answer"]], how="left", indicator=True)
+    table = pd.concat([table, none[none["_merge"] == "left_only"][list(table)]]).merge(right)
+    table.loc[table["answer"] != RIGHT, ["low", "high"]] = float("nan")
+    return table[["model", "cell", "answer", "share", "low", "high", "n"]]
 
 
 def table(judged: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:

@@ -8,20 +8,11 @@ range from 0 to 1 in tables; scores are drawn as points of 100, as the paper pri
 
 from flanlib.report.figures.bench import peers
 from flanlib.report.figures.learning import content_by_form, distance, learning_speeds, loss_by_kind, speeds
-from flanlib.report.figures.scores import (
-    cells,
-    kind_shares,
-    reply_kinds,
-    report_card,
-    scores_by_form,
-    skill_by_tokens,
-    table2,
-    two_measures,
-)
+from flanlib.report.figures.rivals import growth, rivals
+from flanlib.report.figures.scores import answers, gains, kind_shares, report_card, skill_by_tokens, table2
 from flanlib.report.figures.style import BANNER, FORM_NAMES, STYLE, save
 
 __all__ = [
-    "BANNER", "FORM_NAMES", "STYLE", "cells", "content_by_form", "distance", "kind_shares", "learning_speeds",
-    "loss_by_kind", "peers", "reply_kinds", "report_card", "save", "scores_by_form", "skill_by_tokens", "speeds",
-    "table2", "two_measures",
+    "BANNER", "FORM_NAMES", "STYLE", "answers", "content_by_form", "distance", "gains", "growth", "kind_shares",
+    "learning_speeds", "loss_by_kind", "peers", "report_card", "rivals", "save", "skill_by_tokens", "speeds", "table2",
 ]  # fmt: skip

@@ -10,30 +10,34 @@ from flanlib.report.figures.style import INK, OTHER, STYLE, Picture, draws
 
 @draws("name", "device", "unit", "ours", "peer", "peer_name", "ratio", "low", "high", "n")
 def peers(frame: pd.DataFrame) -> Figure:
-    """Draw how many times as fast as its peers the kit is: a panel per contest, a line per peer.
+    """Draw how many times as fast as its peers the kit is: a block per contest, a line per peer.
 
     A mark is the median ratio of a table from :func:`flanlib.bench.timing.hold`, and its line spans all rounds.
     """
-    sizes = frame.groupby("name", sort=False).size()
-    figure = Picture(figsize=(8.4, 0.34 * sizes.sum() + 0.75 * len(sizes) + 0.7))
-    figure.subplots(len(sizes), 1, sharex=True, height_ratios=sizes + 0.8)
-    most = 1.9 * frame["high"].max()
-    ticks = [tick for tick in (1, 2, 3, 5, 10, 20, 50) if tick < most]
-    for axes, name in zip(figure.axes, sizes.index, strict=True):
-        rows = frame[frame["name"] == name].reset_index(drop=True)
-        axes.hlines(rows.index, rows["low"], rows["high"], color=OTHER.colour, linewidth=2)
-        axes.plot(rows["ratio"], rows.index, OTHER.marker, color=OTHER.colour, markersize=6)
-        for i, row in rows.iterrows():
-            label = f"  {row['ratio']:.1f} x  ({_speed(row['peer'])})"
-            axes.text(1.03 * row["high"], i, label, va="center", color=INK, fontsize=9)
-        axes.axvline(1, color=INK, linewidth=1)
-        axes.set(xscale="log", xlim=(0.8, most), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)),
-                 yticklabels=rows["peer_name"])  # fmt: skip
-        axes.set_title(f"{name}: ours {_speed(rows['ours'][0])} {rows['unit'][0]}", fontsize=10)
-        axes.set_xticks(ticks, [f"{tick} x" for tick in ticks])
-        axes.minorticks_off()
-    figure.supxlabel(f"times as fast as the peer (line: all {int(frame['n'].min())} rounds; in brackets the peer's "
-                     f"speed; seconds are CPU seconds, {frame['device'][0]})", fontsize=9)  # fmt: skip
+    names = list(dict.fromkeys(frame["name"]))
+    figure = Picture(figsize=(9, 0.9 + 0.25 * (len(frame) + len(names))))
+    axes, y, most, peers_at = figure.subplots(), 0, frame["high"].max(), {}
+    for name in names:
+        rows = frame[frame["name"] == name]
+        axes.text(1.02, y, f"{name}: ours {_speed(rows['ours'].iloc[0])} {rows['unit'].iloc[0]}", va="center",
+                  fontsize=9, fontweight="bold", color=INK)  # fmt: skip
+        for row in rows.to_dict("records"):
+            y += 1
+            peers_at[y] = row["peer_name"]
+            axes.hlines(y, row["low"], row["high"], color=OTHER.colour, linewidth=2)
+            axes.plot(row["ratio"], y, OTHER.marker, color=OTHER.colour, markersize=6)
+            axes.text(1.03 * row["high"], y, f"{row['ratio']:.1f} x  ({_speed(row['peer'])})", va="center", color=INK,
+                      fontsize=9)  # fmt: skip
+        y += 1
+    axes.axvline(1, color=INK, linewidth=1)
+    axes.set(xlim=(min(0.95, 0.95 * frame["low"].min()), 1.25 * most), ylim=(y - 0.4, -0.7), xscale="log")
+    axes.set_yticks(list(peers_at), list(peers_at.values()))
+    marks = [mark for mark in (1, 1.5, 2, 3, 5, 10, 20, 50) if mark <= most]
+    axes.set_xticks(marks, [f"{mark:g} x" for mark in marks])
+    axes.minorticks_off()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"times as fast as the peer (line: all {int(frame['n'].min())} rounds; in brackets the peer's "
+                    f"speed; CPU seconds, {frame['device'].iloc[0]})", fontsize=9)  # fmt: skip
     return figure
 
 

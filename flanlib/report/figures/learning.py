@@ -46,72 +46,63 @@ def loss_by_kind(frame: pd.DataFrame, paper: Mapping[str, float] | None = None) 
     limits = _limits([*frame["nats_per_token"], *(paper or {}).values()], frame["low"])
     figure, [panels] = parts.curve_panels(len(forms))
     for axes, form in zip(panels, forms, strict=True):
-        lines = frame[frame["form"] == form].sort_values("trained_tokens")
-        _losses(axes, lines, limits, lines["trained_tokens"].max())
-        axes.set_title(form_name(form))
+        lines = parts.tokens_axis(axes, frame, frame["form"] == form)
+        parts.curves(axes, lines, "nats_per_token", by="kind", looks=STYLE)
+        axes.set(title=form_name(form), yscale="log", ylim=limits)
+        axes.yaxis.set_major_locator(FixedLocator([m * 10.0**e for e in range(-6, 4) for m in (1, 2, 5)]))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        _last_values(axes, lines, limits)
     panel = panels[forms.index("react")] if "react" in forms else panels[0]
     for (name, value), dash in zip((paper or {}).items(), ((0, (9, 3)), (0, (9, 3, 1, 3)), (0, (1, 2))), strict=False):
         panel.axhline(value, color=INK, linewidth=1, linestyle=dash, zorder=1, label=f"paper, {name}: {value:g}")
     panels[0].set_ylabel("loss (nats per token), log scale")
     lines = parts.by_label(panels)
-    figure.legend(handles=[lines[name] for name in in_order(lines, kinds)], loc="outside lower center", ncols=3,
-                  handlelength=4, title=f"band: range over {parts.counts(frame['n'], 'seeds')}")  # fmt: skip
+    parts.below(figure, [lines[name] for name in in_order(lines, kinds)], parts.over_seeds(frame["n"]), length=4)
     return figure
 
 
-@draws("form", "split", "kind", "trained_tokens", "nats_per_token", "low", "high", "share", "share_low",
-       "share_high", "n")  # fmt: skip
-def learning_speeds(frame: pd.DataFrame, form: str) -> Figure:
-    """Draw how fast each kind is learned in one form: above the share of its fall still to come, below its loss.
+@draws("form", "split", "kind", "trained_tokens", "share", "share_low", "share_high", "n")
+def learning_speeds(frame: pd.DataFrame) -> Figure:
+    """Draw how fast each kind is learned, as the share of its fall still to come on held-out data: a panel per form.
 
-    Kinds whose shares are NaN are named in the picture. Raises FlanError for a form that is not in the table.
+    Kinds whose shares are NaN are named in the picture. Raises FlanError without held-out losses.
     """
-    forms = list(looks_of(frame["form"]))
-    if form not in forms:
-        raise FlanError("figure learning_speeds", found=f"forms {', '.join(forms)} and form={form}",
-                        expected="one form that is in the table", remedy="Name it: form='chat'.")  # fmt: skip
-    frame = frame[frame["form"] == form].sort_values("trained_tokens", kind="stable")
-    kinds, splits = kinds_of(frame, "learning_speeds"), in_order(frame["split"], SPLITS)
-    end, limits = frame["trained_tokens"].max(), _limits(frame["nats_per_token"], frame["low"])
-    figure, panels = parts.curve_panels(len(splits), rows=2)
-    for (upper, lower), split in zip(panels.T, splits, strict=True):
-        lines = frame[frame["split"] == split]
-        parts.curves(upper, lines, "share", by="kind", looks=STYLE, band=("share_low", "share_high"), width=1.4)
-        _losses(lower, lines, limits, end, width=1.4)
-        upper.axhline(0.1, color=INK, linewidth=1, linestyle=(0, (9, 3)), zorder=1, label=NINE_TENTHS)
+    frame = frame[frame["split"] == "heldout"]
+    if frame.empty:
+        raise FlanError("figure learning_speeds", found="no held-out loss", expected="rows of the split heldout",
+                        remedy="Train with held-out texts.")  # fmt: skip
+    forms, kinds = list(looks_of(frame["form"])), kinds_of(frame, "learning_speeds")
+    figure, [panels] = parts.curve_panels(len(forms))
+    for axes, form in zip(panels, forms, strict=True):
+        lines = parts.tokens_axis(axes, frame, frame["form"] == form)
+        parts.curves(axes, lines, "share", by="kind", looks=STYLE, band=("share_low", "share_high"))
+        axes.axhline(0.1, color=INK, linewidth=1, linestyle=(0, (9, 3)), zorder=1, label=NINE_TENTHS)
         shares_known = lines["share"].notna().groupby(lines["kind"]).any()
         if flat := [kind for kind in kinds if not shares_known.get(kind, True)]:
-            upper.text(0.97, 0.95, f"hardly fell: {', '.join(flat)}", transform=upper.transAxes, ha="right", va="top")
-        upper.set_title(f"{form_name(form)}, {SPLITS.get(split, split)}")
-    low, high = panels[0, 0].get_ylim()
-    panels[0, 0].set(ylabel="share of its own fall still to come", yticks=[0, 0.1, 0.25, 0.5, 0.75, 1],
-                     ylim=(max(low, -0.5), min(high, 1.5)))  # fmt: skip
-    panels[1, 0].set_ylabel("loss (nats per token), log scale")
-    lines = parts.by_label(panels[0])
-    parts.below(figure, [lines[name] for name in (*kinds, NINE_TENTHS)],
-                f"band: range over {parts.counts(frame['n'], 'seeds')}", length=4)  # fmt: skip
+            axes.text(0.97, 0.95, f"hardly fell: {', '.join(flat)}", transform=axes.transAxes, ha="right", va="top")
+        axes.set_title(f"{form_name(form)}, held-out data")
+    low, high = panels[0].get_ylim()
+    panels[0].set(ylabel="share of its own fall still to come", yticks=[0, 0.1, 0.25, 0.5, 0.75, 1],
+                  ylim=(max(low, -0.2), min(high, 1.5)))  # fmt: skip
+    lines = parts.by_label(panels)
+    parts.below(figure, [lines[name] for name in (*kinds, NINE_TENTHS)], parts.over_seeds(frame["n"]), length=4)
     return figure
 
 
 @draws("form", "split", "kind", "tokens", "low", "high", "n")
 def speeds(frame: pd.DataFrame) -> Figure:
-    """Draw after how many trained tokens each kind has made nine tenths of its own fall, in the paper's order.
-
-    A thin line joins the kinds of a form. If the paper's order holds, it leans to the right all the way down.
-    """
+    """Draw after how many trained tokens each kind has made nine tenths of its own fall, in the paper's order."""
     present, looks = kinds_of(frame, "speeds"), looks_of(frame["form"])
     kinds = [kind for kind in ORDER if kind in present]
     figure, panels = parts.dot_panels(
         frame.rename(columns={"tokens": "value"}), panels=("split", SPLITS), rows=("kind", kinds),
         series=("form", looks), missing="did not fall", write=lambda tokens: parts.thousands(tokens, 3))  # fmt: skip
-    end = frame[["tokens", "high"]].max().max() * 1.2  # room for the numbers
+    end = frame[["tokens", "high"]].max().max()
     for axes in panels.values():
-        for dots, look in zip(axes.containers, looks.values(), strict=True):
-            x, y = dots.lines[0].get_data()
-            order = y.argsort()
-            axes.plot(x[order], y[order], color=look.colour, linestyle=look.dash, linewidth=1, alpha=0.6, zorder=1)
         axes.xaxis.set_major_formatter(lambda tokens, _: parts.thousands(tokens))
-        axes.set(xlim=(0, end if end > 0 else 1), xlabel="trained tokens to nine tenths of its own fall")
+        axes.set_xlabel("trained tokens to nine tenths of its own fall")
+        parts.room_for_numbers(axes, 0, end if end > 0 else 1)
     if len(kinds) > 2:
         next(iter(panels.values())).set_ylabel("in the paper: fastest first")
     parts.legend(figure, {form_name(form): look for form, look in looks.items()}, parts.counts(frame["n"], "seeds"))
@@ -151,14 +142,8 @@ def content_by_form(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _losses(axes: Axes, lines: pd.DataFrame, limits: tuple[float, float], end: float, width: float = 1.8) -> None:
-    """Draw the loss of each kind on a log scale, with its last value at the end of the line."""
-    parts.curves(axes, lines, "nats_per_token", by="kind", looks=STYLE, width=width)
-    axes.set(xlabel="trained tokens", yscale="log", xlim=(-0.02 * end, 1.12 * end), ylim=limits)
-    axes.xaxis.set_major_formatter(lambda tokens, _: parts.thousands(tokens))
-    axes.yaxis.set_major_locator(FixedLocator([m * 10.0**e for e in range(-6, 4) for m in (1, 2, 5)]))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def _last_values(axes: Axes, lines: pd.DataFrame, limits: tuple[float, float]) -> None:
+    """Write the last loss of each kind at the end of its line."""
     values = sorted(lines.groupby("kind")["nats_per_token"].last())
     # From the lowest up, each number moves up until it is clear of the one below.
     apart = (limits[1] / limits[0]) ** 0.05

@@ -57,14 +57,18 @@ def dot_panels(frame: pd.DataFrame, *, panels: tuple[str, Mapping[str, str]], ro
     return figure, drawn
 
 
-def in_points(frame: pd.DataFrame) -> pd.DataFrame:
-    """Convert scores and their bounds from the range 0 to 1 into points of 100."""
-    return frame.assign(**{column: 100 * frame[column] for column in ("value", "low", "high")})
+def points_axis(axes: Axes) -> None:
+    """Set up an x axis of scores from 0 to 100."""
+    axes.set(xticks=range(0, 101, 20), xlabel="score (points of 100)")
+    room_for_numbers(axes, 0, 100)
 
 
-def points_axis(axes: Axes, end: float) -> None:
-    """Set up an x axis of scores that reaches to ``end``, beyond 100 to have room for the numbers."""
-    axes.set(xlim=(-3, end), xticks=range(0, 101, 20), xlabel="score (points of 100)")
+def room_for_numbers(axes: Axes, low: float, high: float) -> None:
+    """Let an x axis span its data only, and leave room for numbers on its right."""
+    width = high - low
+    axes.set_xlim(low - 0.03 * width, high + 0.2 * width)
+    axes.set_xticks([tick for tick in axes.get_xticks() if low - 1e-9 * width <= tick <= high + 1e-9 * width])
+    axes.spines["bottom"].set_bounds(low - 0.03 * width, high)
 
 
 def errors(rows: pd.DataFrame, column: str) -> list[pd.Series]:
@@ -85,8 +89,9 @@ def below(figure: Figure, handles: Sequence[Line2D], title: str, length: float =
     letters, room = [len(handle.get_label()) for handle in handles], figure.get_figwidth() - 0.2  # room in inches
     fitting = [n for n in range(1, len(handles) + 1)
                if sum(0.36 + 0.13 * length + 0.062 * max(column) for column in np.array_split(letters, n)) < room]
+    rows = max(1, math.ceil(len(handles) / max(fitting, default=1)))
     figure.legend(handles=handles, loc="outside lower center", handlelength=length, title=title,
-                  ncols=max(fitting, default=1))  # fmt: skip
+                  ncols=max(1, math.ceil(len(handles) / rows)))  # fmt: skip
 
 
 def counts(n: pd.Series, unit: str) -> str:
@@ -115,6 +120,33 @@ def curves(axes: Axes, frame: pd.DataFrame, column: str, *, by: str, looks: Mapp
                   markersize=5, markevery=max(1, len(rows) // 8), linewidth=width, label=label(name))  # fmt: skip
         low, high = (rows[bound] for bound in band)
         axes.fill_between(rows["trained_tokens"], low, high, color=look.colour, alpha=0.18, lw=0)
+
+
+def tokens_axis(axes: Axes, frame: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    """Set up an x axis of trained tokens on a log scale for a whole table; return the chosen rows, sorted, to draw.
+
+    A log scale has no 0: what was measured before training is drawn at the left edge, at half the first other point.
+    """
+    tokens = frame["trained_tokens"]
+    least, most = tokens[tokens > 0].min(), tokens.max()
+    zero, has_zero = least / 2, bool((tokens == 0).any())
+    ticks = [250 * 2**i for i in range(20) if 0.9 * least <= 250 * 2**i <= most]
+    ticks = ticks[:: 1 + len(ticks) // 9]
+    axes.set(xscale="log", xlabel="trained tokens, log scale",
+             xlim=(0.9 * (zero if has_zero else least), 1.3 * most))  # fmt: skip
+    axes.set_xticks([zero] * has_zero + ticks, ["0"] * has_zero + [thousands(tick) for tick in ticks])
+    axes.minorticks_off()
+    return frame[chosen].assign(trained_tokens=tokens[chosen].clip(lower=zero)).sort_values(
+        "trained_tokens", kind="stable")  # fmt: skip
+
+
+def over_seeds(n: pd.Series) -> str:
+    """Say what a band is.
+
+    >>> over_seeds(pd.Series([3, 3])), over_seeds(pd.Series([1]))
+    ('band: range over n = 3 seeds', 'one run')
+    """
+    return f"band: range over {counts(n, 'seeds')}" if n.max() > 1 else "one run"
 
 
 def by_label(panels: Iterable[Axes]) -> dict[str, Line2D]:

@@ -1,24 +1,40 @@
 """Pictures of scores by model, form, arm and cell of Agent-H, and of the shares of kinds in texts and replies."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import cycle
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from flanlib.benchmarks.agent_h.replies import KINDS
+from flanlib.benchmarks.agent_h.score import CALLED, INVENTED, LOOP, NO_CALL, OTHERWISE, RIGHT
+from flanlib.benchmarks.scores import in_points
 from flanlib.report.figures import parts
-from flanlib.report.figures.style import INK, OTHER, PAD, STYLE, Picture, draws, form_name, in_order, kinds_of, looks_of
+from flanlib.report.figures.style import (
+    FORM_NAMES,
+    FORMS,
+    INK,
+    OTHER,
+    PAD,
+    STYLE,
+    Picture,
+    draws,
+    form_name,
+    in_order,
+    kinds_of,
+    looks_of,
+)
 
-SCORES = ("overall", "instruction", "retrieval", "naming", "understanding", "reasoning", "episodes", "general")
-PRINTED = replace(OTHER, marker="P")  # numbers that the paper prints
-# Kinds of reply: plain text is light and degenerate replies are grey, the others have colours.
-_COLOURS = "#e3e3e3", "#0173b2", "#d55e00", "#de8f05", "#029e73", "#56407a", "#7f7f7f"
-_HATCHES = "", "//", "xx", "..", "\\\\", "||", "--"
-LOOKS = {kind: replace(OTHER, colour=colour, hatch=hatch)
-         for kind, colour, hatch in zip(KINDS, _COLOURS, _HATCHES, strict=True)}  # fmt: skip
+T_EVAL = "T-Eval, in the paper"
+SCORES = ("overall", "instruction", "retrieval", "naming", "understanding", "reasoning", "episodes", "general", T_EVAL)
+ARMS = FORMS["react"], FORMS["chat"], OTHER, STYLE["understanding"], STYLE["instruction"], STYLE["general"]
+# Right answers have one strong colour; wrong ones differ from it, and from each other, in lightness too.
+ANSWERS = {answer: replace(OTHER, colour=colour, hatch=hatch) for answer, colour, hatch in (
+    (RIGHT, "#0173b2", ""), (NO_CALL, "#e3e3e3", ""), (CALLED, "#d55e00", "//"), (INVENTED, "#8f2d0c", "xx"),
+    (OTHERWISE, "#ecb36b", ".."), (LOOP, "#7f7f7f", "--"))}  # fmt: skip
 
 
 @draws("model", "split", "protocol", "score", "value", "low", "high", "n")
@@ -29,7 +45,7 @@ def report_card(frame: pd.DataFrame, targets: Mapping[str, float] | None = None,
     drawn as a thin vertical line.
     """
     scores, looks = in_order(frame["score"], SCORES), looks_of(frame["model"])
-    figure, panels = parts.dot_panels(parts.in_points(frame), panels=("split", {}), rows=("score", scores),
+    figure, panels = parts.dot_panels(in_points(frame), panels=("split", {}), rows=("score", scores),
                                       series=("model", looks))  # fmt: skip
     tick = {"color": INK, "linewidth": 1.2, "linestyle": (0, (2, 1))}
     for split, axes in panels.items():
@@ -37,7 +53,7 @@ def report_card(frame: pd.DataFrame, targets: Mapping[str, float] | None = None,
         for score, target in (targets or {}).items():
             if score in measured:
                 axes.plot([100 * target] * 2, [scores.index(score) + end for end in (-0.42, 0.42)], zorder=1, **tick)
-        parts.points_axis(axes, 122)
+        parts.points_axis(axes)
     protocols = dict(zip(frame["model"], frame["protocol"], strict=True))
     marks = [Line2D([], [], label="target", **tick)] if targets else []
     parts.legend(figure, {f"{model}, asked in {form_name(protocols[model])}": look for model, look in looks.items()},
@@ -53,79 +69,53 @@ def skill_by_tokens(frame: pd.DataFrame) -> Figure:
     """
     names, looks = in_order(frame["score"], SCORES), looks_of(frame["form"])
     figure, [panels] = parts.curve_panels(len(names))
-    least, most = frame.loc[frame["trained_tokens"] > 0, "trained_tokens"].min(), frame["trained_tokens"].max()
-    zero = least / 2  # a log scale has no 0
-    ticks = [tick for tick in (500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000) if least <= tick <= most]
-    points = parts.in_points(frame).assign(trained_tokens=frame["trained_tokens"].clip(lower=zero))
-    points = points.sort_values("trained_tokens")
+    points = in_points(frame)
     for axes, score in zip(panels, names, strict=True):
-        parts.curves(axes, points[points["score"] == score], "value", by="form", looks=looks, label=form_name)
-        axes.set(title=score, xlabel="trained tokens, log scale", xscale="log", ylim=(-3, 103))
-        axes.set_xticks([zero, *ticks], ["0", *map(parts.thousands, ticks)])
-        axes.minorticks_off()
+        lines = parts.tokens_axis(axes, points, points["score"] == score)
+        parts.curves(axes, lines, "value", by="form", looks=looks, label=form_name)
+        axes.set(title=score, ylim=(-3, 103))
     panels[0].set_ylabel("right on held-out tasks (points of 100)")
     parts.below(figure, list(parts.by_label(panels).values()),
                 f"band: 95 % interval, {parts.counts(frame['n'], 'tasks')}", length=4)  # fmt: skip
     return figure
 
 
-@draws("score", "form", "value", "low", "high", "n")
-def scores_by_form(frame: pd.DataFrame, *, of: str = "seeds") -> Figure:
-    """Draw whether a form raises scores: a line per score, a mark per form."""
-    names, looks = in_order(frame["score"], SCORES), looks_of(frame["form"])
-    figure = Picture(figsize=(7.6, 1.5 + len(names) * (0.2 + 0.21 * len(looks))))
+@draws("score", "value", "low", "high", "n")
+def gains(frame: pd.DataFrame, names: tuple[str, str], *, of: str = "tasks") -> Figure:
+    """Draw by how many points of 100 one model is ahead of another, score by score. ``names`` are theirs."""
+    ahead, behind = names
+    scores = in_order(frame["score"], SCORES)
+    figure = Picture(figsize=(7.6, 1.5 + 0.42 * len(scores)))
     axes = figure.subplots()
-    parts.dots(axes, parts.in_points(frame), rows=("score", names), series=("form", looks))
-    parts.points_axis(axes, 112)
-    parts.legend(figure, {form_name(form): look for form, look in looks.items()}, parts.counts(frame["n"], of))
-    return figure
-
-
-@draws("arm", "score", "value", "low", "high", "n", "trained_tokens")
-def table2(frame: pd.DataFrame, paper: pd.DataFrame | None = None, *, of: str = "seeds") -> Figure:
-    """Draw our Table 2: a panel per score, the overall one first, and a last panel with the paper's T-Eval.
-
-    ``paper`` has arm and value, the paper's T-Eval in points. Arms without one are marked as not reported.
-    """
-    points, arms = parts.in_points(frame), list(dict.fromkeys(frame["arm"]))
-    names = [*in_order(frame["score"], SCORES), *(["paper"] if paper is not None else [])]
-    columns = min(4, len(names))
-    lines = math.ceil(len(names) / columns)
-    figure = Picture(figsize=(10, 0.6 + lines * (0.8 + 0.38 * len(arms))))
-    panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
-    for axes, name in zip(panels, names, strict=False):
-        rows, look, missing, title, unit = points[points["score"] == name], OTHER, "no value", name, "points of 100"
-        if name == "paper":
-            rows = pd.DataFrame({"arm": arms}).merge(paper[["arm", "value"]], how="left")
-            rows = rows.assign(score=name, low=math.nan, high=math.nan)
-            look, missing, title, unit = PRINTED, "not reported", "the paper", "T-Eval (points)"
-        parts.dots(axes, rows, rows=("arm", arms), series=("score", {name: look}), missing=missing)
-        axes.set(title=title, xlabel=unit, xlim=_span(rows))
-    for axes in list(figure.axes)[len(names) :]:
-        axes.set_axis_off()
+    parts.dots(axes, in_points(frame).assign(series=""), rows=("score", scores), series=("series", {"": OTHER}),
+               write="{:+.1f}".format)  # fmt: skip
+    ends = 100 * frame[["value", "low", "high"]].stack()
+    axes.axvline(0, color=INK, linewidth=1, zorder=1)
+    parts.room_for_numbers(axes, min(ends.min(), -5), max(ends.max(), 5))
+    axes.set_xlabel(f"{ahead} - {behind} (points of 100)")
+    axes.text(0, -0.62, f"{behind} ahead  ", ha="right", color=INK, fontsize="small")
+    axes.text(0, -0.62, f"  {ahead} ahead", ha="left", color=INK, fontsize="small")
     parts.legend(figure, {}, parts.counts(frame["n"], of))
     return figure
 
 
-@draws("model", "cell", "value", "low", "high", "n")
-def cells(frame: pd.DataFrame) -> Figure:
-    """Draw how often each model did the right kind of thing, as a heat map: a line per model, a column per cell."""
-    models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
-    figure = Picture(figsize=(2.6 + 1.45 * len(names), max(4, 1.6 + 0.52 * len(models))))
+@draws("arm", "score", "value", "low", "high", "n")
+def table2(frame: pd.DataFrame, paper: pd.DataFrame | None = None, *, of: str = "seeds") -> Figure:
+    """Draw our Table 2: a line per score, a mark per arm, and in a last line the paper's T-Eval.
+
+    ``paper`` has arm and value, the paper's T-Eval in points. Arms without one have no mark there.
+    """
+    points, arms = in_points(frame), list(dict.fromkeys(frame["arm"]))
+    looks = dict(zip(arms, cycle(ARMS), strict=False))
+    if paper is not None:
+        printed = paper[paper["arm"].isin(arms) & paper["value"].notna()][["arm", "value"]]
+        points = pd.concat([points, printed.assign(score=T_EVAL, low=math.nan, high=math.nan)], ignore_index=True)
+    names = in_order(points["score"], SCORES)
+    figure = Picture(figsize=(7.6, 1.3 + len(names) * (0.14 + 0.17 * len(arms))))
     axes = figure.subplots()
-    values = frame.pivot(index="model", columns="cell", values="value").reindex(models)[names]
-    image = axes.imshow(100 * values, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-    for point in frame.to_dict("records"):
-        at = names.index(point["cell"]), models.index(point["model"])
-        label = f"{100 * point['value']:.0f}\n[{100 * point['low']:.0f}, {100 * point['high']:.0f}]"
-        axes.annotate(label, at, ha="center", va="center", fontsize="small",
-                      color="white" if point["value"] < 0.5 else "black")  # fmt: skip
-    axes.set_xticks(range(len(names)), map(_wrapped, names))
-    axes.set_yticks(range(len(models)), models)
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02)
-    bar.set_label(f"right kind of answer (%), [95 % interval]\n{parts.counts(frame['n'], 'samples')}")
+    parts.dots(axes, points, rows=("score", names), series=("arm", looks))
+    parts.points_axis(axes)
+    parts.legend(figure, looks, parts.counts(frame["n"], of))
     return figure
 
 
@@ -145,60 +135,47 @@ def kind_shares(frame: pd.DataFrame) -> Figure:
         size = f"{rows['tokens'].sum():,.0f} tokens of {rows['n'].max():,.0f} conversations"
         axes.text(101, y, size, va="center", color=INK, fontsize="small")
     axes.set(xlim=(0, 100), xlabel="share of trained tokens (%)", yticks=range(len(bars)),
-             yticklabels=[", ".join(name) for name, _ in bars])  # fmt: skip
+             yticklabels=[_text_name(*name) for name, _ in bars])  # fmt: skip
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     parts.bar_legend(figure, {kind: STYLE[kind] for kind in kinds}, ncols=len(kinds), handlelength=2.4)
     return figure
 
 
-@draws("model", "cell", "kind", "share", "n")
-def reply_kinds(frame: pd.DataFrame) -> Figure:
-    """Draw the shares of the kinds of replies as stacked bars: a panel per cell, a bar per model."""
-    models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
-    figure = Picture(figsize=(1.8 + 2.1 * len(names), 1.5 + 0.34 * len(models)))
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for axes, cell in zip(panels, names, strict=True):
-        shares = frame[frame["cell"] == cell].pivot(index="model", columns="kind", values="share")
-        shares = 100 * shares.reindex(index=models, columns=list(KINDS)).fillna(0.0)
-        parts.stacked_bars(axes, models, shares, LOOKS, edge=0.6)
-        axes.set(xlim=(0, 100), xticks=(0, 50, 100), xlabel="replies (%)")
-        axes.set_title(_wrapped(cell), fontsize="medium")
-        axes.grid(axis="y", visible=False)
-    panels[0].invert_yaxis()
-    parts.bar_legend(figure, LOOKS, handlelength=2, ncols=min(len(LOOKS), 2 + len(names)),
-                     title=parts.counts(frame["n"], "replies"))  # fmt: skip
-    return figure
+@draws("model", "cell", "answer", "share", "low", "high", "n")
+def answers(frame: pd.DataFrame) -> Figure:
+    """Draw how models answer, as stacked bars: a panel per cell, a bar per model, the right kind of answer in front.
 
-
-@draws("measure", "model", "value", "low", "high", "n")
-def two_measures(frame: pd.DataFrame) -> Figure:
-    """Draw the paper's keyword score beside the structural score: a panel per measure, a line per model."""
-    models = list(dict.fromkeys(frame["model"]))
-    figure, panels = parts.dot_panels(parts.in_points(frame).assign(series="score"), panels=("measure", {}),
-                                      rows=("model", models), series=("series", {"score": OTHER}))  # fmt: skip
-    for axes in panels.values():
-        parts.points_axis(axes, 118)
-    parts.legend(figure, {}, parts.counts(frame["n"], "samples"))
-    return figure
-
-
-def _span(rows: pd.DataFrame) -> tuple[float, float]:
-    """Return x limits around values and intervals, with room on the right for numbers."""
-    values = rows[["value", "low", "high"]].stack().dropna()
-    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
-    width = (high - low) or abs(high) or 1.0
-    return low - 0.06 * width, high + 0.45 * width
-
-
-def _wrapped(name: str) -> str:
-    """Break a name at its comma, or near its middle.
-
-    >>> _wrapped("no tools, one needed")
-    'no tools,\\none needed'
+    ``answer`` is one of ANSWERS. The share of right answers is written beside the bar, with its interval.
     """
-    if ", " in name:
-        return name.replace(", ", ",\n", 1)
-    words = name.split()
-    half = (len(words) + 1) // 2
-    return f"{' '.join(words[:half])}\n{' '.join(words[half:])}".rstrip()
+    models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
+    columns = min(3, len(names))
+    lines = math.ceil(len(names) / columns)
+    figure = Picture(figsize=(9, 1.0 + lines * (0.9 + 0.28 * len(models))))
+    panels = list(figure.subplots(lines, columns, sharey=True, squeeze=False).flat)
+    for axes, cell in zip(panels, names, strict=False):
+        rows = frame[frame["cell"] == cell]
+        shares = rows.pivot(index="model", columns="answer", values="share").reindex(index=models)
+        parts.stacked_bars(axes, models, 100 * shares.reindex(columns=list(ANSWERS)).fillna(0), ANSWERS, edge=0.6)
+        for row in rows[rows["answer"] == RIGHT].to_dict("records"):
+            axes.text(103, models.index(row["model"]), f"{100 * row['share']:.0f} [{100 * row['low']:.0f}, "
+                      f"{100 * row['high']:.0f}]", va="center", color=INK, fontsize="small")  # fmt: skip
+        axes.set(xlim=(0, 100), xticks=(0, 50, 100))
+        axes.set_title(textwrap.fill(f"{cell} (n = {rows['n'].max():,.0f})", 28), fontsize="medium")
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+    for axes in panels[len(names):]:
+        axes.set_axis_off()
+    panels[0].invert_yaxis()
+    parts.bar_legend(figure, ANSWERS, handlelength=2, ncols=3,
+                     title="replies (%); numbers: right ones, with their 95 % interval over n samples")  # fmt: skip
+    return figure
+
+
+def _text_name(source: str, dialect: str) -> str:
+    """Name a corpus in one dialect.
+
+    >>> _text_name("lab", "react"), _text_name("lab", "following"), _text_name("plain chat", "chat")
+    ('lab, ReAct form', 'lab, following', 'plain chat')
+    """
+    return source if dialect in source else f"{source}, {FORM_NAMES.get(dialect, dialect)}"

@@ -51,7 +51,9 @@ FORM_NAMES = {"react": "ReAct form", "json": "JSON form", "chat": "chat form"}
 OTHER = Look("#0173b2", "-", "^")  # for what is no form, such as ordinary chat
 _BASE = Look("#949494", ":", "^")
 MODELS = {"base": _BASE, "react-tuned": FORMS["react"], "chat-tuned": FORMS["chat"], "before": _BASE,
-          "after": Look("#0173b2", "-", "D")}  # fmt: skip
+          "after": Look("#0173b2", "-", "D"), "FireAct-style": FORMS["react"],
+          "AgentTuning-style": Look("#de8f05", "--", "s"), "Agent-FLAN, no negatives": Look("#029e73", "-.", "v"),
+          "Agent-FLAN": Look("#0173b2", "-", "D")}  # fmt: skip
 OWN = {"font.family": "DejaVu Sans", "axes.titleweight": "bold", "axes.titlelocation": "left",
        "axes.edgecolor": "#999999", "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#e6e6e6",
        "hatch.linewidth": 0.5, "legend.frameon": False, "figure.constrained_layout.use": True}  # fmt: skip
