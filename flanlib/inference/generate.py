@@ -18,6 +18,7 @@ from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 from flanlib.benchmarks import Prompt
 from flanlib.inference.batches import Batch, Queue, Row
 from flanlib.inference.cache import Branch, Runner, bytes_per_token, first_fitting, groups, plan
+from flanlib.inference.journal import Call, Journal
 from flanlib.records import FlanError
 from flanlib.text import templates
 from flanlib.training.memory import WORKSPACE, room, scoring, scoring_bytes, until_exhausted
@@ -132,13 +133,15 @@ class Writer:
     it. By default they are what fits into 1 GiB on a CPU, up to 32,768, with twice that in ``keep``; on a GPU what fits
     into its free memory (:func:`batch_sizes`). A batch that runs out of memory is repeated, with a warning, in halves.
     Once the share ``refill`` of its rows has ended, prompts that wait take their places: by default a tenth on a GPU.
-    With 0, as on a CPU, a batch only becomes smaller. ``tokens_read`` counts the prompt tokens fed to the model,
+    With 0, as on a CPU, a batch only becomes smaller. Replies that are in the ``journal`` are not written again, and
+    others go into it batch by batch. ``tokens_read`` counts the prompt tokens fed to the model,
     ``ended`` how replies ended.
     """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
                  decoding: Decoding = GREEDY, *, tokens_per_batch: int | None = None, keep: int | None = None,
-                 refill: float | None = None, label: str | None = None) -> None:  # fmt: skip
+                 refill: float | None = None, journal: Journal | None = None,
+                 label: str | None = None) -> None:  # fmt: skip
         self.model, self.tokenizer, self.template, self.decoding = model, tokenizer, template, decoding
         self._runner = Runner(model)
         tokens, kept = batch_sizes(model, room(self._runner.device), decoding.max_new_tokens)
@@ -147,6 +150,7 @@ class Writer:
         self.refill = (_REFILL if self._runner.device.type == "cuda" else 0.0) if refill is None else refill
         if not self._runner.can_crop:
             self.refill = 0.0  # its prompts are read in the batch itself, which has no place for them later
+        self.journal = journal or Journal()
         self.tokens_read, self.ended = 0, Counter[str]()
         self._kept: list[Branch] = []
 
@@ -161,11 +165,16 @@ class Writer:
         replies = {i: Reply("", "unfit") for i, row in enumerate(rows) if row is None}
         replies |= {i: Reply("", "too long") for i, row in enumerate(rows) if row is not None and len(row) > most}
         ids = {i: row for i, row in enumerate(rows) if i not in replies}
+        call = self.journal.call("replies", *prompts)
+        if len(call) == len(ids) or not self.decoding.temperature:  # a sampled reply depends on those sampled before
+            replies |= {i: Reply(*reply) for i, reply in call.items()}
+        if len(call) == len(ids) or self.refill:  # without refills, batches are the same as if all were to be written
+            ids = {i: row for i, row in ids.items() if i not in replies}
         choose = _chooser(self.decoding, self._runner.device)
         with evaluating(self.model, len(ids), self.label, "reply") as bar:
             while True:
                 with until_exhausted():
-                    self._reply_all(ids, prompts, replies, choose, bar)
+                    self._reply_all(ids, prompts, replies, call, choose, bar)
                     break
                 ids = {i: row for i, row in ids.items() if i not in replies}
                 self._kept, self.keep = [], self.keep // 2
@@ -174,17 +183,22 @@ class Writer:
         self.ended.update(reply.ended for reply in replies.values())
         return [replies[i] for i in range(len(prompts))]
 
-    def _reply_all(self, ids: dict[int, list[int]], prompts: Sequence[Prompt], replies: dict[int, Reply],
+    def _reply_all(self, ids: dict[int, list[int]], prompts: Sequence[Prompt], replies: dict[int, Reply], call: Call,
                    choose: Callable, bar: Bar) -> None:  # fmt: skip
-        """Add the reply to every row of ids, by its number, to ``replies``, and keep what fits."""
+        """Add the reply to every row of ids, by its number, to ``replies`` and to the journal, and keep what fits."""
         kept: dict[int, Branch | None] = {}
         marks = {i: _marks(prompts[i], self.template) for i in ids}
         queue = Queue(self._groups(ids, marks), tokens=self.tokens_per_batch, most=self.decoding.max_new_tokens,
                       across=bool(self.refill))  # fmt: skip
         while queue:
-            for ended in self._write(queue.take(), queue, choose):
+            batch = queue.take()
+            if all(row.number in replies for row in batch):
+                bar.update(len(batch))
+                continue
+            for ended in self._write(batch, queue, choose):
                 for row, text in zip(ended, decode(self.tokenizer, [row.new for row in ended]), strict=True):
                     replies[row.number] = _reply(text, prompts[row.number], self.template, row.marks)
+                call.add({row.number: replies[row.number] for row in ended})
                 # If not all fit, those of the first prompts stay: the next round finds some of its prompts cached.
                 kept = first_fitting(kept | {row.number: row.branch for row in ended}, self.keep)
                 bar.update(len(ended))
