@@ -221,9 +221,9 @@ def tell_scoring(planned: Scoring) -> None:
 def room(where: torch.device | None = None) -> float:
     """Return the bytes that a device, by default this process's, has for new tensors: infinity for a CPU.
 
-    For a GPU those are free ones, as far as this process may take them (torch.cuda.set_per_process_memory_fraction),
-    and those that torch holds unused: it keeps the memory of tensors that are gone for the next ones. An earlier run
-    is often a cycle of references (a Trainer is), so garbage is collected first.
+    For a GPU those are free ones, as far as this process may take them (torch.cuda.set_per_process_memory_fraction, set
+    where processes share the GPU), and those that torch holds unused: it keeps the memory of tensors that are gone for
+    the next ones. An earlier run is often a cycle of references (a Trainer is), so garbage is collected first.
     """
     where = where or device()
     if where.type == "cpu":
