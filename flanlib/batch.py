@@ -2,7 +2,8 @@
 
 Every setting of :mod:`flanlib.presets` is an option too. With default settings, the notebooks are written in place,
 normalised so that a rerun from the cache changes nothing. Otherwise, and for notebook 05, whose results are the user's,
-they go to ``executed/`` in the output folder.
+they go to ``executed/`` in the output folder. What long runs within a cell will take, and how far they
+are, is printed as it is written to ``data/runs/log.txt``.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm import tqdm
 
-from flanlib import checks, ship
+from flanlib import checks, pace, progress, ship
 from flanlib.presets import FIGURES, ROOT, SETTINGS, fresh, output, preset, setting, shown
 from flanlib.records import FlanError
 from flanlib.report import claims
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                        f"make figures ONLY={path.name[:2]} computes them, in hours")  # fmt: skip
         began, read = time.time(), {}
         for path in paths:
-            _print(f"{path.name}: started, {size.name} preset")
+            _print(f"{path.name}: started, {size.name} preset{_ahead(path)}")
             start = time.monotonic()
             with tempfile.NamedTemporaryFile("r") as log:
                 os.environ["FLAN_READ_LOG"] = log.name
@@ -139,7 +140,8 @@ def run(path: Path) -> Path:
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     try:
-        with tqdm(total=len(code), desc=path.name, unit="cell", leave=False, disable=bool(rank()) or None) as bar:
+        with tqdm(total=len(code), desc=path.name, unit="cell", leave=False, disable=bool(rank()) or None) as bar, \
+                progress.followed(_write_line):  # fmt: skip
             NotebookClient(book, kernel_name="python3", kernel_manager_class=ThisInterpreter, timeout=None,
                            record_timing=False, resources={"metadata": {"path": str(path.parent)}},
                            on_cell_executed=lambda **_: bar.update()).execute()  # fmt: skip
@@ -217,6 +219,22 @@ def _print(text: str) -> None:
     """Print without buffering, and only in the first of several processes."""
     if not rank():
         print(text, flush=True)
+
+
+def _write_line(text: str) -> None:
+    """Print a line above the bar of cells."""
+    if not rank():
+        tqdm.write(text)
+        sys.stdout.flush()
+
+
+def _ahead(path: Path) -> str:
+    """Say what a notebook's shipped results took, where they are computed anew and nothing else is set."""
+    if output() != FIGURES / "fresh" or not (needed := ship.needed(path.stem)):
+        return ""
+    training, judging = map(pace.spoken, pace.took(needed))
+    return (f"; {len(needed)} results to compute: one by one, where those that ship were made, training took "
+            f"{training} and judging {judging}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -30,6 +30,12 @@ def note(read: Mapping[str, Sequence[str]]) -> None:
         store.write_table(folder / READ, pd.DataFrame(sorted(rows), columns=COLUMNS))
 
 
+def needed(notebook: str) -> list[Path]:
+    """List the shipped results that a notebook reads and that have not been made here."""
+    return [store.RESULTS / result for name, result in _rows(store.RESULTS)
+            if name == notebook and not (store.RUNS / result / store.MANIFEST).is_file()]  # fmt: skip
+
+
 def orphans() -> list[str]:
     """List shipped results that no notebook read."""
     used = {result for _, result in _rows(store.RESULTS)}

@@ -59,6 +59,16 @@ def test_notebooks_run_in_order_in_place_with_this_interpreter(books, capsys, mo
     assert (books / "00_first.ipynb").read_bytes() == once
 
 
+def test_what_the_cells_note_is_printed_and_stays_out_of_the_notebook(books, capsys):
+    store.write(books.parent / "runs/log.txt", "12:00:00 an earlier run\n")
+    path = write(books, "00_a.ipynb", "open('../runs/log.txt', 'a').write('12:00:01 50 % of 8 trials\\n');")
+    assert batch.main([]) == 0
+    printed = capsys.readouterr().out
+    assert "12:00:01 50 % of 8 trials\n" in printed
+    assert "earlier" not in printed
+    assert "trials" not in texts(path)
+
+
 def test_a_failing_cell_stops_the_run_and_is_named(books, capsys):
     bad = write(books, "00_bad.ipynb", "1 + 1", "raise RuntimeError('the tools are gone')")
     write(books, "01_next.ipynb", "open('ran', 'w').write('')")

@@ -98,8 +98,9 @@ def test_an_end_of_turn_of_several_tokens_is_seen_and_cut_off(end):
 
 def test_replies_stand_in_the_order_of_prompts_whatever_their_lengths():
     says = {ask("go" + " word" * (i * 7 % 23) + f" {i}", str(i)): f" reply {i}" + "\u0d3f" for i in range(30)}
-    for tokens in (1, 300, 10_000):
-        assert [reply.text for reply in run(says, tokens_per_batch=tokens)] == [f" reply {i}" for i in range(30)]
+    for tokens, refill in ((1, 0), (300, 0), (300, 0.01), (300, 1), (10_000, 0.5)):
+        told = run(says, tokens_per_batch=tokens, refill=refill)
+        assert [reply.text for reply in told] == [f" reply {i}" for i in range(30)]
 
 
 def test_finished_rows_leave_the_batch_and_the_rest_goes_on():
@@ -110,6 +111,19 @@ def test_finished_rows_leave_the_batch_and_the_rest_goes_on():
     sizes = model.sizes[model.sizes.index(10) :]  # before that, prompts are read
     assert sizes[-1] <= 3
     assert sum(sizes) < 0.8 * 10 * len(sizes)
+
+
+def test_prompts_that_wait_take_the_places_of_rows_that_ended(monkeypatch):
+    # Of a batch of 8 one reply is long. Without a refill its last tokens are written alone, once for every batch.
+    says = {ask(f"go {i:02}", str(i)): " word" * (9 if i % 8 == 0 else i % 3) + "\u0d3f" for i in range(64)}
+    longest, real, sizes = len(ids_of(ask("go 00"), TEMPLATE)), g.Batch.logits, {0: [], 0.1: []}
+    for refill, each in sizes.items():
+        monkeypatch.setattr(g.Batch, "logits", lambda self, each=each: each.append(len(self.rows)) or real(self))
+        told = run(says, most=30, refill=refill, tokens_per_batch=8 * (longest + 30))
+        assert [reply.ended for reply in told] == ["end"] * 64
+        assert max(each) == 8
+    assert len(sizes[0.1]) < 0.6 * len(sizes[0])
+    assert np.mean(sizes[0.1]) > 5 > np.mean(sizes[0])
 
 
 def test_a_prompt_that_does_not_fit_is_told_and_never_cut():
@@ -194,9 +208,10 @@ def talk(words, begun, stop, id):
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(TALK, min_size=1, max_size=9), st.sampled_from([1, 60, 400, None]), st.sampled_from([0, 4000, 2**30]),
-       st.integers(0, 3))  # fmt: skip
-def test_replies_round_after_round_are_those_of_transformers(talks, batch, keep, change):
-    writer = g.Writer(loud(), TOKENIZER, OWN, g.Decoding(max_new_tokens=7), tokens_per_batch=batch, keep=keep)
+       st.integers(0, 3), st.sampled_from([0, 0.01, 0.4, 1]))  # fmt: skip
+def test_replies_round_after_round_are_those_of_transformers(talks, batch, keep, change, refill):
+    writer = g.Writer(loud(), TOKENIZER, OWN, g.Decoding(max_new_tokens=7), tokens_per_batch=batch, keep=keep,
+                      refill=refill)  # fmt: skip
     prompts = [talk(*words, str(i)) for i, words in enumerate(talks)]
     for count in range(3):
         check(loud(), prompts, told := writer.replies(prompts), 7)

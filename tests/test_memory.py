@@ -126,6 +126,13 @@ def test_a_gpu_is_told_what_a_run_takes_and_refuses_one_too_large(llama_2, monke
         check(llama_2)
 
 
+def test_a_process_that_shares_a_gpu_has_what_is_left_of_its_share(card):
+    cuda = torch.device("cuda", 0)
+    for share, left in ((1.0, 21e9), (0.25, 17e9), (0.05, 1e9)):  # of 80 GB, of which 3 are in tensors
+        card(20e9, reserved=4e9, allocated=3e9, share=share)
+        assert memory.room(cuda) == left
+
+
 def test_memory_that_torch_keeps_for_new_tensors_is_not_taken(llama_2, capsys, card):
     card(4e9, reserved=19e9, allocated=0)  # after a first run in the same kernel, whose model is gone
     check(llama_2)
@@ -200,8 +207,9 @@ def test_inputs_of_layers_wait_in_the_cpus_memory_only_where_a_row_would_not_fit
     assert "CPU" not in capsys.readouterr().out
     card(least - 1e6)
     check(llama_2)
-    [first, *_] = capsys.readouterr().out.splitlines()
+    first, second, *_ = capsys.readouterr().out.splitlines()
     assert "all layers computing activations again, their inputs in the CPU's memory: linear weights" in first
+    assert second.startswith("1.0 GB of a pass wait in the CPU's memory, which takes longer: not even one row")
     with pytest.raises(FlanError, match="activations"):
         check(replace(llama_2, checkpointing=False))
     # 32 inputs of 4,096 tokens x 4,096 x 2 bytes, of which two are on the card at a time

@@ -185,12 +185,12 @@ def failing(real, size, most):
 
 def test_replies_are_the_same_where_batches_do_not_fit_and_are_halved(monkeypatch):
     whole = g.Writer(tiny(), TOKENIZER, OWN, SHORT)(PROMPTS)
-    for name, size, most in [("_write", len, 2), ("prefill", len, 3)]:
+    for name, size, most, refill in [("_write", len, 2, 0), ("prefill", len, 3, 0), ("prefill", len, 3, 0.1)]:
         with monkeypatch.context() as patch:
             owner = g.Writer if name == "_write" else cache.Runner
             # A row alone always fits: its branches are read one by one.
             patch.setattr(owner, name, failing(getattr(owner, name), lambda rows, *_, size=size: size(rows), most))
-            writer = g.Writer(tiny(), TOKENIZER, OWN, SHORT, tokens_per_batch=400)
+            writer = g.Writer(tiny(), TOKENIZER, OWN, SHORT, tokens_per_batch=400, refill=refill)
             with pytest.warns(UserWarning, match="400 tokens in a batch: going on with 200"):
                 assert writer(PROMPTS) == whole
             assert writer.tokens_per_batch <= 200

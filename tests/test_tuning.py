@@ -1,4 +1,5 @@
 import gc
+import re
 import shutil
 from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from flanlib import presets, store
+from flanlib import presets, progress, store
 from flanlib.dialects import render_all
 from flanlib.experiments import tuning, workers
 from flanlib.lab import tasks
@@ -105,6 +106,12 @@ def test_runs_side_by_side_give_the_bytes_of_runs_one_after_another(texts, tmp_p
         folders = tune(texts, "chat", size)
         assert [store.manifest(folder)["config"]["schedule"]["seed"] for folder in folders] == [0, 1]
         found.append([(folder / result).read_bytes() for folder in folders for result in RESULTS])
+        told = progress.log().read_text().splitlines()[0]
+        for fact in ("rows", "trained_tokens", "steps"):
+            done = sum(store.manifest(folder)[fact] for folder in folders)
+            assert f" {done:,} {fact.replace('_', ' ')}" in told
+        assert "2 of 2 tuning runs to do" in told
+        assert re.search(r"(about|less than) .*min.*, \d\.\d GB of memory in all", told)
     assert found[0] == found[1]
 
 
@@ -127,7 +134,7 @@ def test_garbage_collections_leave_out_what_was_there_before_the_jobs():
     before = gc.get_freeze_count()
     for already in (False, True):
         (gc.freeze if already else gc.unfreeze)()
-        job = Looks(f"looks-{already}", {}, long=False)
+        job = Looks(f"looks-{already}", {}, long=False, preset=SMOKE)
         workers.side_by_side([job], what="looks")
         assert int((job.folder / "frozen").read_text()) > 10_000
         assert (gc.get_freeze_count() > 0) == already

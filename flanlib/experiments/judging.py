@@ -1,8 +1,8 @@
 """Cached judgements: models evaluated on the benchmarks, one row per judged reply, cached by content.
 
 A judgement that is not cached needs the model's weights, which do not ship. Where only the results of a tuning run
-shipped, the run is repeated here first. Rows of public benchmarks do not ship either: a trial holds a draw of them
-(:class:`flanlib.benchmarks.bfcl.Draw`), which is read only where its result is not in the cache.
+shipped, the run is repeated here first. A trial that was interrupted goes on from its last batch: on a CPU to the same
+bytes, but for rounding in episodes that had begun.
 """
 
 import re
@@ -25,7 +25,8 @@ from flanlib.benchmarks.reading import Read
 from flanlib.corpus.negatives import opening
 from flanlib.experiments import tuning, workers
 from flanlib.inference.continuations import Scorer
-from flanlib.inference.generate import GREEDY, Decoding, Writer, scoring_model
+from flanlib.inference.generate import GREEDY, Decoding, Writer, replying, scoring_model
+from flanlib.inference.journal import Journal
 from flanlib.inference.reader import Reader
 from flanlib.lab.tasks import Task
 from flanlib.presets import Preset, fresh, setting
@@ -141,25 +142,32 @@ class _Job(workers.Job):
         if trial.benchmark not in VERSIONS:
             raise FlanError("trial", found=repr(trial.benchmark), expected=f"one of {', '.join(VERSIONS)}",
                             remedy="Name one of them.")  # fmt: skip
-        self.trial, self.adapter, self.preset = trial, adapter, preset
+        self.trial, self.adapter = trial, adapter
         model = adapter.name.removeprefix(f"{preset.name}-") if adapter else "base"
         config = {"version": VERSIONS[trial.benchmark], **tuning.model_key(preset), "adapter": adapter and adapter.name,
                   "items": store.digest(*map(repr, trial.items)), "protocol": trial.protocol,
                   "intention": trial.intention and trial.intention.learnt, "free": trial.free,
                   "decoding": repr(trial.decoding)}  # fmt: skip
         super().__init__(f"{preset.name}-{trial.benchmark}-{trial.protocol}-{model}", config,
-                         long=trial.size >= LONG)  # fmt: skip
+                         long=trial.size >= LONG, preset=preset)  # fmt: skip
+
+    def facts(self) -> dict[str, int]:
+        return {"items": self.trial.size}
+
+    def takes(self) -> float:
+        return replying(self.preset.model, self.preset.bits, self.trial.decoding.max_new_tokens)
 
     def build(self, tell: workers.Tell | None, folder: Path) -> dict:
         tokenizer, template = tuning.reader(self.preset)
         adapter = self.adapter and tuning.weights(self.adapter)
         model = scoring_model(self.preset.model, adapter, bits=self.preset.bits)
-        label = None if tell else self.name
-        write = Writer(model, tokenizer, template, self.trial.decoding, label=label)
-        frame = self._judge(write, *(kind(model, tokenizer, template, label=label) for kind in (Reader, Scorer)))
+        how = {"label": None if tell else self.name, "journal": Journal(folder / "journal.jsonl")}
+        write = Writer(model, tokenizer, template, self.trial.decoding, **how)
+        frame = self._judge(write, *(kind(model, tokenizer, template, **how) for kind in (Reader, Scorer)))
         if tell:
             tell(1.0)
         store.write_table(folder / "rows.csv", frame)
+        how["journal"].close()
         dense = all(weight.is_floating_point() for weight in model.parameters())
         return {"items": self.trial.size, "replies": write.ended.total(),
                 "ended": dict(sorted(write.ended.items())), "device": str(model.device),

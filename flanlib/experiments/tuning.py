@@ -27,7 +27,7 @@ from flanlib.text.offsets import place
 from flanlib.text.packing import fill, pack
 from flanlib.text.templates import get_template
 from flanlib.text.tokens import CONTEXT, Example, check_lost, encode_all, load_tokenizer
-from flanlib.training import memory
+from flanlib.training import memory, sharing
 from flanlib.training.loss import measure
 from flanlib.training.model import add_lora, check_ids, compute_dtype, halved, load, load_adapter, outline
 from flanlib.training.train import Schedule, draw, fit
@@ -104,11 +104,17 @@ def measured(texts: Mapping[str, Sequence[Conversation]], models: Mapping[str, S
 
 class _Measure(workers.Job):
     def __init__(self, label: str, rows: Sequence[Example], tuned: Path | None, preset: Preset) -> None:
-        self.rows, self.tuned, self.preset = rows, tuned, preset
+        self.rows, self.tuned = rows, tuned
         config = {"version": VERSION, "data": _digest(rows), **model_key(preset), "tuned": tuned and tuned.name}
         model = tuned.name.removeprefix(f"{preset.name}-") if tuned else "base"
         super().__init__(f"{preset.name}-nats-{label.replace(' ', '-')}-{model}", config,
-                         long=sum(map(len, rows)) > LONG)  # fmt: skip
+                         long=sum(map(len, rows)) > LONG, preset=preset)  # fmt: skip
+
+    def facts(self) -> dict[str, int]:
+        return {"examples": len(self.rows)}
+
+    def takes(self) -> float:
+        return sharing.training(replace(self.preset, checkpointing=True), TOKENS_PER_PASS)  # from above: no gradients
 
     def build(self, tell: workers.Tell | None, folder: Path) -> dict:
         preset = self.preset
@@ -170,7 +176,7 @@ class _Job(workers.Job):
 
     def __init__(self, label: str, rows: Sequence[Example], held: Sequence[Example], preset: Preset,
                  seed: int, *, shipped: bool, watch: Callable[[pd.DataFrame], None] | None = None) -> None:  # fmt: skip
-        self.preset, self.seed, self.rows, self.held, self.watch = preset, seed, rows, held, watch
+        self.seed, self.rows, self.held, self.watch = seed, rows, held, watch
         self.schedule = Schedule(rows_per_step=preset.rows_per_step, rows_per_pass=preset.rows_per_pass,
                                  rate=preset.learning_rate, seed=seed, measure_at=preset.measure_at if held else (),
                                  optimizer=preset.optimizer, checkpointing=preset.checkpointing)  # fmt: skip
@@ -178,7 +184,16 @@ class _Job(workers.Job):
                   "schedule": asdict(self.schedule), "trained_tokens": preset.trained_tokens,
                   "row_tokens": preset.row_tokens, "lora_rank": preset.lora_rank}  # fmt: skip
         super().__init__(f"{preset.name}-{label.replace(' ', '-')}-{seed}", config, shipped=shipped,
-                         long=preset.trained_tokens >= LONG)  # fmt: skip
+                         long=preset.trained_tokens >= LONG, preset=preset)  # fmt: skip
+
+    def facts(self) -> dict[str, int]:
+        drawn, size = draw(self.rows, self.preset.trained_tokens, seed=self.seed), self.preset
+        tokens = sum(map(len, drawn))
+        return {"rows": len(drawn), "tokens": tokens, "trained_tokens": sum(row.trained for row in drawn),
+                "steps": math.ceil(tokens / size.row_tokens / size.rows_per_step)}  # fmt: skip
+
+    def takes(self) -> float:
+        return sharing.training(self.preset, self.preset.rows_per_pass * self.preset.row_tokens)
 
     def build(self, tell: workers.Tell | None, folder: Path) -> dict:
         preset, pad = self.preset, reader(self.preset)[0].pad_token_id

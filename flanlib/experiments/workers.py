@@ -1,6 +1,7 @@
 """Run long jobs side by side: on a CPU each gets a process with one thread, and the same bytes as one after another.
 
-The split of a sum over threads shows in its last bits. A job therefore has one thread on every machine.
+The split of a sum over threads shows in its last bits. A job therefore has one thread on every machine. A GPU is shared
+by as many processes as its memory and the CPU's cores serve (:mod:`flanlib.training.sharing`).
 """
 
 import copyreg
@@ -8,6 +9,7 @@ import gc
 import multiprocessing
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -17,15 +19,19 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
-from tqdm.auto import tqdm
 from transformers.utils.logging import disable_progress_bar
 
-from flanlib import store
+from flanlib import pace, progress, store
+from flanlib.presets import Preset
 from flanlib.records import FlanError, freeze
+from flanlib.training import sharing
 from flanlib.training.model import device
+from flanlib.training.rate import seconds_per_token
 
 # Each process holds a model and the activations of a step.
 MOST_PROCESSES = 4
+LIBRARIES = 560_000_000
+"""Bytes of a process that has only imported what it needs, as measured."""
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 Tell: TypeAlias = Callable[[float], None]
@@ -35,16 +41,18 @@ Tell: TypeAlias = Callable[[float], None]
 class Job:
     """Work that fills its own run folder. A job can be sent to another process, and repeating it does no harm.
 
-    ``config`` holds everything the result depends on. ``long`` says that the job is worth the start of a process.
-    Without ``shipped``, the job is done here even if its results came with the kit. The run cache is that of the
-    process that creates the job. If several processes were launched together, all of them do a job that is marked
-    ``together``, and one does any other.
+    ``config`` holds everything the result depends on, and ``preset`` names its model. ``long`` says that the job is
+    worth the start of a process. Without ``shipped``, the job is done here even if its results came with the kit. The
+    run cache is that of the process that creates the job. If several processes were launched together, all of them do a
+    job that is marked ``together``, and one does any other.
     """
 
     together = False
 
-    def __init__(self, name: str, config: Mapping[str, Any], *, long: bool, shipped: bool = True) -> None:
-        self.name, self.config, self.long, self.runs, self.shipped = name, config, long, store.RUNS, shipped
+    def __init__(self, name: str, config: Mapping[str, Any], *, long: bool, preset: Preset,
+                 shipped: bool = True) -> None:  # fmt: skip
+        self.name, self.config, self.long, self.preset = name, config, long, preset
+        self.runs, self.shipped = store.RUNS, shipped
 
     @property
     def label(self) -> str:
@@ -67,26 +75,42 @@ class Job:
         store.cached(self.name, self.config, partial(self.build, tell), runs=self.runs,
                      together=self.together, shipped=self.shipped)  # fmt: skip
 
+    def facts(self) -> Mapping[str, int]:
+        """Return what is known of the job beforehand: entries of its manifest."""
+        return {}
+
+    def takes(self) -> float:
+        """Return the bytes of memory that a process with this job takes, on a GPU if there is one."""
+        raise TypeError(f"{type(self).__name__} does not define takes()")
+
     def build(self, tell: Tell | None, folder: Path) -> Mapping[str, Any]:
         """Write the result into the folder and return facts for its manifest."""
         raise TypeError(f"{type(self).__name__} does not define build()")
 
 
 def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
-    """Do all unfinished jobs: in several processes on a CPU if one of them is long, else one by one in this process."""
-    jobs = [job for job in jobs if not job.done]
+    """Do all unfinished jobs: in several processes if one of them is long, else one by one in this process.
+
+    Before the first of them starts, the log (:mod:`flanlib.progress`) tells what long ones will take.
+    """
+    every, jobs = len(jobs), [job for job in jobs if not job.done]
     if not jobs:
         return
-    processes = min(len(jobs), torch.get_num_threads(), MOST_PROCESSES)
-    launched = "WORLD_SIZE" in os.environ  # by accelerate or torchrun: this process is already one of several
-    if processes < 2 or launched or device().type != "cpu" or not any(job.long for job in jobs):
+    long = any(job.long for job in jobs)
+    seconds = _seconds(jobs) if long else None
+    processes, share = _processes(jobs)
+    if long:
+        progress.note(_plan(jobs, processes, seconds, f"{len(jobs)} of {every} {what} to do"))
+    if processes == 1:
         with _one_thread():
-            for job in jobs:
+            for i, job in enumerate(jobs, 1):
+                if long:
+                    progress.note(f"{job.name}: {i} of {len(jobs)} {what}")
                 job.run()
         return
     context = multiprocessing.get_context("spawn")
     done = context.Value("d")
-    with ProcessPoolExecutor(processes, context, _begin, (done,)) as pool, tqdm(
+    with ProcessPoolExecutor(processes, context, _begin, (done, share)) as pool, progress.Bar(
         total=len(jobs), desc=f"{len(jobs)} {what}", unit="job", leave=False, bar_format=BAR) as bar:  # fmt: skip
         pending = [pool.submit(_work, job) for job in jobs]
         try:
@@ -99,6 +123,47 @@ def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
             pool.shutdown(cancel_futures=True)
 
 
+def _seconds(jobs: Sequence[Job]) -> float | None:
+    """Estimate how long jobs take one by one (:func:`flanlib.pace.seconds`)."""
+
+    def measured() -> float | None:
+        with _one_thread():
+            return None if _launched() else seconds_per_token(jobs[0].preset)
+
+    return pace.seconds([pace.work(job.name, job.config, job.facts()) for job in jobs], measured)
+
+
+def _plan(jobs: Sequence[Job], processes: int, seconds: float | None, begin: str) -> str:
+    """Tell what jobs will take: amounts, time and memory."""
+    amounts = Counter()
+    for job in jobs:
+        amounts.update({name.replace("_", " "): n for name, n in job.facts().items()})
+    parts = [f"{n:,} {name}" for name, n in amounts.items()]
+    parts += [pace.spoken(seconds / processes)] if seconds else ["how long cannot be told yet"]
+    most = (max(job.takes() for job in jobs) + (LIBRARIES if device().type == "cpu" else 0)) / 1e9
+    parts += [f"{processes} at a time, each in {most:.1f} GB of memory"] if processes > 1 else []
+    return f"{begin}: {', '.join(parts)}, {processes * most:.1f} GB of memory in all"
+
+
+def _launched() -> bool:
+    """Tell whether accelerate or torchrun launched this process, as one of several."""
+    return "WORLD_SIZE" in os.environ
+
+
+def _processes(jobs: Sequence[Job]) -> tuple[int, float | None]:
+    """Return how many processes do some jobs, and the share that each gets of a GPU's memory."""
+    if _launched() or len(jobs) < 2 or not any(job.long for job in jobs):
+        return 1, None
+    cores = torch.get_num_threads()
+    if device().type == "cpu":
+        return min(len(jobs), cores, MOST_PROCESSES), None
+    if not all(sharing.small(name) for name in {job.preset.model for job in jobs}):
+        return 1, None
+    free = sharing.free_for_others()
+    count = sharing.processes(len(jobs), cores, free, max(job.takes() for job in jobs))
+    return count, sharing.limit(free, count)
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Give PyTorch one thread on a CPU, and keep existing objects out of garbage collection.
@@ -106,7 +171,8 @@ def _one_thread() -> Iterator[None]:
     accelerate collects garbage before every training run. With all imported modules that takes a third of a second.
     """
     threads, frozen = torch.get_num_threads(), gc.get_freeze_count()
-    torch.set_num_threads(1 if device().type == "cpu" else threads)
+    if device().type == "cpu":
+        torch.set_num_threads(1)
     gc.collect()
     gc.freeze()
     try:
@@ -117,10 +183,13 @@ def _one_thread() -> Iterator[None]:
             gc.unfreeze()
 
 
-def _begin(done: Any) -> None:
-    """Set up a worker process, which ends when its parent ends."""
+def _begin(done: Any, share: float | None) -> None:
+    """Set up a worker process, which ends when its parent ends. ``share`` is what it may take of a GPU's memory."""
     global _done
     _done = done
+    torch.set_num_threads(1)
+    if share is not None:
+        torch.cuda.set_per_process_memory_fraction(share, device())
     disable_progress_bar()
     threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
 

@@ -159,6 +159,13 @@ class PreallocatedLayer(DynamicLayer):
         stop, self.buffers = self.get_seq_length(), [buffer[indices] for buffer in self.buffers]
         self.keys, self.values = (buffer[:, :, :stop] for buffer in self.buffers)
 
+    def refill(self, stay: torch.Tensor, entering: DynamicLayer, rows: int, width: int, size: int) -> None:
+        """Keep some rows and add those of another layer after them: ``rows`` in all, which end at column ``width``."""
+        self.size = size
+        self.buffers = [_stacked((old[stay], new), rows, width, size)
+                        for old, new in ((self.keys, entering.keys), (self.values, entering.values))]  # fmt: skip
+        self.keys, self.values = (buffer[:, :, :width] for buffer in self.buffers)
+
 
 # A pass over up to so many tokens takes as long as over one, since loading the weights takes most of the time.
 _FEW_ON_GPU, _FEW_ON_CPU = 1024, 64
@@ -222,6 +229,18 @@ class Runner:
                     past.layers[i].update(*(_joined(prefixes, i, which, width) for which in (0, 1)))
         return past, mask
 
+    def refill(self, past: DynamicCache, mask: torch.Tensor, stay: torch.Tensor, longest: int,
+               prefixes: Sequence[tuple[Branch | None, int]], room: int) -> torch.Tensor:  # fmt: skip
+        """Keep some rows of a batch, of up to ``longest`` tokens, add prefixes after them, and return the new mask.
+
+        Rows are left-padded to the longest of all, so that a batch whose long rows have ended becomes narrower.
+        """
+        added, own = self.join(prefixes, 0)
+        rows, width = len(stay) + len(prefixes), max(longest, own.shape[1])
+        for layer, entering in zip(past.layers, added.layers, strict=True):
+            layer.refill(stay, entering, rows, width, width + room)
+        return _stacked([one[:, None, :, None] for one in (mask[stay], own)], rows, width, width)[:, 0, :, 0]
+
 
 def copy_states(past: DynamicCache, row: int, start: int, stop: int) -> States:
     """Copy some columns of a row out of a cache."""
@@ -234,6 +253,18 @@ def pad(rows: Sequence[list[int]], device: torch.device, side: str) -> tuple[tor
     ids = [torch.tensor(row, dtype=torch.long, device=device) for row in rows]
     return (pad_sequence(ids, batch_first=True, padding_side=side),
             pad_sequence([torch.ones_like(row) for row in ids], batch_first=True, padding_side=side))  # fmt: skip
+
+
+def _stacked(pieces: Iterable[torch.Tensor | None], rows: int, width: int, size: int) -> torch.Tensor:
+    """Stack pieces, (rows, heads, columns, depth) each, all of which end at column ``width`` of ``size``, in zeros."""
+    pieces = [piece for piece in pieces if piece is not None]
+    _, heads, _, depth = pieces[0].shape
+    stacked, row = pieces[0].new_zeros(rows, heads, size, depth), 0
+    for piece in pieces:
+        columns = min(width, piece.shape[2])
+        stacked[row : row + len(piece), :, width - columns : width] = piece[:, :, piece.shape[2] - columns :]
+        row += len(piece)
+    return stacked
 
 
 def _batch(branches: Sequence[Branch], max_tokens: int, few: int) -> list[Branch]:

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from flanlib.benchmarks import Prompt
 from flanlib.inference.cache import Branch, Runner, common_prefix, pad
 from flanlib.inference.generate import prompt_text
+from flanlib.inference.journal import Journal
 from flanlib.records import FlanError
 from flanlib.training.memory import until_exhausted
 from flanlib.training.model import evaluating, halved
@@ -34,14 +35,16 @@ class Scorer:
 
     Prompt and continuation are tokenised together, as in training. The continuation's tokens are those after the tokens
     of the prompt without its last spaces, as in EleutherAI's lm-evaluation-harness; no end-of-turn mark is counted. A
-    prompt is read once for all its continuations. A pass has about ``tokens_per_pass`` tokens;
-    one that runs out of memory is repeated in halves, with a warning.
+    prompt is read once for all its continuations. A pass has about ``tokens_per_pass`` tokens; one that runs out of
+    memory is repeated in halves, with a warning. Sums that are in the ``journal`` are not computed again, and others go
+    into it pass by pass.
     """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *,
-                 tokens_per_pass: int = 4096, label: str | None = None) -> None:  # fmt: skip
+                 tokens_per_pass: int = 4096, journal: Journal | None = None,
+                 label: str | None = None) -> None:  # fmt: skip
         self.model, self.tokenizer, self.template = model, tokenizer, template
-        self.tokens_per_pass, self.label = tokens_per_pass, label
+        self.tokens_per_pass, self.journal, self.label = tokens_per_pass, journal or Journal(), label
         self._runner = Runner(model)
 
     def __call__(self, prompts: Sequence[Prompt], continuations: Sequence[Sequence[str]]) -> list[list[float]]:
@@ -52,7 +55,8 @@ class Scorer:
         """
         items = [self._item(*pair) for pair in zip(prompts, continuations, strict=True)]
         sizes = [sum(map(len, item.rows)) for item in items]
-        left, sums = sorted(range(len(items)), key=lambda i: -sizes[i]), [[] for _ in items]  # the shortest last
+        left = sorted(range(len(items)), key=lambda i: -sizes[i])  # the shortest last
+        sums = self.journal.call("sums", prompts, continuations)
         with evaluating(self.model, len(left), self.label, "prompt") as bar:
             while left:
                 batch, size = [], 0
@@ -60,13 +64,13 @@ class Scorer:
                     batch.append(left.pop())
                     size += sizes[batch[-1]]
                 with until_exhausted():
-                    for i, values in zip(batch, self._pass([items[i] for i in batch]), strict=True):
-                        sums[i] = values
+                    if not all(i in sums for i in batch):
+                        sums.add(dict(zip(batch, self._pass([items[i] for i in batch]), strict=True)))
                     bar.update(len(batch))
                     continue
                 self.tokens_per_pass = halved(min(size, self.tokens_per_pass), max(sizes[i] for i in batch))
                 left += reversed(batch)
-        return sums
+        return [sums[i] for i in range(len(items))]
 
     def _item(self, prompt: Prompt, texts: Sequence[str]) -> _Item:
         before = prompt_text(prompt, self.template) + ("" if prompt.begun else self.template.lead)

@@ -6,7 +6,7 @@ Prompts are tokenised as in training: template, history and the beginning of the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,22 +16,30 @@ from peft import PeftModel
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from flanlib.benchmarks import Prompt
-from flanlib.inference.cache import Branch, Runner, bytes_per_token, copy_states, first_fitting, groups, pad, plan
+from flanlib.inference.batches import Batch, Queue, Row
+from flanlib.inference.cache import Branch, Runner, bytes_per_token, first_fitting, groups, plan
+from flanlib.inference.journal import Call, Journal
 from flanlib.records import FlanError
 from flanlib.text import templates
-from flanlib.training.memory import room, scoring, scoring_bytes, until_exhausted
-from flanlib.training.model import evaluating, halved, load, load_adapter, plain_dtype
+from flanlib.training.memory import WORKSPACE, room, scoring, scoring_bytes, until_exhausted
+from flanlib.training.model import device, evaluating, halved, load, load_adapter, outline, plain_dtype, weight_bytes
+from flanlib.training.sharing import small
 
 if TYPE_CHECKING:
-    from tqdm.auto import tqdm
     from transformers import PreTrainedTokenizerBase
 
+    from flanlib.progress import Bar
     from flanlib.text.templates import AnyTemplate
 
 GIB = 2**30
 _SHARE = 0.8  # of a GPU's free memory: the estimate leaves out masks, and the allocator loses some
+ENOUGH = 16_384
+"""Tokens of a batch on a GPU from which on more rows of a small model gain less than another process."""
 _MOST_ON_GPU = 131_072  # tokens; more make a batch no faster
 _SHRINK = 0.75  # finished rows leave a batch once at most this share of its rows is unfinished
+# On a GPU others take their places once this share has ended. To make room copies the batch's cache: with many rows
+# that takes about as long as two tokens, so it should not happen at every one.
+_REFILL = 0.1
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,22 @@ def batch_sizes(model: Any, free: float, new_tokens: int) -> tuple[int, int]:
     return tokens, tokens * cached
 
 
+def replying(name: str, bits: int, new_tokens: int) -> float:
+    """Return the bytes that a process takes to write replies of a model that trained in ``bits``.
+
+    On a CPU that is the most it takes, on a GPU enough for large batches of a small model, or what a large one needs.
+    """
+    model = outline(name)
+    if device().type == "cpu":
+        tokens, kept = batch_sizes(model, float("inf"), new_tokens)
+        return sum(weight_bytes(model, bits=16, bytes_per_weight=4)) + 2 * tokens * bytes_per_token(model) + kept
+    if not small(name):
+        planned = scoring(name, bits, room())
+        return planned.weights + planned.batches + WORKSPACE
+    weights = sum(weight_bytes(model, bits=16, bytes_per_weight=2))
+    return weights + ENOUGH * scoring_bytes(model, new_tokens) + WORKSPACE
+
+
 class Writer:
     """Generates replies and reads no token twice: a ``Generate`` callable for the benchmarks.
 
@@ -108,17 +132,25 @@ class Writer:
     A batch has about ``tokens_per_batch`` tokens at most, padding and replies included. As many again are cached beside
     it. By default they are what fits into 1 GiB on a CPU, up to 32,768, with twice that in ``keep``; on a GPU what fits
     into its free memory (:func:`batch_sizes`). A batch that runs out of memory is repeated, with a warning, in halves.
-    ``tokens_read`` counts the prompt tokens fed to the model, ``ended`` how replies ended.
+    Once the share ``refill`` of its rows has ended, prompts that wait take their places: by default a tenth on a GPU.
+    With 0, as on a CPU, a batch only becomes smaller. Replies that are in the ``journal`` are not written again, and
+    others go into it batch by batch. ``tokens_read`` counts the prompt tokens fed to the model,
+    ``ended`` how replies ended.
     """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate,
                  decoding: Decoding = GREEDY, *, tokens_per_batch: int | None = None, keep: int | None = None,
+                 refill: float | None = None, journal: Journal | None = None,
                  label: str | None = None) -> None:  # fmt: skip
         self.model, self.tokenizer, self.template, self.decoding = model, tokenizer, template, decoding
         self._runner = Runner(model)
         tokens, kept = batch_sizes(model, room(self._runner.device), decoding.max_new_tokens)
         self.tokens_per_batch = tokens_per_batch or tokens
         self.keep, self.label = kept if keep is None else keep, label
+        self.refill = (_REFILL if self._runner.device.type == "cuda" else 0.0) if refill is None else refill
+        if not self._runner.can_crop:
+            self.refill = 0.0  # its prompts are read in the batch itself, which has no place for them later
+        self.journal = journal or Journal()
         self.tokens_read, self.ended = 0, Counter[str]()
         self._kept: list[Branch] = []
 
@@ -133,11 +165,16 @@ class Writer:
         replies = {i: Reply("", "unfit") for i, row in enumerate(rows) if row is None}
         replies |= {i: Reply("", "too long") for i, row in enumerate(rows) if row is not None and len(row) > most}
         ids = {i: row for i, row in enumerate(rows) if i not in replies}
+        call = self.journal.call("replies", *prompts)
+        if len(call) == len(ids) or not self.decoding.temperature:  # a sampled reply depends on those sampled before
+            replies |= {i: Reply(*reply) for i, reply in call.items()}
+        if len(call) == len(ids) or self.refill:  # without refills, batches are the same as if all were to be written
+            ids = {i: row for i, row in ids.items() if i not in replies}
         choose = _chooser(self.decoding, self._runner.device)
         with evaluating(self.model, len(ids), self.label, "reply") as bar:
             while True:
                 with until_exhausted():
-                    self._reply_all(ids, prompts, replies, choose, bar)
+                    self._reply_all(ids, prompts, replies, call, choose, bar)
                     break
                 ids = {i: row for i, row in ids.items() if i not in replies}
                 self._kept, self.keep = [], self.keep // 2
@@ -146,79 +183,71 @@ class Writer:
         self.ended.update(reply.ended for reply in replies.values())
         return [replies[i] for i in range(len(prompts))]
 
-    def _reply_all(self, ids: dict[int, list[int]], prompts: Sequence[Prompt], replies: dict[int, Reply],
-                   choose: Callable, bar: tqdm) -> None:  # fmt: skip
-        """Add the reply to every row of ids, by its number, to ``replies``, and keep what fits."""
-        kept: dict[int, Branch] = {}
-        for batch, prefixes in self._batches(ids):
-            marks = [_marks(prompts[i], self.template) for i in batch]
-            new, grown = self._write([ids[i] for i in batch], prefixes, marks, choose)
-            for i, text, ends in zip(batch, decode(self.tokenizer, new), marks, strict=True):
-                replies[i] = _reply(text, prompts[i], self.template, ends)
-            # If not all fit, those of the first prompts stay: the next round finds some of its prompts cached.
-            kept = first_fitting(kept | dict(zip(batch, grown, strict=True)), self.keep)
-            bar.update(len(batch))
+    def _reply_all(self, ids: dict[int, list[int]], prompts: Sequence[Prompt], replies: dict[int, Reply], call: Call,
+                   choose: Callable, bar: Bar) -> None:  # fmt: skip
+        """Add the reply to every row of ids, by its number, to ``replies`` and to the journal, and keep what fits."""
+        kept: dict[int, Branch | None] = {}
+        marks = {i: _marks(prompts[i], self.template) for i in ids}
+        queue = Queue(self._groups(ids, marks), tokens=self.tokens_per_batch, most=self.decoding.max_new_tokens,
+                      across=bool(self.refill))  # fmt: skip
+        while queue:
+            batch = queue.take()
+            if all(row.number in replies for row in batch):
+                bar.update(len(batch))
+                continue
+            for ended in self._write(batch, queue, choose):
+                for row, text in zip(ended, decode(self.tokenizer, [row.new for row in ended]), strict=True):
+                    replies[row.number] = _reply(text, prompts[row.number], self.template, row.marks)
+                call.add({row.number: replies[row.number] for row in ended})
+                # If not all fit, those of the first prompts stay: the next round finds some of its prompts cached.
+                kept = first_fitting(kept | {row.number: row.branch for row in ended}, self.keep)
+                bar.update(len(ended))
         self._kept = list(kept.values())
 
-    def _batches(self, ids: dict[int, list[int]]) -> Iterator[tuple[list[int], list[Branch | None]]]:
-        """Yield prompts of similar length, with branches of all but their last token, whose logits begin the reply."""
+    def _groups(self, ids: dict[int, list[int]], marks: dict[int, dict[str, str]]) -> Iterator[list[Row]]:
+        """Yield prompts in groups, the longest last, with branches of all but their last token.
+
+        The logits of that token begin the reply. Where batches are refilled, a group waits while rows of the one before
+        it are still in a batch, so groups are half as large.
+        """
         numbers, last = list(ids), []
-        for group in groups([row[:-1] for row in ids.values()], self.tokens_per_batch):
-            rows = [numbers[i] for i in group]
-            branches: dict[int, Branch | None] = dict.fromkeys(rows)
+        for group in groups([row[:-1] for row in ids.values()], self.tokens_per_batch // (2 if self.refill else 1)):
+            rows = [Row(i, ids[i], marks[i]) for i in (numbers[n] for n in group)]
             if self._runner.can_crop:
-                planned = plan([ids[i][:-1] for i in rows], [*self._kept, *last])
+                planned = plan([row.ids[:-1] for row in rows], [*self._kept, *last])
                 self.tokens_read += self._runner.prefill(planned, self.tokens_per_batch)
-                branches, last = dict(zip(rows, planned, strict=True)), planned[-1:]
-            rows.sort(key=lambda i: (len(ids[i]), i))
-            while rows:
-                size = max(1, self.tokens_per_batch // (len(ids[rows[-1]]) + self.decoding.max_new_tokens))
-                batch = [rows.pop() for _ in range(min(size, len(rows)))]
-                yield batch, [branches[i] for i in batch]
+                for row, branch in zip(rows, planned, strict=True):
+                    row.prefix = branch
+                last = planned[-1:]
+            self.tokens_read += sum(len(row.ids) - row.cached for row in rows)
+            yield sorted(rows, key=lambda row: (len(row.ids), row.number))
 
     @torch.inference_mode()
-    def _write(self, ids: list[list[int]], prefixes: list[Branch | None], marks: list[Mapping[str, str]],
-               choose: Callable) -> tuple[list[list[int]], list[Branch | None]]:  # fmt: skip
-        """Generate the new tokens of each prompt, up to the one that completes a mark.
+    def _write(self, rows: list[Row], queue: Queue, choose: Callable) -> Iterator[list[Row]]:
+        """Generate the new tokens of a batch, each row's up to the one that completes a mark.
 
-        Returns the new tokens, and branches of all tokens fed, or None for each if nothing is to be kept.
+        Yields the rows that have ended whenever others take their places, and at the end. They have a branch of all
+        tokens fed, unless nothing is to be kept.
         """
-        most, device = self.decoding.max_new_tokens, self._runner.device
-        cached = [len(row) - 1 if self._runner.can_crop else 0 for row in ids]
-        fed, own = pad([row[n:] for row, n in zip(ids, cached, strict=True)], device, "left")
-        past, mask = self._runner.join(list(zip(prefixes, cached, strict=True)), own.shape[1] + most)
-        start, mask = mask.shape[1], torch.cat([mask, own], 1)
-        self.tokens_read += int(own.sum())
-        # A token is a byte or more, so this many last tokens hold any mark that has just been completed.
-        reach = max(len(mark.encode()) for row in marks for mark in row)
-        new: list[list[int]] = [[] for _ in ids]
-        grown: list[Branch | None] = [None] * len(ids)
-        rows = active = list(range(len(ids)))  # rows in the batch, and those of them that are not finished
-
-        def store(leaving: Iterable[int]) -> None:
-            """Copy the states of rows that leave the batch."""
-            for row in leaving if self.keep and self._runner.can_crop else ():
-                states = copy_states(past, rows.index(row), start, start + len(new[row]))
-                grown[row] = Branch(ids[row] + new[row][:-1], prefixes[row], cached[row], states)
-
-        for _ in range(most):
-            chosen = choose(self._runner.logits(fed, mask, past))
-            tokens = dict(zip(rows, chosen.tolist(), strict=True))
-            for row in active:
-                new[row].append(tokens[row])
-            tails = decode(self.tokenizer, [new[row][-reach:] for row in active])
-            active = [row for row, tail in zip(active, tails, strict=True) if not any(m in tail for m in marks[row])]
-            if not active:
-                break
-            fed = chosen[:, None]
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            if len(active) <= _SHRINK * len(rows):
-                store(row for row in rows if row not in active)
-                stay = torch.tensor([rows.index(row) for row in active], device=device)
-                past.batch_select_indices(stay)
-                fed, mask, rows = fed[stay], mask[stay], active
-        store(rows)
-        return new, grown
+        most, gone = self.decoding.max_new_tokens, []
+        batch = Batch(self._runner, rows, most)
+        while batch.rows:
+            batch.feed(choose(batch.logits()))
+            active = [row for row in batch.rows if not row.ended]
+            tails = decode(self.tokenizer, [row.new[-row.reach :] for row in active])
+            for row, tail in zip(active, tails, strict=True):
+                row.ended = len(row.new) == most or any(mark in tail for mark in row.marks)
+            active = [row for row in active if not row.ended]
+            if len(active) <= (1 - self.refill if self.refill and queue else _SHRINK) * len(batch.rows):
+                if self.keep and self._runner.can_crop:
+                    batch.store()
+                gone += [row for row in batch.rows if row.ended]
+                entering = queue.take(active) if self.refill else []
+                if entering or not active:
+                    yield gone
+                    gone = []
+                batch.exchange(entering)
+            batch.widen()
 
 
 def prompt_text(prompt: Prompt, template: AnyTemplate) -> str:

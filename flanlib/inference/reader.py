@@ -15,6 +15,7 @@ import torch
 
 from flanlib.benchmarks.reading import WRONG, Choices, Passage, ranges, tokens, verdict
 from flanlib.inference.generate import decode
+from flanlib.inference.journal import Journal
 from flanlib.records import Conversation, FlanError
 from flanlib.text.offsets import place
 from flanlib.text.templates import AnyTemplate, bind, render
@@ -30,14 +31,16 @@ if TYPE_CHECKING:
 class Reader:
     """Judges passages with one model, about ``tokens_per_pass`` tokens at once: a ``Read`` for the benchmarks.
 
-    A pass that runs out of memory is repeated in halves, with a warning; FlanError says that one row does not fit.
+    A pass that runs out of memory is repeated in halves, with a warning; FlanError says that one row does not fit. What
+    is in the ``journal`` is not read again, and the rest goes into it pass by pass.
     """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, template: AnyTemplate, *,
-                 tokens_per_pass: int = 4096, label: str | None = None) -> None:  # fmt: skip
+                 tokens_per_pass: int = 4096, journal: Journal | None = None,
+                 label: str | None = None) -> None:  # fmt: skip
         self.model, self.tokenizer = by_document(model), tokenizer
         self.template = bind(template, tokenizer)
-        self.tokens_per_pass, self.label = tokens_per_pass, label
+        self.tokens_per_pass, self.journal, self.label = tokens_per_pass, journal or Journal(), label
         self._spell = lru_cache(maxsize=None)(lambda token: decode(tokenizer, [[token]])[0])
 
     def __call__(self, conversations: Sequence[Conversation],
@@ -64,6 +67,7 @@ class Reader:
         # A text is read up to the token before the last one wanted.
         ids = [one.ids[: max(at, default=0)] for one, at in zip(placed, wanted, strict=True)]
         left = [i for i in range(len(texts)) if wanted[i]]
+        call = self.journal.call("choices", texts, places)
         with evaluating(self.model, len(left), self.label, "task") as bar:
             while left:
                 batch, size = [], 0
@@ -71,9 +75,11 @@ class Reader:
                     batch.append(left.pop())
                     size += len(ids[batch[-1]])
                 with until_exhausted():
-                    chosen = self._pass([ids[i] for i in batch], [wanted[i] for i in batch])
-                    for i, choices in zip(batch, chosen, strict=True):
-                        firsts[i][wanted[i]] = choices
+                    if not all(i in call for i in batch):
+                        chosen = self._pass([ids[i] for i in batch], [wanted[i] for i in batch])
+                        call.add({i: choices.tolist() for i, choices in zip(batch, chosen, strict=True)})
+                    for i in batch:
+                        firsts[i][wanted[i]] = call[i]
                     bar.update(len(batch))
                     continue
                 self.tokens_per_pass = halved(min(size, self.tokens_per_pass), max(len(ids[i]) for i in batch))

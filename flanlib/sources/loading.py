@@ -7,9 +7,8 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from flanlib.presets import source_name
+from flanlib.progress import Bar
 from flanlib.records import Conversation, FlanError, Trajectory
 from flanlib.sources import agentinstruct, chat, columns, fireact, glaive, toolbench
 from flanlib.sources.common import Drop, Note, counted, drop_if
@@ -42,7 +41,7 @@ def read(data: str | os.PathLike, *, tally: Tally, format: str | None = None) ->
 def load(data: str | os.PathLike, format: str | None = None) -> tuple[list[Trajectory], list[Conversation], Tally]:
     """Read everything with a progress bar. Return the trajectories, the conversations, and the tally."""
     tally = Tally(source_name(str(data)))
-    records = list(tqdm(read(data, tally=tally, format=format), desc=tally.name, unit=" rows", leave=False))
+    records = list(Bar(read(data, tally=tally, format=format), desc=tally.name, unit=" rows", leave=False))
     return ([record for record in records if isinstance(record, Trajectory)],
             [record for record in records if isinstance(record, Conversation)], tally)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from flanlib import pretrained
+from flanlib.progress import Bar
 from flanlib.records import KINDS, Conversation, FlanError, Kind, clip
 from flanlib.tally import Tally
 from flanlib.text.offsets import Placed, place
@@ -137,7 +137,7 @@ def encode_all(conversations: Iterable[Conversation], tokenizer: PreTrainedToken
     conversations, template = list(conversations), bind(template, tokenizer)
     chunks = (conversations[start : start + CHUNK] for start in range(0, len(conversations), CHUNK))
     results = (result for chunk in chunks for result in label(chunk, tokenizer, template, max_tokens))
-    bar = tqdm(results, total=len(conversations), desc="tokenise", unit=" conversations", leave=False)
+    bar = Bar(results, total=len(conversations), desc="tokenise", unit=" conversations", leave=False)
     examples = []
     for conversation, result in zip(conversations, bar, strict=True):
         if isinstance(result, FlanError):

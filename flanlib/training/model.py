@@ -22,10 +22,10 @@ warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", categor
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedTokenizerBase
 
 from flanlib import pretrained
+from flanlib.progress import Bar
 from flanlib.records import FlanError
 from flanlib.training import liger, lora
 from flanlib.training.attention import by_document
@@ -76,12 +76,12 @@ def autocast(where: torch.device | None = None) -> torch.autocast:
 
 
 @contextmanager
-def evaluating(model: Any, total: int, label: str | None, unit: str) -> Iterator[tqdm]:
+def evaluating(model: Any, total: int, label: str | None, unit: str) -> Iterator[Bar]:
     """Keep a model in evaluation mode within the block, and yield a progress bar, hidden without a label."""
     was_training = model.training
     model.eval()
     try:
-        with tqdm(total=total, desc=label, unit=unit, leave=False, disable=not label) as bar:
+        with Bar(total=total, desc=label, unit=unit, leave=False, disable=not label) as bar:
             yield bar
     finally:
         model.train(was_training)

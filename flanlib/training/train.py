@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from flanlib.progress import Bar
 from flanlib.records import KINDS, FlanError
 from flanlib.text.packing import Row
 from flanlib.text.tokens import CONTEXT, Example
@@ -161,7 +161,7 @@ class Progress(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Start at the step where a resumed run continues."""
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step", leave=False,
+        self.bar = Bar(total=state.max_steps, initial=state.global_step, desc=self.label, unit="step", leave=False,
                         disable=bool(self.tell) or not state.is_world_process_zero)  # fmt: skip
         if self.tell:
             self.tell(state.global_step / state.max_steps)
