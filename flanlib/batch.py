@@ -2,8 +2,8 @@
 
 Every setting of :mod:`flanlib.presets` is an option too. With default settings, the notebooks are written in place,
 normalised so that a rerun from the cache changes nothing. Otherwise, and for notebook 05, whose results are the user's,
-they go to ``executed/`` in the output folder. What long runs within a cell will take, and how far they
-are, is printed as it is written to ``data/runs/log.txt``.
+they go to ``executed/`` in the output folder. What long runs within a cell will take, and how far they are, is printed
+as it is written to ``data/runs/log.txt``.
 """
 
 import argparse
@@ -24,18 +24,20 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm import tqdm
 
-from flanlib import pace, progress, ship
+from flanlib import checks, pace, progress, ship
 from flanlib.presets import FIGURES, ROOT, SETTINGS, fresh, output, preset, setting, shown
 from flanlib.records import FlanError
 from flanlib.report import claims
 from flanlib.store import rank, write
 
 NOTEBOOKS = ROOT / "notebooks"
+CONVERTED = ".nbconvert"  # ends the names of notebooks that nbconvert has executed
 MOST_BYTES = 300_000
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"}}  # fmt: skip
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
+ONE_LINE = re.compile(r"(.*?): found (.*?); expected (.*?)\. (.*)")  # of a FlanError
 # A progress bar: a carriage return, or tqdm's "12/40 [00:01<00:03" when there is no terminal.
 PROGRESS = re.compile(r"\r|\d+(\.\d+)?\w*/(\d+(\.\d+)?\w*|\?) \[\d+:\d\d|\d+\w*it \[\d+:\d\d")
 
@@ -59,12 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(parser.parse_args(arguments))
     only = options.pop("only") or os.environ.get("FLAN_ONLY")
     os.environ |= {f"FLAN_{name.upper()}": value for name, value in options.items() if value}
+    began = None
     try:
         paths, size, folder = chosen(only), preset(), output()
         for name, values in (("DATA", [setting("DATA")]), ("MODEL", setting("MODEL").split(","))):
             here = [os.path.abspath(value) if value and (glob.has_magic(value) or os.path.exists(value)) else value
                     for value in map(str.strip, values)]  # fmt: skip
             os.environ[f"FLAN_{name}"] = ",".join(here)  # kernels start in another folder
+        checks.check(size)
         if not only and folder == FIGURES:
             for path in filter(lambda path: ship.awaited(path.stem), list(paths)):
                 paths.remove(path)
@@ -88,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         compared = claims.beside(FIGURES / "claims.csv", folder / "claims.csv",
                                  [path.stem for path in paths]) if fresh() else ""  # fmt: skip
     except FlanError as error:
-        print(error, file=sys.stderr)
+        if began or not rank():  # settings are the same in every process
+            print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted. Run it again, and it goes on.", file=sys.stderr)
@@ -108,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def chosen(only: str | None = None) -> list[Path]:
     """List the notebooks to run, in order: all, or those whose names start with one of the numbers in ``only``."""
-    paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    paths = sorted(path for path in NOTEBOOKS.glob("[0-9]*.ipynb") if not path.stem.endswith(CONVERTED))
     wanted = [number.strip().zfill(2) for number in (only or "").split(",") if number.strip()]  # 1 means 01
     for number in wanted or [""]:
         if not any(path.name.startswith(number) for path in paths):
@@ -129,7 +134,8 @@ def untouched(path: Path) -> bool:
 def run(path: Path) -> Path:
     """Execute one notebook in a fresh kernel, write it normalised, and return the path of the written file.
 
-    Raises FlanError if a cell fails, after printing the end of its traceback, and if what it wrote is over MOST_BYTES.
+    Raises FlanError if a cell fails (unless it raised one itself, the end of its traceback is printed first), and if
+    what it wrote is over MOST_BYTES.
     """
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
@@ -194,13 +200,18 @@ def _outputs(outputs: list) -> list:
 
 
 def _failure(path: Path, book: nbformat.NotebookNode, error: Exception) -> FlanError:
-    """Print the end of the failed cell's traceback and return the error that names the cell."""
+    """Return the error that names the cell: its own line, or that of a FlanError in it.
+
+    For any other error, the end of the traceback is printed first.
+    """
     failed = [i for i, cell in enumerate(book.cells, 1)
               if any(out.output_type == "error" for out in cell.get("outputs", []))]  # fmt: skip
     where = f"{path.name}, cell {failed[0]}" if failed else path.name
-    tail = ANSI.sub("", str(error)).rstrip().splitlines()
-    print("\n".join(["", *tail[-25:], ""]), file=sys.stderr)
-    return FlanError(where, found=tail[-1] if tail else type(error).__name__, expected="a cell that runs",
+    name = getattr(error, "ename", type(error).__name__)
+    if name == FlanError.__name__ and (line := ONE_LINE.fullmatch(error.evalue)):
+        return FlanError(f"{where}: {line[1]}", found=line[2], expected=line[3], remedy=line[4])
+    print("\n".join(["", *ANSI.sub("", str(error)).rstrip().splitlines()[-25:], ""]), file=sys.stderr)
+    return FlanError(where, found=name, expected="a cell that runs",
                      remedy="The traceback is above. The notebooks after this one were not run.")  # fmt: skip
 
 

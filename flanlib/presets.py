@@ -48,7 +48,7 @@ class Preset:
     measure_at: tuple[int, ...]  # numbers of trained tokens after which a run is measured, besides its start and end
     row_tokens: int  # length of a packed row
     rows_per_step: int  # packed rows per optimiser step, over all devices
-    rows_per_pass: int  # packed rows per forward pass on one device, with gradient accumulation up to rows_per_step
+    rows_per_pass: int  # most packed rows per forward pass on one device; on one GPU flanlib.training.memory chooses
     learning_rate: float  # peak of the cosine schedule
     lora_rank: int
     own_tokens: int  # budget of one run on your own data (notebook 05), in trained tokens
@@ -56,7 +56,7 @@ class Preset:
     bits: int = 4  # bits per base weight during training: 4 is NF4 with double quantisation, 16 is not quantised
     reply_tokens: int | None = None  # most tokens of a reply; by default as many as the longest correct reply has
     optimizer: str = "adamw_torch_fused"  # a name of transformers
-    checkpointing: bool = False  # gradient checkpointing
+    checkpointing: bool = False  # whether layers may compute activations again; on one GPU only those that must do
 
 
 LAPTOP = Preset(

@@ -28,6 +28,10 @@ class FlanError(ValueError):
         self.where, self.found, self.expected, self.remedy = where, found, expected, remedy
         super().__init__(f"{where}: found {found}; expected {expected}. {remedy}".replace("\n", "\\n"))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of it: the line, without the source of the library around it."""
+        return [f"FlanError: {self}"]
+
 
 def clip(value: object, width: int = 60) -> str:
     """Shorten a value for an error message.

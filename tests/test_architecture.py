@@ -14,7 +14,7 @@ PACKAGE = ROOT / "flanlib"
 # From the bottom up, a package or a module of the top folder at a time: each imports from those before it.
 ORDER = ("records", "tally", "presets", "paper", "intervals", "store", "pace", "progress", "wheels", "lab",
          "pretrained", "dialects", "text", "sources", "corpus", "training", "benchmarks", "inference", "experiments",
-         "report", "ship", "batch", "bench")  # fmt: skip
+         "report", "checks", "ship", "batch", "bench")  # fmt: skip
 TENSORS = ("training", "inference", "experiments", "bench")  # all others import without torch
 RANK = {name: rank for rank, name in enumerate(ORDER)}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -2,16 +2,21 @@
 
 import copy
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from test_templates import CHATML, tiny_tokenizer
 
 from flanlib.benchmarks import Prompt
-from flanlib.benchmarks.agent_h import build, samples
+from flanlib.benchmarks.agent_h import answers, build, samples
+from flanlib.benchmarks.agent_h.ask import measure
 from flanlib.benchmarks.agent_h.samples import CALL, CELLS, Sample
-from flanlib.dialects import DIALECTS, render
+from flanlib.benchmarks.agent_h.score import judge
+from flanlib.dialects import DIALECTS, elicit, render
 from flanlib.inference import asking
-from flanlib.inference.generate import prompt_text
+from flanlib.inference.generate import Reply, prompt_text
 from flanlib.records import FlanError, Step, Tool, Trajectory, offered, say
 from flanlib.tally import Tally
 from flanlib.text.native import NATIVE, native_template
@@ -139,3 +144,33 @@ def test_samples_too_long_for_the_model_are_counted_and_get_no_row(composed, tmp
     ended = asking.ask([long, *composed[:1]], "random", tmp_path / "r.jsonl", longest=2, tell=str)
     assert ended["too long"] == 1
     assert [json.loads(line)["id"] for line in (tmp_path / "r.jsonl").read_text().splitlines()] == [composed[0].id]
+
+
+def test_in_chat_form_a_plan_is_followed_up_and_the_tool_that_is_named_counts(tmp_path, monkeypatch):
+    asked = []
+
+    class Planner(asking.Writer):
+        """Plans a call, and names a tool where it is asked for one; other samples get plain words."""
+
+        def replies(self, prompts):
+            asked.extend(prompts)
+            said = {"s1": "I should look up the fare.", "s2": "I am well, thank you."}
+            return [Reply(said.get(one.id, "get_fare"), "end") for one in prompts]
+
+    def look(text):
+        return "look" in text
+
+    monkeypatch.setattr(asking, "Writer", Planner)
+    monkeypatch.setattr(asking, "lab_plans", lambda: SimpleNamespace(plans=look))
+    other = Sample("s2", "own", "action", CELLS[0], "plain", "How are you?")
+    path = tmp_path / "r.jsonl"
+    assert asking.ask([NEEDED, other], "random", path, form="chat", tell=str) == {"end": 2}
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row.get("followed") for row in rows] == ["get_fare", None]
+    assert [turn.role for turn in asked[2].turns] == ["system", "user", "assistant", "user"]
+    assert asked[2].turns[-1].text in elicit.ACTION
+    replies = answers.read(path, [NEEDED, other], tally=Tally("t"))
+    measured = measure([NEEDED, other], "chat", lambda prompts: [r.text for r in Planner.replies(None, [
+        replace(one, id=one.id.removesuffix("/chat")) for one in prompts])], plans=look)  # fmt: skip
+    pd.testing.assert_frame_equal(judge([NEEDED, other], replies, answers.followed(path)), measured)
+    assert measured["value"].to_list() == [1, 1]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from flanlib import batch, presets, ship, store
+from flanlib import batch, checks, presets, ship, store
 from flanlib.intervals import Interval
 from flanlib.records import FlanError
 from flanlib.report import claims
@@ -25,6 +25,7 @@ def books(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "FIGURES", figures)
     monkeypatch.setattr(store, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(store, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(checks, "check", lambda size: None)
     return folder
 
 
@@ -78,6 +79,28 @@ def test_a_failing_cell_stops_the_run_and_is_named(books, capsys):
     assert "RuntimeError: the tools are gone" in printed
     assert "\x1b" not in printed
     assert bad.read_bytes() == before
+    assert not (books / "ran").exists()
+
+
+def test_an_input_that_the_kit_cannot_work_with_is_one_line_in_the_notebook_and_in_the_terminal(books, capsys):
+    write(books, "00_bad.ipynb", "from flanlib.presets import choose", "choose({'SEED': 0})")
+    assert batch.main([]) == 1
+    assert capsys.readouterr().err == (
+        f"00_bad.ipynb, cell 3: first cell: found SEED = 0; expected settings: {', '.join(presets.SETTINGS)}. "
+        "Correct the name.\n")  # fmt: skip
+
+
+def test_settings_are_checked_before_anything_runs_and_every_error_is_told_once(books, capsys, monkeypatch):
+    def refuse(size):
+        raise FlanError("a model", found=f"{size.model}", expected="another", remedy="Take it.")
+
+    monkeypatch.setattr(checks, "check", refuse)
+    write(books, "00_a.ipynb", "open('ran', 'w').write('')")
+    assert batch.main(["--model", "mine"]) == 1
+    assert capsys.readouterr().err == "a model: found mine; expected another. Take it.\n"
+    monkeypatch.setenv("RANK", "1")
+    assert batch.main(["--model", "mine"]) == 1
+    assert capsys.readouterr().err == ""
     assert not (books / "ran").exists()
 
 
@@ -210,7 +233,7 @@ def test_a_folder_without_notebooks_is_refused(books, capsys):
 
 
 def test_only_keeps_the_order_of_the_folder(books):
-    for name in ("00_a.ipynb", "01_b.ipynb", "02_c.ipynb", "draft.ipynb"):
+    for name in ("00_a.ipynb", "01_b.ipynb", "02_c.ipynb", "02_c.nbconvert.ipynb", "draft.ipynb"):
         write(books, name)
     assert [path.stem for path in batch.chosen(" 02, 00")] == ["00_a", "02_c"]
     assert [path.stem for path in batch.chosen()] == ["00_a", "01_b", "02_c"]

@@ -71,10 +71,13 @@ def test_public_rows_are_asked_for_by_a_setting_and_their_results_found_without_
     assert kept == {"base": []}
     assert "python -m flanlib.benchmarks.bfcl" in why[0]
     assert "git clone" in why[1]
+    assert "PUBLIC=4" in why[0], "nobody asked"
+    monkeypatch.setenv("FLAN_PUBLIC", "4")
+    kept, lines = judging.at_hand(trials, models, SMOKE)
+    assert kept == {"base": []}
+    assert "Its rows are not here: BFCL: found no data" in lines[0]
     store.write(tmp_path / "bfcl" / "data" / "BFCL_v4_irrelevance.json", json.dumps(row))
     store.write(tmp_path / "choices.jsonl", json.dumps(choice))
-    assert "PUBLIC=4" in judging.at_hand(trials, models, SMOKE)[1][0], "nobody asked"
-    monkeypatch.setenv("FLAN_PUBLIC", "4")
     assert judging.at_hand(trials, models, SMOKE) == (trials, [])
     judged = judging.judge(trials, models, SMOKE)
     assert list(zip(judged["score"], judged["id"], strict=True)) == [

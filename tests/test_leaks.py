@@ -20,7 +20,7 @@ from flanlib.text.packing import pack
 from flanlib.text.tokens import CONTEXT, Example
 from flanlib.training import leaks, model
 from flanlib.training.attention import by_document
-from flanlib.training.leaks import isolates
+from flanlib.training.leaks import foreseen, isolates
 from flanlib.training.loss import collate, measure, token_judgements, token_losses
 from flanlib.training.model import add_lora
 from flanlib.training.train import Schedule, fit
@@ -118,6 +118,27 @@ def test_a_leak_is_found_in_every_precision_however_small(kind, precision, monke
         assert isolates(made(kind, spread).to(precision)) == (kind in KEEP_APART)
 
 
+@pytest.mark.parametrize("kind", KEEP_APART | LEAK)
+def test_a_leak_is_foreseen_from_the_configuration_of_a_deep_model(kind, tmp_path, monkeypatch):
+    deep = (KEEP_APART | LEAK)[kind] | {"num_hidden_layers": 8}
+    if "layer_types" in deep:
+        deep["layer_types"] = deep["layer_types"] * 4
+    AutoConfig.for_model(kind, **SHAPE | deep).save_pretrained(tmp_path)
+    built, real = [], leaks._unmoved
+    monkeypatch.setattr(leaks, "_unmoved", lambda lm: built.append(lm.config.num_hidden_layers) or real(lm))
+    state = torch.random.get_rng_state()
+    assert foreseen(str(tmp_path)) == (kind in KEEP_APART)
+    assert built == [2 if "layer_types" in deep else 1]
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_what_cannot_be_foreseen_is_taken_to_keep_documents_apart_until_the_model_is_there(tmp_path, monkeypatch):
+    assert foreseen(str(tmp_path / "nowhere"))
+    AutoConfig.for_model("lfm2", **SHAPE | LEAK["lfm2"]).save_pretrained(tmp_path)
+    monkeypatch.setattr(leaks, "device", lambda: torch.device("cuda", 99))  # where nothing can be made
+    assert foreseen(str(tmp_path))
+
+
 def test_positions_that_run_on_through_a_row_are_a_leak_too():
     lm = made("llama")  # it attends within documents
     rotation = lm.model.rotary_emb.forward
@@ -146,6 +167,15 @@ def test_measured_losses_of_a_model_that_leaks_are_those_of_single_examples():
     with torch.no_grad():
         expected = [float(alone(lm, example).sum()) for example in examples()]
     assert frame["nats"].to_numpy() == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_logits_of_documents_read_one_by_one_do_not_add_up():
+    lm, batch, shapes = made("gpt_oss"), collate(pack(examples(), row_tokens=24, pad_id=0)), []
+    token_losses(lm, batch)  # the probes
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: shapes.append(x.shape) or x, lambda x: x):
+        token_losses(lm, batch)
+    assert shapes
+    assert not [shape for shape in shapes if shape[-1:] == (VOCAB,)]
 
 
 def trained(folder, kind, schedule=SCHEDULE):

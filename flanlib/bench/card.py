@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,9 +26,10 @@ from flanlib.presets import RANDOM, Preset
 from flanlib.records import KINDS
 from flanlib.text.packing import pack
 from flanlib.text.tokens import CONTEXT, Example, load_tokenizer
-from flanlib.training import train
+from flanlib.training import memory, train
 from flanlib.training.attention import by_document
 from flanlib.training.model import add_lora, device, keep_layout, lora_config, nf4
+from flanlib.training.passes import Pass, arrange, asked
 
 SHAPES: dict[str, dict[str, int]] = {
     "Llama-2-7B": {},  # the configuration's defaults
@@ -76,6 +77,11 @@ class Bench:
     def tuned(self) -> Any:
         """Make the model with the kit's LoRA."""
         return add_lora(random_model(self.shape), rank=self.preset.lora_rank, seed=0)
+
+    def way(self, rows_per_step: int, row_tokens: int | None = None) -> Pass:
+        """Choose passes as a run would (:func:`flanlib.training.memory.chosen`), for the memory that may be taken."""
+        size = replace(self.preset, rows_per_step=rows_per_step, row_tokens=row_tokens or self.preset.row_tokens)
+        return memory.chosen(size, self.room)
 
     def plain(self) -> Any:
         """Make the model with peft's LoRA and transformers' attention: nothing of the kit's is in it."""
@@ -186,13 +192,16 @@ class Clock(TrainerCallback):
         return control
 
 
-def ours(preset: Preset, examples: Sequence[Example], per_step: int, model: Any, folder: Path) -> Trainer:
-    """Set up the kit's training of a model with its LoRA."""
+def ours(preset: Preset, examples: Sequence[Example], per_step: int, model: Any, folder: Path, *,
+         way: Pass | None = None) -> Trainer:  # fmt: skip
+    """Set up the kit's training of a model with its LoRA, in passes as the preset asks or in given ones."""
     rows = pack(examples, row_tokens=preset.row_tokens, pad_id=0)
-    schedule = train.Schedule(rows_per_step=per_step, rows_per_pass=1, rate=preset.learning_rate, seed=0,
-                              optimizer=preset.optimizer, checkpointing=preset.checkpointing)  # fmt: skip
+    schedule = train.Schedule(rows_per_step=per_step, rows_per_pass=preset.rows_per_pass, rate=preset.learning_rate,
+                              seed=0, optimizer=preset.optimizer, checkpointing=preset.checkpointing)  # fmt: skip
     # What fit() sets, less its checkpoints: whatever it comes to set is measured too.
-    arguments = train._arguments(schedule, rows, folder, None).set_save("no")
+    way = way or asked(schedule)
+    arguments = train._arguments(schedule, way, rows, folder, None).set_save("no")
+    arrange(model, way)
     trainer = train.KindTrainer(model=model, args=arguments, train_dataset=rows, eval_dataset=[])
     trainer.remove_callback(PrinterCallback)
     return trainer

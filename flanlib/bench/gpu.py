@@ -1,9 +1,10 @@
 """Measure the memory and speed of tuning on a GPU: ``python -m flanlib.bench.gpu`` writes ``figures/bench_gpu.csv``.
 
 The model has the shape of a published one and random weights: memory and speed do not depend on weights. It is tuned on
-packed rows with the ``consumer`` preset, in the memory of a consumer GPU, beside TRL's packing with the same optimizer
-and checkpointing. Every row of the table is printed and written as soon as it is known, and nothing is started that
-cannot end in the given time, so that a run that is cut off leaves what it has measured.
+packed rows with the ``consumer`` preset, in the memory of a consumer GPU, beside TRL's packing with the same optimizer.
+TRL computes the activations of all layers again, the kit those of as many as memory demands. Every row of the table is
+printed and written as soon as it is known, and nothing is started that cannot end in the given time, so that a run that
+is cut off leaves what it has measured.
 """
 
 import argparse

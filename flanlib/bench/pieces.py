@@ -30,6 +30,7 @@ from flanlib.text.tokens import load_tokenizer
 from flanlib.training import memory
 from flanlib.training.loss import collate, token_losses
 from flanlib.training.model import autocast, device
+from flanlib.training.passes import Pass
 
 PROMPTS, NEW = 32, 64  # prompts that are answered together, and tokens of a reply
 
@@ -45,17 +46,18 @@ def _training(bench: Bench, name: str, make: Callable[..., Trainer], model: Any)
     yield {"name": name} | row
 
 
-def _planned(preset: Preset) -> float:
-    return memory.plan(preset, cuda=device().type == "cuda").sum() / 1e9
+def _planned(preset: Preset, way: Pass) -> float:
+    return memory.plan(preset, way, cuda=device().type == "cuda").sum() / 1e9
 
 
 def kit(bench: Bench) -> Iterator[Row]:
     """Measure the kit's training, and name the parts that make it fast."""
     tuned = bench.tuned()
     [short] = pack(bench.examples(1, 64), row_tokens=64, pad_id=0)
-    ran = card.parts(lambda: _gradient(tuned, short))
-    for row in _training(bench, "ours", ours, tuned):
-        yield {"planned_gb": _planned(bench.preset)} | row | {"note": "; ".join(filter(None, [row.get("note"), ran]))}
+    ran, way = card.parts(lambda: _gradient(tuned, short)), bench.way(PER_STEP)
+    for row in _training(bench, "ours", partial(ours, way=way), tuned):
+        notes = [row.get("note"), f"rows a pass: {way.rows}{way.note}", ran]
+        yield {"planned_gb": _planned(bench.preset, way)} | row | {"note": "; ".join(filter(None, notes))}
 
 
 def packing(bench: Bench) -> Iterator[Row]:
@@ -145,11 +147,11 @@ def longest(bench: Bench, *, unit: int = 2048) -> Iterator[Row]:
         tokens = middle * unit
         if bench.seconds(tokens) > bench.left:
             break
-        preset = replace(bench.preset, row_tokens=tokens)
-        row = attempt(lambda preset=preset, tokens=tokens: run(
-            partial(ours, preset, bench.examples(1, tokens), 1, tuned), tokens, bench.deadline))  # fmt: skip
+        preset, way = replace(bench.preset, row_tokens=tokens), bench.way(1, tokens)
+        row = attempt(lambda preset=preset, tokens=tokens, way=way: run(
+            partial(ours, preset, bench.examples(1, tokens), 1, tuned, way=way), tokens, bench.deadline))  # fmt: skip
         tuned.zero_grad()
-        yield {"name": f"row of {tokens} tokens", "row_tokens": tokens, "planned_gb": _planned(preset)} | row
+        yield {"name": f"row of {tokens} tokens", "row_tokens": tokens, "planned_gb": _planned(preset, way)} | row
         fits, fails = (middle, fails) if "value" in row else (fits, middle)
         failed = failed or "value" not in row
     more = "" if failed and fails - fits == 1 else "; a longer one may fit: the search ended before one did not"
@@ -184,7 +186,7 @@ def profile(bench: Bench, *, most: int = 8) -> Iterator[Row]:
     if cuda := device().type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = ours(bench.preset, bench.examples(1), 1, bench.tuned(), Path(folder))
+        trainer = ours(bench.preset, bench.examples(1), 1, bench.tuned(), Path(folder), way=bench.way(1))
         with torch.profiler.profile(activities=activities) as profiler:
             trainer.train()
             settle()

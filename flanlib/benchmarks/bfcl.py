@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ from flanlib.wheels import Wheel
 WHEEL = Wheel("BFCL's data", "bfcl-eval==2026.3.23", "bfcl_eval-2026.3.23-py3-none-any.whl",
               "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a", size=1_925_664)  # fmt: skip
 FOLDER = DATA / "downloads" / "bfcl"
+FETCH = "python -m flanlib.benchmarks.bfcl"
 IRRELEVANCE = ("irrelevance", "live_irrelevance")
 MATCHED = ("simple_python", "multiple", "live_simple", "live_multiple")  # these have possible answers
 CATEGORIES = (*IRRELEVANCE, *MATCHED, "live_relevance")
@@ -60,6 +61,8 @@ class Case:
 @dataclass(frozen=True)
 class Draw:
     """A draw of :func:`draw` from the fetched data. Its repr names the draw where the data is not there."""
+
+    FETCH: ClassVar[str] = FETCH
 
     n: int
     seed: int
@@ -90,7 +93,7 @@ def read(folder: Path | None = None, *, tally: Tally) -> list[Case]:
     found = [name for name in CATEGORIES if (folder / _FILE.format(name)).is_file()]
     if not found:
         raise FlanError("BFCL", found=f"no data in {folder.name}/", expected=f"{_FILE.format(CATEGORIES[0])} or others",
-                        remedy="Run python -m flanlib.benchmarks.bfcl, which fetches them.")  # fmt: skip
+                        remedy=f"Run {FETCH}, which fetches them.")  # fmt: skip
     cases = []
     for name in found:
         path = folder / _FILE.format(name)

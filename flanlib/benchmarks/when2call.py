@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,7 @@ CHOICES = DIRECT, TOOL_CALL, REQUEST, CANNOT = ("direct", "tool_call", "request_
 ACCURACY, NORMALISED, HALLUCINATION = SCORES = ("accuracy", "normalised accuracy", "tool hallucination")
 COLUMNS = ("id", "right", "chosen", "normalised", "offered")
 FILE = DATA / "downloads" / "When2Call" / "data" / "test" / "when2call_test_llm_judge.jsonl"
+FETCH = f"git clone https://github.com/NVIDIA/When2Call {shown(FILE.parents[2])}"
 SHA256 = "0b710578e3b02479e5acf5688140ec5edf71383fa5c093481c7536b57fd13b25"
 """Of that file, unchanged since commit 5ada7c9 of NVIDIA/When2Call."""
 SEED = 0  # of the bootstrap: an interval is part of a result, so it must be reproducible
@@ -59,6 +60,8 @@ class Question:
 class Draw:
     """The first ``n`` questions of each right answer in FILE. Its repr names them where the file is not there."""
 
+    FETCH: ClassVar[str] = FETCH
+
     n: int
     data: str = SHA256
 
@@ -81,8 +84,7 @@ def read(path: Path) -> list[Question]:
     path = Path(path)
     if not path.is_file():
         raise FlanError("When2Call", found=f"no file {path.name}", expected="test rows of When2Call",
-                        remedy=f"Run git clone https://github.com/NVIDIA/When2Call {shown(FILE.parents[2])}, or name "
-                               "a file of its data/test.")  # fmt: skip
+                        remedy=f"Run {FETCH}, or name a file of its data/test.")  # fmt: skip
     return [_question(row, where) for where, row in lines(path)]
 
 

@@ -1,6 +1,7 @@
 """The data of an experiment: the lab's trajectories, or the real ones that the setting ``DATA`` names."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,12 +54,9 @@ def material(preset: Preset, data: str | None = None) -> Material:
         return Material(LAB, train, heldout, ordinary_chats["train"], ordinary_chats["heldout"], tally,
                         {"seen tools": tuple(seen), "held-out tools": tuple(unseen)})  # fmt: skip
     trajectories, conversations, tally = sources.load(data)
+    if error := too_few(data, trajectories, tally):
+        raise error
     heldout, train = _split(trajectories, [t.query for t in trajectories], preset.heldout)
-    if not train or not heldout:
-        requests = {t.query.strip().lower() for t in trajectories}
-        raise FlanError(data, found=f"{len(trajectories)} trajectories of {len(requests)} requests",
-                        expected="two requests or more, to train on and to hold out",
-                        remedy=f"Name data with more trajectories. {tally}")  # fmt: skip
     heldout = heldout[: preset.heldout]
     drawn = sorted(_rng("real").permutation(len(train))[: preset.trajectories])
     natural, chats = _split(conversations, [c.turns[0].text for c in conversations],
@@ -70,6 +68,16 @@ def material(preset: Preset, data: str | None = None) -> Material:
             tally.note(what, n)
     return Material(source_name(data), [train[i] for i in drawn], heldout, [*chats, *ordinary_chats["train"]],
                     natural or ordinary_chats["heldout"], tally, {"held-out requests": tuple(heldout)})  # fmt: skip
+
+
+def too_few(data: str, trajectories: Sequence[Trajectory], tally: Tally) -> FlanError | None:
+    """Return the error for data with fewer than two requests: one is held out, and the others are trained on."""
+    requests = {trajectory.query.strip().lower() for trajectory in trajectories}
+    if len(requests) > 1:
+        return None
+    return FlanError(data, found=f"{len(trajectories)} trajectories of {len(requests)} requests ({tally})",
+                     expected="two requests or more, to train on and to hold out, in rows with calls of tools",
+                     remedy=f"Known are {', '.join(sources.FORMATS)}: see data/formats.md.")  # fmt: skip
 
 
 def _split(rows: list, texts: list[str], most: int) -> tuple[list, list]:

@@ -96,15 +96,17 @@ def at_hand(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence
               if not all(_Job(trial, folder, preset).done for folder in folders)}  # fmt: skip
     why: dict[str, str] = {}
     for split, items in undone.items():
+        if not (setting("PUBLIC") or fresh()):
+            why[split] = (f"With its rows here ({items[0].FETCH}), the setting PUBLIC={preset.public} makes them, in "
+                          "hours on two cores.")  # fmt: skip
+            continue
         try:
             for draw in items:
                 draw.read()
-            if not (setting("PUBLIC") or fresh()):
-                why[split] = f"PUBLIC={preset.public} makes them, in hours on two cores."
         except FlanError as error:
-            why[split] = f"its rows are not here. {error}"
+            why[split] = f"Its rows are not here: {error}"
     kept = {name: [trial for trial in listed if trial.split not in why] for name, listed in trials.items()}
-    return kept, [f"{split} is left out: its results for these models do not ship. {text[:1].upper()}{text[1:]}"
+    return kept, [f"{split} is left out: its results for these models do not ship. {text}"
                   for split, text in why.items()]  # fmt: skip
 
 

@@ -59,11 +59,10 @@ print(tokenizer.decode(reply[0, ids["input_ids"].shape[1]:]))
 {calling}{ends}{changes}
 ## What was measured
 
-{scores}
-{made}{tallies}"""
+{scores}{made}{tallies}"""
 CALLING = """
 `python call.py` shows how it makes a call: it says what should be done, names a tool, gives each value as it is asked,
-reads the result, and answers. The request in `call.json` is {source}'s {id}, which it was not trained on.
+reads the result, and answers. The request in `call.json` was held out from training: `{id}`.
 """
 
 
@@ -112,7 +111,7 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
         store.write(unfinished / "README.md", CARD.format(
             base=base_name, name=folder.name, rows=len(corpus), **_template(template), **_facts(adapter, tallies),
             version=transformers.__version__, metadata=f"license: {licence}\n" if licence else "",
-            calling=CALLING.format(source=example.source, id=example.id) if example else "",
+            calling=CALLING.format(id=example.id) if example else "",
             scores=_titled(scores, "###") or "Nothing yet.\n",
             licence=f"{terms} holds for this one too.", ends=ENDS.format(end=end) if end else "",
             stop=f", stop_strings=[{json.dumps(end, ensure_ascii=False)}], tokenizer=tokenizer" if end else ""))

@@ -28,7 +28,6 @@ from flanlib.text.packing import fill, pack
 from flanlib.text.templates import get_template
 from flanlib.text.tokens import CONTEXT, Example, check_lost, encode_all, load_tokenizer
 from flanlib.training import memory, sharing
-from flanlib.training.leaks import isolates
 from flanlib.training.loss import measure
 from flanlib.training.model import add_lora, check_ids, compute_dtype, halved, load, load_adapter, outline
 from flanlib.training.train import Schedule, draw, fit
@@ -201,11 +200,13 @@ class _Job(workers.Job):
         drawn = draw(self.rows, preset.trained_tokens, seed=self.seed)
         packed = pack(drawn, row_tokens=preset.row_tokens, pad_id=pad)
         held = [pack([row], row_tokens=len(row), pad_id=pad)[0] for row in self.held]
+        way = memory.chosen(preset)  # before the model takes its memory
         model = add_lora(load(preset.model, bits=preset.bits), rank=preset.lora_rank, seed=self.seed)
-        logs = fit(model, packed, self.schedule, folder, label=self.name, heldout=held, tell=tell, watch=self.watch)
+        logs = fit(model, packed, self.schedule, folder, way=way, label=self.name, heldout=held, tell=tell,
+                   watch=self.watch)  # fmt: skip
         store.write_table(folder / "losses.csv", logs.losses, digits=7)
         store.write_table(folder / "firsts.csv", logs.firsts)
-        apart = {} if isolates(model) else {"passes": "one per document"}
+        apart = {"passes": "one per document"} if logs.way.apart else {}
         return {"steps": math.ceil(len(packed) / self.schedule.rows_per_step), "fill": round(fill(packed), 4),
                 "rows": len(drawn), "tokens": sum(map(len, drawn)),
                 "trained_tokens": sum(row.trained for row in drawn), "device": str(model.device),

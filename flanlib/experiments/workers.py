@@ -140,9 +140,10 @@ def _plan(jobs: Sequence[Job], processes: int, seconds: float | None, begin: str
         amounts.update({name.replace("_", " "): n for name, n in job.facts().items()})
     parts = [f"{n:,} {name}" for name, n in amounts.items()]
     parts += [pace.spoken(seconds / processes)] if seconds else ["how long cannot be told yet"]
-    most = (max(job.takes() for job in jobs) + (LIBRARIES if device().type == "cpu" else 0)) / 1e9
+    cpu = device().type == "cpu"  # on a GPU passes and batches become as large as its memory allows
+    most = (max(job.takes() for job in jobs) + (LIBRARIES if cpu else 0)) / 1e9
     parts += [f"{processes} at a time, each in {most:.1f} GB of memory"] if processes > 1 else []
-    return f"{begin}: {', '.join(parts)}, {processes * most:.1f} GB of memory in all"
+    return f"{begin}: {', '.join(parts)}, {'' if cpu else 'at least '}{processes * most:.1f} GB of memory in all"
 
 
 def _launched() -> bool:

@@ -14,8 +14,11 @@ from transformers import PreTrainedTokenizerBase
 
 from flanlib import pretrained, store
 from flanlib.benchmarks import Prompt
+from flanlib.benchmarks import ask as complete
 from flanlib.benchmarks.agent_h import answers
+from flanlib.benchmarks.agent_h.ask import follow_ups
 from flanlib.benchmarks.agent_h.samples import Sample, digest
+from flanlib.benchmarks.plans import lab_plans
 from flanlib.corpus.negatives import opening
 from flanlib.dialects import DIALECTS
 from flanlib.inference.generate import Decoding, Writer, dense
@@ -35,7 +38,8 @@ def ask(samples: Sequence[Sample], model: str, out: Path, *, form: str | None = 
     """Append a model's greedy replies to ``out``, a row for each sample that has none there, and count how they ended.
 
     A row has id, :func:`flanlib.benchmarks.agent_h.samples.digest`, reply, ``ended`` (of
-    :class:`flanlib.inference.generate.Reply`), ``model`` and ``setup``, a digest of the model and all settings.
+    :class:`flanlib.inference.generate.Reply`), ``model`` and ``setup``, a digest of the model and all settings. In chat
+    form, where a reply plans a call, ``followed`` is what the model said when it was asked for the tool.
     ``form`` is NATIVE or one of DIALECTS; by default NATIVE if the model's template shows tools, else LISTED. Samples
     of which the prompt is UNASKED get no row. ``tell`` is told how tools are shown. Raises FlanError for an unknown
     model, for a template without tools where NATIVE is asked for, and as :func:`finished` does.
@@ -52,8 +56,10 @@ def ask(samples: Sequence[Sample], model: str, out: Path, *, form: str | None = 
     setup = store.digest({"model": pretrained.identity(model), "form": form, "bits": bits, "longest": longest})
     done = finished(out, samples, setup, tell)
     todo = [one for one in samples if one.id not in done]
+    counts: Counter[str] = Counter()
     if not todo:
-        return Counter()
+        return counts
+    plans = lab_plans().plans if form == "chat" else None
     loaded = dense(model, bits=bits)
     write = Writer(loaded, tokenizer, native_template(tokenizer, _ends(loaded, tokenizer)), Decoding(longest))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -61,14 +67,20 @@ def ask(samples: Sequence[Sample], model: str, out: Path, *, form: str | None = 
             total=len(samples), initial=len(done), desc=model, unit="reply", disable=None) as bar:  # fmt: skip
         for start in range(0, len(todo), CHUNK):
             some = todo[start : start + CHUNK]
-            for one, (text, ended) in zip(some, write.replies([prompt(each, form) for each in some]), strict=True):
+            prompts = [prompt(one, form) for one in some]
+            replies = write.replies(prompts)
+            texts = [text.encode(errors="replace").decode() for text, _ in replies]
+            asked = follow_ups(some, [one.turns for one in prompts], texts, plans) if plans else {}
+            names = dict(zip(asked, complete(write, list(asked.values())), strict=True)) if asked else {}
+            for i, (one, text, (_, ended)) in enumerate(zip(some, texts, replies, strict=True)):
+                counts[ended] += 1
                 if ended not in UNASKED:
-                    row = {"id": one.id, "digest": digest(one), "reply": text.encode(errors="replace").decode(),
-                           "ended": ended, "model": model, "setup": setup}  # fmt: skip
+                    row = {"id": one.id, "digest": digest(one), "reply": text, "ended": ended, "model": model,
+                           "setup": setup, **({"followed": names[i]} if i in names else {})}  # fmt: skip
                     file.write(to_json(row) + "\n")
             file.flush()
             bar.update(len(some))
-    return write.ended
+    return counts
 
 
 def finished(out: Path, samples: Sequence[Sample], setup: str, tell: Callable[[str], None] = print) -> set[str]:

@@ -4,16 +4,20 @@
 layers run through the whole row all the same, and some models build masks or biases without regard to position_ids.
 """
 
+import gc
 import os
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from peft import PeftModel
 from torch.nn.functional import cross_entropy
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from flanlib.training.model import autocast, compute_dtype, evaluating, sharded
+from flanlib import pretrained
+from flanlib.training.attention import by_document
+from flanlib.training.model import autocast, compute_dtype, device, evaluating, plain_dtype, sharded
 
 TOKENS = 8
 """Tokens of the document that is read alone and behind another one."""
@@ -38,6 +42,28 @@ def isolates(model: Any) -> bool:
                 autocast(causal.device):  # fmt: skip
             _ISOLATES[causal] = _unmoved(causal)
     return _ISOLATES[causal]
+
+
+@lru_cache
+def foreseen(name: str) -> bool:
+    """Return what :func:`isolates` will say of a model, before its weights are loaded.
+
+    Its first layers are made with random weights, as many as show every type of layer. A configuration that does not
+    allow that is taken to isolate documents: the model itself is asked when it is there.
+    """
+    try:
+        config = AutoConfig.from_pretrained(pretrained.folder(name))
+        text = config.get_text_config()
+        types = getattr(text, "layer_types", None) or ["the only one"]
+        text.num_hidden_layers = next(n for n in range(1, 1 + len(types)) if set(types[:n]) == set(types))
+        if hasattr(text, "layer_types"):
+            text.layer_types = types[: text.num_hidden_layers]
+        with torch.random.fork_rng(), torch.device(device()):
+            return isolates(by_document(AutoModelForCausalLM.from_config(config, dtype=plain_dtype())))
+    except Exception:  # some architecture or other will not be cut in this way, or not fit
+        return True
+    finally:
+        gc.collect()
 
 
 def _unmoved(model: PreTrainedModel) -> bool:

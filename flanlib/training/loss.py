@@ -80,15 +80,16 @@ def map_logits(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], functi
     for (start, stop), inside, *those in documents:
         if len(inside):
             document = {**inputs, **{name: inputs[name][:, start:stop] for name in ("input_ids", "position_ids")}}
-            parts.append(_map_logits(model, document, function, inside - start, *those))
+            parts.append(_map_logits(model, document, function, inside - start, *those, keep=False))
     return torch.cat(parts)
 
 
 def _map_logits(model: torch.nn.Module, inputs: Mapping[str, Any], function: Callable, positions: torch.Tensor,
-                *targets: torch.Tensor) -> torch.Tensor:  # fmt: skip
+                *targets: torch.Tensor, keep: bool = True) -> torch.Tensor:  # fmt: skip
+    # With ``keep`` the logits of few positions wait for the backward pass. Those of many documents would add up.
     config = getattr(model, "config", None)  # a model wrapped for several processes has none, and is not sliced
     most = tokens_at_once(config.get_text_config().vocab_size) if config else SLICE
-    parts = body_and_head(model) if len(positions) > most else None
+    parts = body_and_head(model) if len(positions) > most or not keep else None
     if parts is None:
         return function(model(**inputs, logits_to_keep=positions[None]).logits[0], *targets)
     body, head = parts

@@ -118,17 +118,22 @@ def load(name: str, *, bits: int = 4, where: torch.device | None = None) -> Any:
         raise FlanError(f"model {name}", found=f"{bits} bits", expected="4 or 16", remedy="Set bits in the preset.")
     where, dtype = where or device(), plain_dtype()
     if where == CPU:
-        size, memory = sum(weight_bytes(outline(name), bits=bits, bytes_per_weight=dtype.itemsize)), _memory()
-        if size > memory:
-            raise FlanError(f"model {name}", found=f"{size / 1e9:.1f} GB of weights",
-                            expected=f"at most {memory / 1e9:.1f} GB, this machine's memory",
-                            remedy="Name a smaller model, or use a machine with a GPU.")  # fmt: skip
+        check_room(name, bits)
     else:
         gc.collect()  # a Trainer that is done is a reference cycle, which holds its model on the GPU
     model = _from_pretrained(name, partial(
         AutoModelForCausalLM.from_pretrained, quantization_config=nf4() if bits == 4 else None,
         device_map={"": where}, dtype=dtype))  # fmt: skip
     return by_document(_without_cycles(keep_layout(model)))
+
+
+def check_room(name: str, bits: int) -> None:
+    """Raise FlanError if a model is larger than the memory of this machine, leaving its GPUs aside."""
+    size, memory = sum(weight_bytes(outline(name), bits=bits, bytes_per_weight=plain_dtype().itemsize)), _memory()
+    if size > memory:
+        raise FlanError(f"model {name}", found=f"{size / 1e9:.1f} GB of weights",
+                        expected=f"at most {memory / 1e9:.1f} GB, this machine's memory",
+                        remedy="Name a smaller model, or use a machine with a GPU.")  # fmt: skip
 
 
 def outline(name: str) -> Any:

@@ -6,11 +6,10 @@ trained tokens only, is summed by kind, and reads packed rows without an attenti
 
 import json
 import math
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,13 +29,16 @@ from flanlib.training.leaks import isolates
 from flanlib.training.loss import by_kind, collate, token_judgements, token_losses
 from flanlib.training.memory import exhausted
 from flanlib.training.model import compute_dtype, device
+from flanlib.training.passes import Pass, arrange, asked, processes, rows_each, smaller
 
 
 class Fitted(NamedTuple):
-    """What a training run logged: losses by kind, and which held-out tokens were first choices (:func:`fit`)."""
+    """What a training run logged: losses by kind, which held-out tokens were first choices, and how (:func:`fit`)."""
 
     losses: pd.DataFrame
     firsts: pd.DataFrame
+    way: Pass
+    """The passes of its last steps."""
 
 
 SAVES = 4
@@ -60,7 +62,8 @@ class Schedule:
     optimizer: str = "adamw_torch_fused"
     """Its name in transformers, for example ``paged_adamw_8bit``."""
     checkpointing: bool = False
-    """Whether the backward pass recomputes activations: a third more work, far less memory."""
+    """Whether layers compute their activations again in the backward pass: with LoRA half as much work again, and far
+    less memory. On a GPU only as many do as memory demands (:func:`flanlib.training.memory.chosen`)."""
 
 
 def draw(examples: Sequence[Example], trained_tokens: int, *, seed: int) -> list[Example]:
@@ -174,7 +177,7 @@ class Progress(TrainerCallback):
         if "loss" in (logs or {}):
             self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
             if self.watch and state.is_world_process_zero:
-                self.watch(_fitted(state.log_history).losses)
+                self.watch(_frames(state.log_history)[0])
 
     def on_train_end(self, args, state, control, **kwargs):
         """Close the bar."""
@@ -182,28 +185,33 @@ class Progress(TrainerCallback):
 
 
 def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder: Path, *, label: str = "train",
-        heldout: Sequence[Row] = (), tell: Callable[[float], None] | None = None,
+        heldout: Sequence[Row] = (), way: Pass | None = None, tell: Callable[[float], None] | None = None,
         watch: Callable[[pd.DataFrame], None] | None = None) -> Fitted:  # fmt: skip
     """Train for one pass over packed rows; return losses by kind, and the first choices in held-out rows.
 
-    The trained weights (only the adapter's, if the model has one) go into ``folder``. ``tell`` gets the share of the
-    run that each step adds, and replaces the progress bar. ``watch`` gets the losses so far after every log. After an
-    interruption the next call with the same arguments resumes from the last complete checkpoint in ``folder``: on a
-    CPU to the same bytes, on a GPU to the same losses up to rounding, since its sums have no fixed order. If a pass
-    runs out of memory, a warning says so and training goes on with half the rows per pass and as many per step. A
-    model that does not keep packed documents apart gets a pass for each document: a warning says so, and rows and
-    steps stay the same. Raises FlanError if one row does not fit, or if such a model is to train on several processes.
+    The trained weights (only the adapter's, if the model has one) go into ``folder``. ``way`` cuts a step into passes;
+    by default it is what the schedule asks for. ``tell`` gets the share of the run that each step adds, and replaces
+    the progress bar. ``watch`` gets the losses so far after every log. After an interruption the next call with the
+    same arguments, or another ``way``, resumes from the last complete checkpoint in ``folder``: on a CPU and the same
+    way to the same bytes, else to the same losses up to rounding. If a pass runs out of memory, a warning says so and
+    training goes on with smaller ones (:func:`flanlib.training.passes.smaller`) and as many rows per step. A model
+    that does not keep packed documents apart gets a pass for each document: a warning says so, and rows and steps stay
+    the same. Raises FlanError if one row does not fit, or if such a model is to train on several processes.
 
     Losses are a tidy frame: step, trained_tokens (so far), split (``train`` or ``heldout``), kind, nats, tokens, bytes
     (sums since the last log, or over the held-out rows). Firsts: step, trained_tokens, firsts (a digit for each trained
     token of the held-out rows, in order: 1 if it is the model's first choice given the text before it, else 0).
     """
-    label = _note_leak(by_document(model), label)
+    way = way or asked(schedule)
+    if not isolates(by_document(model)):
+        _warn_of_leak(model)
+        way, label = way._replace(rows=1, apart=True), f"{label}, a pass per document"
     initial = {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
     while True:
         resume = _last_complete(folder)
-        trainer = KindTrainer(model=model, args=_arguments(schedule, rows, folder, resume), train_dataset=list(rows),
-                              eval_dataset=list(heldout),
+        arrange(model, way)
+        trainer = KindTrainer(model=model, args=_arguments(schedule, way, rows, folder, resume),
+                              train_dataset=list(rows), eval_dataset=list(heldout),
                               callbacks=[Progress(label, tell, watch), MeasureAt(_steps(schedule, rows))])  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         try:
@@ -212,15 +220,15 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
         except RuntimeError as error:
             if not exhausted(error):
                 raise
-            half = schedule.rows_per_pass // 2
-            if not half:
+            less = smaller(way, schedule, offload=device().type == "cuda")
+            if not less:
                 raise FlanError("training", found=f"one row of {len(rows[0].ids)} tokens does not fit into memory",
                                 expected="memory for a row",
                                 remedy="Lower row_tokens or lora_rank, switch checkpointing on, "
                                 "take an 8-bit optimizer, or name a smaller model.") from error  # fmt: skip
-            warnings.warn(f"Out of memory with {schedule.rows_per_pass} rows a pass: going on with {half}, "
-                          f"and as many rows in a step.", stacklevel=2)  # fmt: skip
-        schedule = replace(schedule, rows_per_pass=half)
+            warnings.warn(f"Out of memory with {way.rows} rows a pass{way.note}: going on with {less.rows}{less.note}, "
+                          "and as many rows in a step.", stacklevel=2)  # fmt: skip
+        way = less
         del trainer  # outside the except block: until there the error keeps the failed pass's tensors alive
         model.zero_grad()
         model.load_state_dict(initial, strict=False)
@@ -231,20 +239,16 @@ def fit(model: torch.nn.Module, rows: Sequence[Row], schedule: Schedule, folder:
         for checkpoint in folder.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
     trainer.accelerator.wait_for_everyone()
-    return _fitted(trainer.state.log_history)
+    return Fitted(*_frames(trainer.state.log_history), way)
 
 
-def _note_leak(model: torch.nn.Module, label: str) -> str:
-    """Return a run's label, with a note if its model needs a pass for each document; a warning says so too."""
-    if not isolates(model):
-        kind = model.config.model_type
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            raise FlanError("training", found=f"a {kind} model, which mixes packed documents, on several processes",
-                            expected="one process", remedy="Start it without a launcher.")  # fmt: skip
-        warnings.warn(f"Packed documents would leak into each other in a {kind} model: "
-                      "each gets a pass of its own, in the same rows and steps.", stacklevel=3)  # fmt: skip
-        label += ", a pass per document"
-    return label
+def _warn_of_leak(model: torch.nn.Module) -> None:
+    kind = model.config.model_type
+    if processes() > 1:
+        raise FlanError("training", found=f"a {kind} model, which mixes packed documents, on several processes",
+                        expected="one process", remedy="Start it without a launcher.")  # fmt: skip
+    warnings.warn(f"Packed documents would leak into each other in a {kind} model: "
+                  "each gets a pass of its own, in the same rows and steps.", stacklevel=3)  # fmt: skip
 
 
 def _steps(schedule: Schedule, rows: Sequence[Row]) -> set[int]:
@@ -255,32 +259,25 @@ def _steps(schedule: Schedule, rows: Sequence[Row]) -> set[int]:
     return {max(1, round(tokens / per_step)) for tokens in before_last} | {steps}
 
 
-def _arguments(schedule: Schedule, rows: Sequence[Row], folder: Path, resume: str | None) -> OneDevice:
-    processes = int(os.environ.get("WORLD_SIZE", 1))  # set by accelerate launch and torchrun
-    share, rest = divmod(schedule.rows_per_step, processes)
-    if rest:
-        raise FlanError("training", found=f"{schedule.rows_per_step} rows in a step for {processes} processes",
-                        expected="a multiple of the processes",
-                        remedy="Change rows_per_step or the number of processes.")  # fmt: skip
-    per_pass = min(schedule.rows_per_pass, share)
+def _arguments(schedule: Schedule, way: Pass, rows: Sequence[Row], folder: Path, resume: str | None) -> OneDevice:
     steps = math.ceil(len(rows) / schedule.rows_per_step)
     per_log = max(1, round(steps / schedule.logs))
     # Checkpoints come right after a log: sums by kind that are not logged yet would be lost on resuming.
     per_save = per_log * max(1, round(steps / SAVES / per_log))
     return OneDevice(
-        output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=per_pass,
-        per_device_eval_batch_size=schedule.rows_per_pass, gradient_accumulation_steps=max(1, share // per_pass),
+        output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=way.rows,
+        per_device_eval_batch_size=way.rows,
+        gradient_accumulation_steps=rows_each(schedule.rows_per_step) // way.rows,
         learning_rate=schedule.rate, lr_scheduler_type="cosine", warmup_steps=schedule.warmup,
-        optim=schedule.optimizer, activation_checkpointing=schedule.checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if schedule.checkpointing else None,
-        max_grad_norm=1.0, bf16=compute_dtype() is torch.bfloat16, use_cpu=device().type == "cpu",
+        optim=schedule.optimizer, max_grad_norm=1.0,
+        bf16=compute_dtype() is torch.bfloat16, use_cpu=device().type == "cpu",
         logging_steps=per_log, save_steps=per_save, save_total_limit=2,
         seed=schedule.seed, eval_strategy="no", eval_on_start=not resume, remove_unused_columns=False,
         disable_tqdm=True, report_to="none", dataloader_pin_memory=device().type == "cuda", log_level="error",
     )  # fmt: skip
 
 
-def _fitted(history: Sequence[Mapping[str, Any]]) -> Fitted:
+def _frames(history: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Turn a Trainer's log into tidy frames (:func:`fit`)."""
     losses, firsts, trained = [], [], 0
     for entry in history:
@@ -291,8 +288,8 @@ def _fitted(history: Sequence[Mapping[str, Any]]) -> Fitted:
         if "firsts" in entry:
             firsts.append((entry["step"], trained, entry["firsts"]))
     columns = ["step", "trained_tokens"]
-    return Fitted(pd.DataFrame(losses, columns=[*columns, "split", "kind", "nats", "tokens", "bytes"]),
-                  pd.DataFrame(firsts, columns=[*columns, "firsts"]))  # fmt: skip
+    return (pd.DataFrame(losses, columns=[*columns, "split", "kind", "nats", "tokens", "bytes"]),
+            pd.DataFrame(firsts, columns=[*columns, "firsts"]))  # fmt: skip
 
 
 def _last_complete(folder: Path) -> str | None:

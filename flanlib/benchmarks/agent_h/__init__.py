@@ -2,6 +2,6 @@
 
 The paper describes the benchmark but its samples were never published. ``build`` composes samples, from the lab's world
 or from glaive. ``ask`` generates a model's replies to them. ``replies`` classifies a reply by its structure. ``score``
-turns that, and the paper's keywords, into numbers. ``public`` reads other public sets of negatives as samples. To score
-a model of your own, the command line is enough: ``python -m flanlib.benchmarks.agent_h build`` and ``... score``.
+turns that, and the paper's keywords, into numbers. ``public`` reads other public sets of negatives as samples. For any
+model of yours, the command line is enough: ``python -m flanlib.benchmarks.agent_h build``, ``... ask``, ``... score``.
 """

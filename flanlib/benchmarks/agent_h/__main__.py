@@ -109,7 +109,7 @@ def _score(options: argparse.Namespace) -> None:
     listed, tally = samples.read(options.samples), Tally("replies")
     out = _new(options.out or options.replies.with_suffix(".scores.csv"), options)
     replies = answers.read(options.replies, listed, tally=tally)
-    judged = score.judge(listed, replies)
+    judged = score.judge(listed, replies, answers.followed(options.replies))
     table = score.table(judged)
     store.write_table(out, table)
     overall = table[table["cell"] == "all"].drop(columns=["cell", "seeds"])

@@ -64,6 +64,11 @@ def read(path: Path, samples: Sequence[Sample] | None = None, *, tally: Tally) -
     return replies
 
 
+def followed(path: Path) -> dict[str, str]:
+    """Return what models said when they were asked for the tool of a planned call, by sample id (key ``followed``)."""
+    return {name: row["followed"] for _, name, row in rows(path) if isinstance(row.get("followed"), str)}
+
+
 def _text(row: Mapping[str, Any], tally: Tally) -> str:
     """Return a row's reply as text, or raise Drop."""
     found = turns(row)

@@ -36,17 +36,23 @@ def measure(samples: Sequence[Sample], protocol: str, generate: Generate, *,
     turns = [opening(s.query, s.instructions, s.tools, DIALECTS[protocol].HOW) for s in samples]
     replies = ask(generate, [Prompt(f"{s.id}/{protocol}", t) for s, t in zip(samples, turns, strict=True)])
     readings = [read(reply, s.tools, s.query) for s, reply in zip(samples, replies, strict=True)]
-    spoken = [thinking(reply)[1] for reply in replies]
-    planned = [i for i, reading in enumerate(readings) if reading.kind == PLAIN and plans and plans(spoken[i])]
+    planned = follow_ups(samples, turns, replies, plans) if plans else {}
     followed = [""] * len(samples)
     if protocol == "chat":
-        names = ask(generate, [_follow_up(samples[i], turns[i], spoken[i]) for i in planned])
-        for i, name in zip(planned, names, strict=True):
+        for i, name in zip(planned, ask(generate, list(planned.values())), strict=True):
             followed[i], readings[i] = name, read_name(name, samples[i].tools)
     else:
         for i in planned:
             readings[i] = Reading(ANNOUNCED, form="words")
     return rows(zip(samples, readings, replies, followed, strict=True))
+
+
+def follow_ups(samples: Sequence[Sample], turns: Sequence[tuple[Turn, ...]], replies: Sequence[str],
+               plans: Callable[[str], bool]) -> dict[int, Prompt]:  # fmt: skip
+    """Return the prompts that ask for the tool of a planned call, by the positions of the samples that need one."""
+    spoken = [thinking(reply)[1] for reply in replies]
+    return {i: _follow_up(one, turns[i], spoken[i]) for i, one in enumerate(samples)
+            if read(replies[i], one.tools, one.query).kind == PLAIN and plans(spoken[i])}  # fmt: skip
 
 
 def rows(judged: Iterable[tuple[Sample, Reading, str, str]]) -> pd.DataFrame:

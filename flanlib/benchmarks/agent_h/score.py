@@ -9,12 +9,13 @@ tool. A degenerate reply (empty, or a loop) counts for neither: a silent model g
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import pandas as pd
 
 from flanlib.benchmarks import scores
 from flanlib.benchmarks.agent_h.ask import rows
-from flanlib.benchmarks.agent_h.replies import CALLS, DEGENERATE, FORMAT, OFFERED, PLAIN, read
+from flanlib.benchmarks.agent_h.replies import CALLS, DEGENERATE, FORMAT, OFFERED, PLAIN, read, read_name
 from flanlib.benchmarks.agent_h.replies import INVENTED as INVENTED_TOOL
 from flanlib.benchmarks.agent_h.samples import CALL, REACT, Sample
 from flanlib.benchmarks.agent_h.samples import FORMAT as FORMAT_LEVEL
@@ -42,10 +43,12 @@ def hscore(h_react: float, h_general: float) -> float:
     return 0.5 * ((1 - h_react) + (1 - h_general))
 
 
-def judge(samples: Sequence[Sample], replies: Mapping[str, str]) -> pd.DataFrame:
+def judge(samples: Sequence[Sample], replies: Mapping[str, str],
+          followed: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:  # fmt: skip
     """Classify any model's replies, by sample id, into the rows of :func:`flanlib.benchmarks.agent_h.ask.measure`.
 
-    Samples without a reply are left out. Raises FlanError for a reply to an unknown sample, and without any reply.
+    ``followed`` has the tools that models named in chat form after a plan, which then count. Samples without a reply
+    are left out. Raises FlanError for a reply to an unknown sample, and without any reply.
     """
     unknown = sorted(set(replies) - {s.id for s in samples})
     if unknown or not replies:
@@ -53,7 +56,10 @@ def judge(samples: Sequence[Sample], replies: Mapping[str, str]) -> pd.DataFrame
                         if unknown else "no reply", expected="rows {id, reply} with ids of the samples",
                         remedy="Score the replies with the file of samples that they answer.")  # fmt: skip
     answered = [s for s in samples if s.id in replies]
-    return rows((s, read(replies[s.id], s.tools, s.query), replies[s.id], "") for s in answered)
+    readings = [read_name(followed[s.id], s.tools) if s.id in followed else read(replies[s.id], s.tools, s.query)
+                for s in answered]  # fmt: skip
+    return rows((s, reading, replies[s.id], followed.get(s.id, ""))
+                for s, reading in zip(answered, readings, strict=True))  # fmt: skip
 
 
 def judgements(judged: pd.DataFrame) -> pd.DataFrame:
