@@ -97,7 +97,7 @@ def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
     if not jobs:
         return
     long = any(job.long for job in jobs)
-    seconds = _seconds(jobs) if long else None
+    seconds = estimated(jobs) if long else None
     processes, share = _processes(jobs)
     if long:
         progress.note(_plan(jobs, processes, seconds, f"{len(jobs)} of {every} {what} to do"))
@@ -123,8 +123,8 @@ def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
             pool.shutdown(cancel_futures=True)
 
 
-def _seconds(jobs: Sequence[Job]) -> float | None:
-    """Estimate how long jobs take one by one (:func:`flanlib.pace.seconds`)."""
+def estimated(jobs: Sequence[Job]) -> float | None:
+    """Estimate how many seconds jobs take one by one; None if there is nothing to tell it by."""
 
     def measured() -> float | None:
         with _one_thread():
