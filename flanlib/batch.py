@@ -2,8 +2,8 @@
 
 Every setting of :mod:`flanlib.presets` is an option too. With default settings, the notebooks are written in place,
 normalised so that a rerun from the cache changes nothing. Otherwise, and for notebook 05, whose results are the user's,
-they go to ``executed/`` in the output folder. What long runs within a cell will take, and how far they
-are, is printed as it is written to ``data/runs/log.txt``.
+they go to ``executed/`` in the output folder. What long runs within a cell will take, and how far they are, is printed
+as it is written to ``data/runs/log.txt``.
 """
 
 import argparse
