@@ -2,8 +2,8 @@
 
 Every setting of :mod:`flanlib.presets` is an option too. With default settings, the notebooks are written in place,
 normalised so that a rerun from the cache changes nothing. Otherwise, and for notebook 05, whose results are the user's,
-they go to ``executed/`` in the output folder. What long runs within a cell will take, and how far they
-are, is printed as it is written to ``data/runs/log.txt``.
+they go to ``executed/`` in the output folder. What long runs within a cell will take, and how far they are, is printed
+as it is written to ``data/runs/log.txt``.
 """
 
 import argparse
@@ -143,7 +143,7 @@ def chosen(only: str | None = None) -> list[Path]:
         if not any(path.name.startswith(number) for path in paths):
             raise FlanError(shown(NOTEBOOKS), found=f"no notebook {number}".strip(),
                             expected=f"one of {', '.join(path.stem for path in paths) or 'none'}",
-                            remedy="Give numbers as in --only 01,02.")  # fmt: skip
+                            remedy="Give numbers as in --only 01,02." if paths else "Run in a checkout.")  # fmt: skip
     return [path for path in paths if not wanted or path.name.startswith(tuple(wanted))]
 
 
