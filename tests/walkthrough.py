@@ -32,7 +32,6 @@ VARYING = (
     (r"Makefile:\d+: ", "Makefile: "),
     (r"\b[\d.]+ s\b", "… s"),
     (r"-[0-9a-f]{12}\b", "-…"),
-    (r"(?m)[ \t]+$", ""),
 )
 # Commands of DOCUMENTS that are not run, and why.
 NOT_RUN = {
@@ -145,7 +144,7 @@ def cut(text: str, keep: str = "") -> str:
     'one\\n…\\nfour'
     """
     lines: list[str] = []
-    for line in filter(None, text.splitlines()):
+    for line in filter(None, map(str.rstrip, text.split("\n"))):
         shown = line if re.search(keep, line) else "…"
         lines += [shown] * (shown != "…" or lines[-1:] != ["…"])
     return "\n".join(lines)
@@ -224,8 +223,8 @@ def walk(here: Terminal) -> None:
     here.run("make -n figures", keep=r"-m (pip install|flanlib)")
     (folder / ".venv" / ".installed").touch()
     here.say("Everything below is run in that environment, at toy size and from notebook 02 alone: a tiny untrained "
-             "model takes the place of SmolLM2, and its numbers mean nothing. Without the second line, the same commands "
-             "give the real thing.")
+             "model takes the place of SmolLM2, and its numbers mean nothing. Without the second line, the same "
+             "commands give the real thing.")
     here.run("source .venv/bin/activate")
     here.show("export FLAN_PRESET=smoke FLAN_ONLY=02")  # see copy
     here.run("make help")
@@ -268,10 +267,11 @@ def walk(here: Terminal) -> None:
     here.say("The second run took what the first had finished.")
 
     here.say("## The model in plain transformers", "Notebook 05 left a folder in `data/exports/`. Its `call.py` needs "
-             "nothing of this kit, wherever the folder goes. What this untrained model writes, and what follows from it, is left out.")
+             "nothing of this kit, wherever the folder goes. What this untrained model writes, and what follows from "
+             "it, is left out.")
     here.run("cp -r data/exports/smoke-my_model-* ../agent")
     here.run("ls ../agent")
-    here.run("python ../agent/call.py", hide=r"(?s)(?<=\[assistant\]).*")
+    here.run("python ../agent/call.py", hide=r"(?s)(?<=\[assistant\] ).*")
 
     here.say("## Agent-H on replies of your own", "The samples, and the prompts for a model behind some service:")
     here.run("python -m flanlib.benchmarks.agent_h build --source lab --n 240 --seed 0 --out agent_h.jsonl")
