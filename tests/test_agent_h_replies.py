@@ -169,6 +169,7 @@ KNOWN = {
     ],
 }  # fmt: skip
 WORDS = [
+    "It can be done so:\n```python\ndef get_fare(town):\n    return 3\n```",
     "The fare is 3 euros.", '{"name": "Bob", "age": 3}', '{"people": [{"name": "Bob", "age": 3}]}',
     '{"answer": "the name is Bob"}', '[1, 2, {"a": 3}]', '{"tool_calls": []}', "- one\n- two",
     "answer: 3\naction: wait",

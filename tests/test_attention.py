@@ -3,7 +3,6 @@
 from inspect import signature
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +11,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
-from transformers.masking_utils import create_causal_mask
+from transformers.masking_utils import (
+    create_bidirectional_sliding_window_mask,
+    create_causal_mask,
+    create_chunked_causal_mask,
+    create_sliding_window_causal_mask,
+)
 
 from flanlib.training import attention
 from flanlib.training.attention import BLOCK, Documents, by_document
@@ -53,6 +57,37 @@ def gradients(model, ids, positions, **more):
     return float(loss.detach()), torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
+def dense(documents, rows):
+    """What tokens of the same document, at most so many before, see of each other: (rows, 1, tokens, tokens)."""
+    owner = torch.repeat_interleave(torch.arange(len(documents)), torch.tensor(documents)).view(rows, -1)
+    back = torch.arange(owner.shape[1])[:, None] - torch.arange(owner.shape[1])
+    near = (back >= 0) & (back < (documents.window or len(back)))
+    return ((owner[:, :, None] == owner[:, None]) & near)[:, None]
+
+
+@pytest.mark.parametrize(("make", "size"), [(create_causal_mask, None), (create_sliding_window_causal_mask, 3),
+                                            (create_chunked_causal_mask, 4)])  # fmt: skip
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), rows=st.integers(1, 3))
+def test_documents_and_windows_are_those_of_transformers_own_mask(make, size, lengths, rows):
+    config = LlamaConfig(**SHAPE, sliding_window=size, attention_chunk_size=size)
+    _, positions = packed(*[lengths] * rows)
+    masks = []
+    for config._attn_implementation in ("sdpa", attention.NAME):
+        masks.append(make(config, torch.zeros(*positions.shape, 64), None, None, positions))
+    assert isinstance(masks[1], Documents)
+    every = torch.ones(positions.shape[1], positions.shape[1], dtype=torch.bool).tril()  # it gives none if all is seen
+    assert torch.equal(dense(masks[1], rows), every.expand(rows, 1, -1, -1) if masks[0] is None else masks[0])
+
+
+def test_a_window_in_both_directions_keeps_transformers_mask():
+    config = LlamaConfig(**SHAPE, sliding_window=3)
+    config._attn_implementation = attention.NAME
+    mask = create_bidirectional_sliding_window_mask(config, torch.zeros(1, 9, 64), None)
+    assert not isinstance(mask, Documents)
+    assert bool(mask[0, 0, 4, 6])
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 3))
 def test_the_documents_of_a_batch_are_found_where_positions_restart(lengths, rows):
@@ -85,18 +120,18 @@ def test_in_mixed_precision_it_is_as_exact_as_the_dense_mask(models, rows):
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from([1, 2, 31, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 7]), min_size=1, max_size=4),
-       st.sampled_from([(4, 4), (4, 2), (3, 1)]), st.sampled_from([None, 0.3]))  # fmt: skip
-def test_blocks_are_pytorchs_attention_document_by_document_in_float32(lengths, heads, scaling):
+       st.sampled_from([(4, 4), (4, 2), (3, 1)]), st.sampled_from([None, 0.3]),
+       st.sampled_from([None, 1, 5, BLOCK, BLOCK + 30]))  # fmt: skip
+def test_blocks_are_pytorchs_attention_document_by_document_in_float32(lengths, heads, scaling, window):
     random, tokens = torch.Generator().manual_seed(0), sum(lengths)
     parts = [torch.randn(1, n, tokens, 16, generator=random, requires_grad=True) for n in (*heads, heads[1])]
     weights = torch.randn(1, tokens, heads[0], 16, generator=random)
     shared = [x if n == heads[0] else x.repeat_interleave(heads[0] // n, 1)
               for x, n in zip(parts, (*heads, heads[1]), strict=True)]  # fmt: skip
-    alone = [torch.nn.functional.scaled_dot_product_attention(*one, is_causal=True, scale=scaling)
-             for one in zip(*(x.split(lengths, 2) for x in shared), strict=True)]  # fmt: skip
-    exact = torch.cat(alone, 2).transpose(1, 2)
-    module = SimpleNamespace(is_causal=True)
-    told, _ = attention.documents_attention(module, *parts, Documents(lengths), scaling=scaling)
+    documents = Documents(lengths)
+    documents.window = window
+    exact = scaled_dot_product_attention(*shared, attn_mask=dense(documents, 1), scale=scaling).transpose(1, 2)
+    told, _ = attention.documents_attention(SimpleNamespace(is_causal=True), *parts, documents, scaling=scaling)
     assert torch.allclose(told, exact, atol=1e-5)
     for mine, theirs in zip(*(torch.autograd.grad((x * weights).sum(), parts) for x in (told, exact)), strict=True):
         assert mine.dtype == torch.float32
@@ -190,6 +225,24 @@ def test_pytorchs_kernel_is_taken_only_where_pytorch_says_that_it_runs(monkeypat
     assert (of.query.shape, of.is_causal, of.dropout, of.attn_mask) == (half.shape, True, 0, None)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("window", [None, 5])
+def test_on_a_gpu_pytorchs_kernel_computes_what_blocks_do_on_a_cpu(window):
+    documents, random = Documents((7, 1, 40)), torch.Generator().manual_seed(0)
+    documents.window = window
+    parts = [torch.randn(1, n, 48, 64, generator=random).bfloat16() for n in (4, 2, 2)]
+    weights, found = torch.randn(1, 48, 4, 64, generator=random), []
+    for device, dtype in (("cpu", torch.float32), ("cuda", torch.bfloat16)):
+        moved = [x.to(device, dtype).requires_grad_() for x in parts]
+        shared = [moved[0], *(x.repeat_interleave(2, 1) for x in moved[1:])]
+        assert attention.flash(*shared) == (device == "cuda")
+        out, _ = attention.documents_attention(None, *moved, documents)
+        found.append([x.detach().float().cpu() for x in
+                      (out, *torch.autograd.grad((out.float() * weights.to(device)).sum(), moved))])  # fmt: skip
+    for exact, told in zip(*found, strict=True):
+        assert float((told - exact).norm() / exact.norm()) < 0.02
+
+
 def test_no_mask_over_the_rows_is_made(models, monkeypatch):
     ids, positions = packed([7, 1, 12, 4])
     for name in ("sdpa_mask", "sdpa_attention_forward"):
@@ -209,15 +262,21 @@ def test_padded_batches_and_generation_are_untouched(models):
             assert torch.equal(*told)
 
 
-def test_a_sliding_window_keeps_its_mask():
-    ids, positions = packed([30])
-    plain, other = pair(MistralForCausalLM, MistralConfig, sliding_window=5)
+@pytest.mark.parametrize("way", [{}, {"varlen": together}, {"attention_dropout": 1e-12}],
+                         ids=["blocks", "at once", "one by one"])  # fmt: skip
+def test_a_sliding_window_sees_as_far_as_under_the_dense_mask(way):
+    """Within documents that are longer than it; dropout, here of nothing, leaves all to PyTorch's attention."""
+    ids, positions = packed([17, 3, 10])
+    more = {"attention_dropout": way["attention_dropout"]} if "attention_dropout" in way else {}
+    kernel = {name: value for name, value in way.items() if name == "varlen"}
+    plain, other = pair(MistralForCausalLM, MistralConfig, sliding_window=5, **more)
     wide, _ = pair(MistralForCausalLM, MistralConfig, sliding_window=None)
-    with torch.no_grad():
-        near, same, far = (m(input_ids=ids, position_ids=positions, use_cache=False).logits
-                           for m in (plain, other, wide))  # fmt: skip
-    assert torch.equal(same, near)
-    assert not np.allclose(far, near, atol=1e-2)
+    (near, grad), (same, others), (far, _) = (gradients(plain, ids, positions),
+                                              gradients(other, ids, positions, **kernel),
+                                              gradients(wide, ids, positions))  # fmt: skip
+    assert same == pytest.approx(near, rel=1e-6)
+    assert torch.allclose(others, grad, atol=1e-6 + 1e-5 * float(grad.abs().max()))
+    assert abs(far - near) > 1e-3
 
 
 def test_another_attention_stays_as_it_is():

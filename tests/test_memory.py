@@ -200,8 +200,9 @@ def test_inputs_of_layers_wait_in_the_cpus_memory_only_where_a_row_would_not_fit
     assert "CPU" not in capsys.readouterr().out
     card(least - 1e6)
     check(llama_2)
-    [first, *_] = capsys.readouterr().out.splitlines()
+    first, second, *_ = capsys.readouterr().out.splitlines()
     assert "all layers computing activations again, their inputs in the CPU's memory: linear weights" in first
+    assert second.startswith("1.0 GB of a pass wait in the CPU's memory, which takes longer: not even one row")
     with pytest.raises(FlanError, match="activations"):
         check(replace(llama_2, checkpointing=False))
     # 32 inputs of 4,096 tokens x 4,096 x 2 bytes, of which two are on the card at a time

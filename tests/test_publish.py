@@ -4,6 +4,7 @@ import json
 import runpy
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -22,7 +23,7 @@ from flanlib.pretrained import folder as model_folder
 from flanlib.records import Conversation, FlanError, Step, Tool, Trajectory, say
 from flanlib.tally import Tally
 from flanlib.text.templates import get_template, jinja
-from flanlib.text.tokens import load_tokenizer
+from flanlib.text.tokens import CONTEXT, encode_all, load_tokenizer
 from flanlib.training.model import add_lora, load
 
 SCORES = {"Held-out requests": pd.DataFrame({"score": ["retrieval"], "value": [0.5], "n": [48]}),
@@ -96,15 +97,20 @@ def test_the_card_tells_the_run_and_what_was_read(published):
 
 def test_the_example_runs_in_plain_transformers_and_says_what_the_kit_says(published, monkeypatch, capsys):
     folder, arguments = published
+    settings = json.loads((folder / "call.json").read_text())
+    (folder / "call.json").write_text(json.dumps(settings | {"longest": 20}))
     with monkeypatch.context() as patched:
         patched.setitem(sys.modules, "flanlib", None)  # an import of it would raise an error
         runpy.run_path(str(folder / "call.py"), run_name="__main__")
     turns = render(TRIP, "chat").turns[:2]
     write = Writer(dense(arguments["base"], arguments["adapter"]), arguments["tokenizer"], arguments["template"],
-                   Decoding(200))  # fmt: skip
+                   Decoding(20))  # fmt: skip
     [first] = write([Prompt("p", turns)])
+    out = capsys.readouterr().out
     assert first
-    assert capsys.readouterr().out.startswith(f"[system] {turns[0].text}\n[user] {turns[1].text}\n[assistant] {first}")
+    assert out.startswith(f"[system] {turns[0].text}\n[user] {turns[1].text}\n[assistant] {first}")
+    assert "[user] Which tool would you call?\n[assistant] get_fare\n[user] What should `town` be?" in out
+    assert "\n[user] It returned: 3 euros\n[assistant] " in out
 
 
 @pytest.mark.parametrize("thinks", [True, False])
@@ -113,8 +119,9 @@ def test_the_example_leads_the_dialogue_that_the_model_was_trained_on(published,
     trip = TRIP if thinks else replace(TRIP, steps=(replace(LOOK, thought=""),), answer_thought="")
     wanted = render(trip, "chat").turns
     replies = iter([turn.text for turn in wanted if turn.role == "assistant"])
-    example = publishing._call(trip, published[1]["template"], "")
-    messages = call.talk(lambda messages: next(replies), json.loads(json.dumps(example)))
+    example = json.loads(json.dumps(publishing._call(trip, published[1]["template"])))
+    oracle = SimpleNamespace(reply=lambda messages: next(replies), choose=lambda messages, among: next(replies))
+    messages = call.talk(oracle, example)
     assert [one["role"] for one in messages] == [turn.role for turn in wanted]
     said = (*elicit.ACTION, *elicit.ANSWER)
     for one, turn in zip(messages, wanted, strict=True):
@@ -137,11 +144,25 @@ def test_without_a_call_to_show_there_is_no_example(published, tmp_path):
     assert "Nothing yet." in (folder / "README.md").read_text()
 
 
-def test_a_tool_that_is_not_on_offer_ends_the_example(published):
-    example = publishing._call(TRIP, published[1]["template"], "")
-    messages = call.talk(lambda messages: "fly", example)
-    assert [one["role"] for one in messages] == ["system", *["user", "assistant"] * 2]
-    assert call.run("other", {}, example) == "No such result."
+def test_the_example_names_the_tool_that_is_likeliest_by_its_whole_loss(published):
+    folder, arguments = published
+    example = publishing._call(TRIP, arguments["template"])
+    model = call.Model(folder, example)
+    messages, names = [{"role": "user", "content": "Which tool?"}], ["get_fare", "fly", "get"]
+
+    def loss(name):
+        talk = Conversation("c", "made", (say("user", "Which tool?"), say("assistant", name, "general", trained=True)))
+        [row] = encode_all([talk], arguments["tokenizer"], arguments["template"], max_tokens=99, tally=Tally("t"))
+        ids, kinds = torch.tensor(row.ids)[None].long(), torch.tensor(row.kinds)[None]
+        mean = model.model(input_ids=ids, labels=ids.where(kinds != CONTEXT, -100)).loss.item()
+        return mean * row.trained
+
+    assert model.choose(messages, names) == min(names, key=loss)
+
+
+def test_rows_without_a_list_of_tools_give_an_example_too(published):
+    bare = replace(TRIP, tools=())
+    assert publishing._call(bare, published[1]["template"])["tools"] == {"get_fare": ["town", "for"]}
 
 
 def test_the_adapter_alone_goes_onto_its_base_and_names_no_folder_of_this_machine(published):

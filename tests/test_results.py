@@ -5,7 +5,7 @@ import pytest
 
 from flanlib import presets, pretrained, store
 from flanlib.corpus.material import material
-from flanlib.experiments import arms, tuning
+from flanlib.experiments import arms, judging, tuning
 from flanlib.tally import Tally
 from flanlib.training.train import Progress
 
@@ -21,6 +21,13 @@ def default(monkeypatch):
     if not pretrained.FOLDER.exists():
         pytest.skip("the default model is not here: python -m flanlib.pretrained fetches it")
     return presets.preset()
+
+
+def test_shipped_judgements_of_the_untuned_model_are_found(default):
+    if not store.RESULTS.is_dir():
+        pytest.skip("no results ship yet")
+    listed = arms.table1_trials(material(default), default, "chat")
+    assert [f"{one.benchmark}, {one.split}" for one in listed if not judging._Job(one, None, default).done] == []
 
 
 def test_a_shipped_run_begins_as_it_did(default, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ No benchmark knows how replies are generated. Each takes a ``generate`` callable
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from flanlib.records import Tool, Turn
@@ -25,7 +25,7 @@ class Prompt:
     turns: tuple[Turn, ...]
     begun: str = ""
     stop: tuple[str, ...] = ()
-    tools: tuple[Tool, ...] = ()
+    tools: tuple[Tool, ...] = field(default=(), repr=False)  # the repr of prompts without tools is in cache keys
 
 
 Generate: TypeAlias = Callable[[Sequence[Prompt]], list[str]]

@@ -61,8 +61,8 @@ print(tokenizer.decode(reply[0, ids["input_ids"].shape[1]:]))
 
 {scores}{made}{tallies}"""
 CALLING = """
-`python call.py` shows how it makes a call: it says what should be done, names a tool, gives each value as it is asked,
-reads the result, and answers. The request in `call.json` was held out from training: `{id}`.
+`python call.py` shows how it makes a call: it says what should be done, names one of the tools on offer, gives each
+value as it is asked, reads the result, and answers. The request in `call.json` was held out from training: `{id}`.
 """
 
 
@@ -106,7 +106,7 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
         example = example if example and example.steps else None
         if example:
             shutil.copyfile(call.__file__, unfinished / "call.py")
-            store.write(unfinished / "call.json", json.dumps(_call(example, template, end), indent=1))
+            store.write(unfinished / "call.json", json.dumps(_call(example, template), indent=1))
         terms = f"The licence of the base model, {licence}," if licence else "What the base model's licence asks for"
         store.write(unfinished / "README.md", CARD.format(
             base=base_name, name=folder.name, rows=len(corpus), **_template(template), **_facts(adapter, tallies),
@@ -119,14 +119,16 @@ def publish(folder: Path, *, base: str, adapter: Path, tokenizer: PreTrainedToke
     return folder
 
 
-def _call(example: Trajectory, template: AnyTemplate, end: str) -> dict[str, Any]:
+def _call(example: Trajectory, template: AnyTemplate) -> dict[str, Any]:
     """Return what ``call.py`` reads: a request with its tools as they are listed in training, and how to prompt."""
     own = template if isinstance(template, OwnTemplate) else None
+    tools = {step.tool: list(step.arguments) for step in example.steps}  # some data lists no tools
+    tools |= {tool.name: list(tool.required or tool.properties) for tool in example.tools}
     done = [step for step in reversed(example.steps) if step.observation is not None]
-    return {"request": example.query, "system": render(example, "chat").turns[0].text,
-            "tools": {tool.name: list(tool.required or tool.properties) for tool in example.tools},
-            "results": {step.tool: step.observation for step in done}, "stop": end, "longest": 200,
-            "thinks": any(step.thought for step in example.steps), "fold_system": bool(own and own.fold_system),
+    return {"request": example.query, "system": render(example, "chat").turns[0].text, "tools": tools,
+            "results": {step.tool: step.observation for step in done},
+            "thinks": any(step.thought for step in example.steps), "longest": 200, "lead": template.lead,
+            "end": template.end.strip() or template.end, "fold_system": bool(own and own.fold_system),
             "switches": dict(own.switches) if own else {}}  # fmt: skip
 
 

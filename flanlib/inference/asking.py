@@ -21,7 +21,7 @@ from flanlib.benchmarks.agent_h.samples import Sample, digest
 from flanlib.benchmarks.plans import lab_plans
 from flanlib.corpus.negatives import opening
 from flanlib.dialects import DIALECTS
-from flanlib.inference.generate import Decoding, Writer, dense
+from flanlib.inference.generate import Decoding, Writer, scoring_model
 from flanlib.records import FlanError, clip, to_json
 from flanlib.text.native import NATIVE, native_template
 from flanlib.text.tokens import load_tokenizer
@@ -60,7 +60,7 @@ def ask(samples: Sequence[Sample], model: str, out: Path, *, form: str | None = 
     if not todo:
         return counts
     plans = lab_plans().plans if form == "chat" else None
-    loaded = dense(model, bits=bits)
+    loaded = scoring_model(model, bits=bits)
     write = Writer(loaded, tokenizer, native_template(tokenizer, _ends(loaded, tokenizer)), Decoding(longest))
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a", encoding="utf-8", newline="\n") as file, tqdm(

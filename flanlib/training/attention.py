@@ -3,7 +3,7 @@
 transformers separates packed documents by a dense (rows, 1, tokens, tokens) mask. Here a forward pass finds the
 document lengths once and passes them on in place of that mask. A GPU then attends within all documents in one kernel,
 PyTorch's ``varlen_attn``, where that can run; else attention runs over one document after another.
-Padded batches, generation with a cache and sliding windows still take transformers' own path.
+Padded batches and generation with a cache still take transformers' own path.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +26,9 @@ BLOCK = 128
 class Documents(tuple):
     """Lengths in tokens of the documents in a batch, row after row; passed in place of an attention mask."""
 
+    window: int | None = None
+    """How many tokens a token sees, itself and those before it in its document; None for all of them."""
+
     def bounds(self, device: torch.device) -> torch.Tensor:
         """Return where each document begins and the last one ends: (documents + 1) int32, made once for all layers.
 
@@ -47,17 +50,22 @@ def by_document(model: Any) -> Any:
 def documents_mask(batch_size: int, q_length: int, kv_length: int, **kwargs: Any) -> Documents | torch.Tensor | None:
     """Return the documents of a batch that has neither cache nor padding, else transformers' mask for SDPA.
 
-    A document begins at each token that cannot attend to the token before it.
+    A document begins at each token that cannot attend to the token before it. A sliding window goes with them.
     """
-    masked = kwargs.get("attention_mask") is not None or kwargs.get("local_size") is not None or kwargs.get("use_vmap")
-    if masked or q_length != kv_length:
+    if kwargs.get("attention_mask") is not None or kwargs.get("use_vmap") or q_length != kv_length:
         return sdpa_mask(batch_size, q_length, kv_length, **kwargs)
     device = kwargs["device"]
     rows, tokens = torch.arange(batch_size, device=device)[:, None], torch.arange(1, q_length, device=device)[None]
     begins = torch.ones(batch_size, q_length, dtype=torch.bool, device=device)
-    begins[:, 1:] = ~kwargs["mask_function"](rows, 0, tokens, tokens - 1)
+    sees = kwargs["mask_function"]
+    begins[:, 1:] = ~sees(rows, 0, tokens, tokens - 1)
+    window = kwargs.get("local_size")
+    if window is not None and sees(rows, 0, tokens - 1, tokens).any():  # it slides in both directions
+        return sdpa_mask(batch_size, q_length, kv_length, **kwargs)
     starts = begins.flatten().nonzero().squeeze(1).tolist()
-    return Documents(stop - start for start, stop in pairwise([*starts, begins.numel()]))
+    documents = Documents(stop - start for start, stop in pairwise([*starts, begins.numel()]))
+    documents.window = window
+    return documents
 
 
 def documents_attention(module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
@@ -82,14 +90,15 @@ def documents_attention(module: torch.nn.Module, query: torch.Tensor, key: torch
         joined = [x.to(torch.get_autocast_dtype(query.device.type)) for x in joined]
     if varlen or flash(*joined, dropout):
         bounds, longest = attention_mask.bounds(query.device), max(attention_mask)
+        window = attention_mask.window or 0  # the kernel takes a width of -1 for all
         out = (varlen or varlen_attn)(*(x[0].transpose(0, 1) for x in joined), bounds, bounds, longest, longest,
-                                      scale=scaling, window_size=(-1, 0))  # fmt: skip  # no token ahead is seen
+                                      scale=scaling, window_size=(window - 1, 0))  # fmt: skip  # none ahead is seen
         return out.view(rows, tokens, heads, -1), None
     if query.device.type == "cpu" and not dropout:
         out = _Blocks.apply(*(x[0] for x in joined), attention_mask, scaling)
     else:
         documents = zip(*(x.split(attention_mask, 2) for x in joined), strict=True)
-        out = torch.cat([scaled_dot_product_attention(*document, dropout_p=dropout, is_causal=True, scale=scaling)
+        out = torch.cat([_alone(*document, attention_mask.window, dropout_p=dropout, scale=scaling)
                          for document in documents], 2)  # fmt: skip
     return out.view(heads, rows, tokens, -1).permute(1, 2, 0, 3), None
 
@@ -103,6 +112,15 @@ def flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: 
     """
     fits = query.is_cuda and torch.version.cuda and not dropout and query.shape[-1] % 8 == 0
     return bool(fits) and can_use_flash_attention(SDPAParams(query, key, value, None, dropout, True, False))
+
+
+def _alone(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: int | None,
+           **settings: Any) -> torch.Tensor:  # fmt: skip
+    """Attend within one document by PyTorch's own attention, which needs a mask if the window does not cover it."""
+    seen, tokens = None, query.shape[2]
+    if window is not None and window < tokens:
+        seen = torch.ones(tokens, tokens, dtype=torch.bool, device=query.device).tril().triu(1 - window)
+    return scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=seen is None, **settings)
 
 
 class _Blocks(torch.autograd.Function):
@@ -141,11 +159,14 @@ def _probabilities(query: torch.Tensor, key: torch.Tensor, documents: Documents)
     start = 0
     for length in documents:
         stop = start + length
+        window = documents.window or length
         for i in range(start, stop, BLOCK):
-            j = min(i + BLOCK, stop)
-            scores = query[:, i:j] @ key[:, start:j].transpose(1, 2)
-            scores[:, :, i - start :] += causal[: j - i, : j - i]
-            yield slice(i, j), slice(start, j), torch.softmax(scores, -1)
+            j, first = min(i + BLOCK, stop), max(start, i + 1 - window)
+            scores = query[:, i:j] @ key[:, first:j].transpose(1, 2)
+            scores[:, :, i - first :] += causal[: j - i, : j - i]
+            if j - first > window:  # the last queries of the block do not see the first keys
+                scores.masked_fill_(torch.ones(scores.shape[1:], dtype=torch.bool).tril(i - first - window), -torch.inf)
+            yield slice(i, j), slice(first, j), torch.softmax(scores, -1)
         start = stop
 
 

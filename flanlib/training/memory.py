@@ -221,9 +221,9 @@ def tell_scoring(planned: Scoring) -> None:
 def room(where: torch.device | None = None) -> float:
     """Return the bytes that a device, by default this process's, has for new tensors: infinity for a CPU.
 
-    For a GPU those are free ones, as far as this process may take them (torch.cuda.set_per_process_memory_fraction),
-    and those that torch holds unused: it keeps the memory of tensors that are gone for the next ones. An earlier run
-    is often a cycle of references (a Trainer is), so garbage is collected first.
+    For a GPU those are free ones, as far as this process may take them (torch.cuda.set_per_process_memory_fraction, set
+    where processes share the GPU), and those that torch holds unused: it keeps the memory of tensors that are gone for
+    the next ones. An earlier run is often a cycle of references (a Trainer is), so garbage is collected first.
     """
     where = where or device()
     if where.type == "cpu":
@@ -271,6 +271,10 @@ def check(preset: Preset) -> None:
     if parts.sum() <= HEADROOM * free:
         print(f"{preset.model} takes about {parts.sum() / 1e9:.1f} GB at {way.rows} x {preset.row_tokens:,} tokens a "
               f"pass{way.note}: " + ", ".join(f"{part} {size / 1e9:.1f}" for part, size in parts.items() if size > 5e7))
+        if way.offload:
+            moved = plan(preset, way._replace(offload=False)).sum() - parts.sum()
+            print(f"{moved / 1e9:.1f} GB of a pass wait in the CPU's memory, which takes longer: "
+                  "not even one row would fit otherwise.")  # fmt: skip
         if way.apart:
             print(f"{preset.model} would mix packed documents: each gets a pass of its own, which takes longer.")
         tell_scoring(scoring(preset.model, preset.bits, free))

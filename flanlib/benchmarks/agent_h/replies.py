@@ -48,6 +48,7 @@ _ANNOUNCE = re.compile(r"\b(?:I(?: will|'ll| shall| would|'d| can| need to| have
                        r"\b(?:tools?|functions?|apis?)\b", re.I)  # fmt: skip
 _NOT = re.compile(r"\b(?:no|not|none|never|without|cannot|unable|neither|nor|lack|unfortunately|missing)\b|n't\b"
                   r"|\byou (?:can|could|may|might) (?:use|call|run|invoke|query|try)\b", re.I)  # fmt: skip
+_DEFINES = re.compile(r"\s*(?:async )?(?:def|class) \w")
 _WILL = re.compile(r"\b(?:I(?: will| shall|'ll| am going to|'m going to)|let me)(?: (?!not|never)\w+)?"
                    r" (?:use|call|run|invoke|query|try)\b", re.I)  # fmt: skip
 
@@ -236,7 +237,8 @@ def _code(text: str, offered: Sequence[str]) -> _Found:
 def _in_words(text: str, offered: Sequence[str], query: str) -> str | None:
     """Return the tool that a sentence announces: an offered one, or a name like a tool's.
 
-    A sentence that denies the use, or leaves it to the user, does not count. Empty for an announcement without a name,
+    A sentence that denies the use, or leaves it to the user, does not count, nor does code that defines a function of
+    that name. Empty for an announcement without a name,
     None for no call.
     """
 
@@ -247,7 +249,7 @@ def _in_words(text: str, offered: Sequence[str], query: str) -> str | None:
     if alone in offered:  # the whole reply is a name, as chat form asks for it
         return alone
     for sentence in re.split(r"(?<=[.!?])\s+|\n", text):
-        if _NOT.search(sentence) and not _WILL.search(sentence):
+        if _DEFINES.match(sentence) or (_NOT.search(sentence) and not _WILL.search(sentence)):
             continue
         named = _NAMED.search(sentence)
         if named and (named["name"] in offered or invented(named["name"])):
