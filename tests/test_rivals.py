@@ -47,9 +47,9 @@ def test_every_benchmark_becomes_scores_of_its_own():
     assert {name: values[name] for name in wanted} == wanted
     assert len(found[found["score"].isin(wanted)]) == len(wanted), "one row each"
     table = rivals.table(found).set_index("column")["value"]
-    # Skill 1, episodes 0, Agent-H (1 + 0) / 2, BFCL (1 + 0) / 2, accuracy 0; a class that is chosen and one that is
-    # right have F1 0 each.
-    assert table[rivals.OVERALL] == pytest.approx((1 + 0 + 0.5 + 0.5 + 0) / 5)
+    # Skill 1, episodes 0, Agent-H (1 + 0) / 2, BFCL (1 + 0) / 2; a class that is chosen and one that is right have F1
+    # 0 each.
+    assert table[rivals.OVERALL] == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
     assert table[[rivals.HELD_IN, rivals.AGENT_H, rivals.F1]].to_list() == [1, 0.5, 0]
 
 
