@@ -58,9 +58,8 @@ def single(judged: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
 
 
 def measured(rows: pd.DataFrame, columns: Iterable[str] = AVERAGED) -> list[str]:
-    """List the columns whose scores are all there."""
-    there = set(rows["score"])
-    return [column for column in columns if there.issuperset(SCORES.get(column, (column,)))]
+    """List the columns of which a score is there."""
+    return [column for column in columns if _there(rows, column)]
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -128,6 +127,11 @@ def _scores(rows: pd.DataFrame, column: str) -> list[str]:
     if not columns:
         raise FlanError("overall score", found="no benchmark that is held out",
                         expected=f"one of {', '.join(AVERAGED)}", remedy="Judge the models on one.")  # fmt: skip
-    averaged = [SCORES.get(column, (column,)) for column in columns]
+    averaged = [_there(rows, column) for column in columns]
     times = math.lcm(*map(len, averaged))
     return [name for names in averaged for name in names * (times // len(names))]
+
+
+def _there(rows: pd.DataFrame, column: str) -> list[str]:
+    """List the scores of a column that were judged: data without thoughts has no reasoning."""
+    return [name for name in SCORES.get(column, (column,)) if (rows["score"] == name).any()]
