@@ -53,7 +53,7 @@ ship: $(INSTALLED)
 
 # data/runs stays: it holds hours of training, and is found again by content. So does data/models.
 clean:
-	rm -rf .venv .hypothesis .ruff_cache *.egg-info figures/smoke
+	rm -rf .venv .hypothesis .ruff_cache build *.egg-info figures/smoke
 	find flanlib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
 
 $(INSTALLED): pyproject.toml

@@ -2,20 +2,24 @@
 
 Every setting of :mod:`flanlib.presets` is an option too. With default settings, the notebooks are written in place,
 normalised so that a rerun from the cache changes nothing. Otherwise, and for notebook 05, whose results are the user's,
-they go to ``executed/`` in the output folder. What long runs within a cell will take, and how far they
-are, is printed as it is written to ``data/runs/log.txt``.
+they go to ``executed/`` in the output folder. What long runs within a cell will take, and how far they are, is printed
+as it is written to ``data/runs/log.txt``.
 """
 
 import argparse
+import asyncio
 import copy
 import glob
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from jupyter_client.kernelspec import KernelSpec
@@ -50,6 +54,25 @@ class ThisInterpreter(AsyncKernelManager):
         """The specification of the kernel, whatever its name."""
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python")
+
+
+class Client(NotebookClient):
+    """Runs a notebook until Ctrl-C, which :attr:`interrupted` tells. What nbclient does by itself ends in a traceback.
+
+    Where the event loop takes no handlers (Windows), KeyboardInterrupt is raised anyway.
+    """
+
+    interrupted = False
+
+    async def async_start_new_kernel(self, **options: Any) -> None:
+        """Start the kernel. From now on Ctrl-C cancels the run, which shuts the kernel down."""
+        with suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._cancel, asyncio.current_task())
+        await super().async_start_new_kernel(**options)
+
+    def _cancel(self, task: asyncio.Task) -> None:
+        self.interrupted = True
+        task.cancel()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,7 +142,7 @@ def chosen(only: str | None = None) -> list[Path]:
         if not any(path.name.startswith(number) for path in paths):
             raise FlanError(shown(NOTEBOOKS), found=f"no notebook {number}".strip(),
                             expected=f"one of {', '.join(path.stem for path in paths) or 'none'}",
-                            remedy="Give numbers as in --only 01,02.")  # fmt: skip
+                            remedy="Give numbers as in --only 01,02." if paths else "Run it in a checkout of the kit.")  # fmt: skip
     return [path for path in paths if not wanted or path.name.startswith(tuple(wanted))]
 
 
@@ -135,18 +158,19 @@ def run(path: Path) -> Path:
     """Execute one notebook in a fresh kernel, write it normalised, and return the path of the written file.
 
     Raises FlanError if a cell fails (unless it raised one itself, the end of its traceback is printed first), and if
-    what it wrote is over MOST_BYTES.
+    what it wrote is over MOST_BYTES; KeyboardInterrupt at Ctrl-C.
     """
     book = nbformat.read(path, as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
-    try:
-        with tqdm(total=len(code), desc=path.name, unit="cell", leave=False, disable=bool(rank()) or None) as bar, \
-                progress.followed(_write_line):  # fmt: skip
-            NotebookClient(book, kernel_name="python3", kernel_manager_class=ThisInterpreter, timeout=None,
-                           record_timing=False, resources={"metadata": {"path": str(path.parent)}},
-                           on_cell_executed=lambda **_: bar.update()).execute()  # fmt: skip
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise _failure(path, book, error) from None
+    with tqdm(total=len(code), desc=path.name, unit="cell", leave=False, disable=bool(rank()) or None) as bar, \
+            progress.followed(_write_line):  # fmt: skip
+        client = Client(book, kernel_name="python3", kernel_manager_class=ThisInterpreter, timeout=None,
+                        record_timing=False, resources={"metadata": {"path": str(path.parent)}},
+                        on_cell_executed=lambda **_: bar.update())  # fmt: skip
+        try:
+            client.execute()
+        except (CellExecutionError, CellTimeoutError, DeadKernelError, asyncio.CancelledError) as error:
+            raise KeyboardInterrupt if client.interrupted else _failure(path, book, error) from None
     text = nbformat.writes(normalise(book)) + "\n"
     folder = output(path.stem)
     target = path if folder == FIGURES else folder / "executed" / path.name

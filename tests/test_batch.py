@@ -229,7 +229,7 @@ def test_unknown_numbers_are_refused_before_anything_runs(books, capsys):
 
 def test_a_folder_without_notebooks_is_refused(books, capsys):
     assert batch.main([]) == 1
-    assert "found no notebook; expected one of none" in capsys.readouterr().err
+    assert "found no notebook; expected one of none. Run it in a checkout of the kit." in capsys.readouterr().err
 
 
 def test_only_keeps_the_order_of_the_folder(books):
@@ -267,14 +267,12 @@ def test_every_folder_in_a_list_of_models_is_found_from_the_notebooks(books, mon
     assert seen == [f"smollm2,{books.parent / 'mine'}"]
 
 
-def test_an_interrupted_run_says_so_in_one_line(books, capsys, monkeypatch):
-    def interrupt(path):
-        raise KeyboardInterrupt
-
-    write(books, "00_a.ipynb")
-    monkeypatch.setattr(batch, "run", interrupt)
+def test_ctrl_c_in_a_cell_ends_the_run_with_one_line(books, capsys):
+    write(books, "00_a.ipynb", "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\ntime.sleep(600)")
+    write(books, "01_b.ipynb", "open('ran', 'w').write('')")
     assert batch.main([]) == 130
     assert capsys.readouterr().err == "Interrupted. Run it again, and it goes on.\n"
+    assert not (books / "ran").exists()
 
 
 def test_a_notebook_that_is_too_large_is_told_and_written(books, capsys, monkeypatch):

@@ -218,7 +218,7 @@ def test_a_request_that_no_tool_serves_is_solved_without_a_call():
 
 def test_an_unknown_protocol_is_refused():
     with pytest.raises(FlanError, match="dialect"):
-        play(HELD[:1], "xml", lambda prompts: [""])
+        play(HELD[:1], "morse", lambda prompts: [""])
 
 
 def test_the_same_replies_give_the_same_table():

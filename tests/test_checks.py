@@ -8,6 +8,7 @@ import pytest
 from flanlib import checks, pretrained
 from flanlib.presets import RANDOM, choose
 from flanlib.records import FlanError
+from flanlib.sources import FORMATS
 
 CHAT = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}
 UNKNOWN = {"question": "How old is it?", "reply": "80 years"}
@@ -50,7 +51,7 @@ def test_data_without_agent_rows_is_refused_with_its_keys_and_the_known_formats(
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     message = refused(PRESET="smoke", DATA=str(path))
     assert f"found {told}" in message
-    assert not rows or "Known are agentinstruct, toolbench, fireact, glaive, chat" in message
+    assert not rows or f"Known are {', '.join(FORMATS)}: see" in message
 
 
 def test_data_and_models_that_are_nowhere_are_refused():

@@ -104,8 +104,8 @@ def test_a_chat_row_without_elicit_statements_is_named():
 
 
 def test_an_unknown_dialect_lists_the_known_ones():
-    with pytest.raises(FlanError, match="react, json, chat"):
-        render(LOOKUP, "xml")
+    with pytest.raises(FlanError, match=", ".join(DIALECTS)):
+        render(LOOKUP, "morse")
 
 
 def test_following_pairs_vary_their_keys_and_answer_in_the_asked_form():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from flanlib import store
+from flanlib import progress, store
 from flanlib.benchmarks import bfcl, scores, when2call
 from flanlib.corpus.material import material
 from flanlib.experiments import arms, judging, tuning
@@ -45,6 +45,18 @@ def test_every_reply_is_judged_in_a_row_of_its_own_and_found_again(data, monkeyp
     assert judging.judge(trials, {"base": [None]}, SMOKE).equals(judged)
     table = scores.table(judged, ["model", "split", "protocol"])
     assert table[table.score == "overall"]["n"].tolist() == [3, 3]
+
+
+def test_before_tuning_the_log_says_how_long_judging_will_take(data, monkeypatch):
+    trials = arms.trials(data, SMOKE, "chat")
+    judging.ahead(trials, SMOKE, models=2)
+    assert not progress.log().exists()  # a few tasks only
+    monkeypatch.setattr(judging, "LONG", 1)
+    model = judging.tuning.model_key(SMOKE)["model"]
+    monkeypatch.setattr(judging.pace, "paces", lambda: {(store.machine(), model): {"steps chat": 10.0}})
+    judging.ahead(trials, SMOKE, models=2)
+    # 3 tasks of seen tools and 3 of held-out ones, 10 seconds each.
+    assert progress.log().read_text().endswith("2 models are judged on 2 trials each: about 2 min, one by one\n")
 
 
 def test_whatever_changes_a_trial_changes_its_folder(data):

@@ -126,13 +126,6 @@ def test_a_gpu_is_told_what_a_run_takes_and_refuses_one_too_large(llama_2, monke
         check(llama_2)
 
 
-def test_a_process_that_shares_a_gpu_has_what_is_left_of_its_share(card):
-    cuda = torch.device("cuda", 0)
-    for share, left in ((1.0, 21e9), (0.25, 17e9), (0.05, 1e9)):  # of 80 GB, of which 3 are in tensors
-        card(20e9, reserved=4e9, allocated=3e9, share=share)
-        assert memory.room(cuda) == left
-
-
 def test_memory_that_torch_keeps_for_new_tensors_is_not_taken(llama_2, capsys, card):
     card(4e9, reserved=19e9, allocated=0)  # after a first run in the same kernel, whose model is gone
     check(llama_2)

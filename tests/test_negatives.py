@@ -256,5 +256,4 @@ def test_negatives_survive_export(tmp_path):
     rows = [row for made in MADE.values() for row in made]
     export(rows, tmp_path / "rows.jsonl")
     again = list(sources.read(tmp_path / "rows.jsonl", tally=Tally("t"), format="chat"))
-    assert len(again) == 360
     assert [row.turns for row in again] == [row.turns for row in rows]

@@ -99,7 +99,7 @@ def _by_reading(trajectories: Sequence[Trajectory], protocol: str, read: Read) -
 
 def _begins_right(protocol: str, passage: Passage, reply: str) -> bool:
     """Tell whether a generated text begins with the right name or value, and that ends where it should."""
-    if protocol != "json" and passage.score == RETRIEVAL:
+    if passage.score == RETRIEVAL and not DIALECTS[protocol].OPENING.quoted:
         return reply.strip() == passage.wanted
     if protocol == "chat":
         return any(same(parse_value(text), passage.wanted) for text in (reply, reply.strip()))
@@ -124,7 +124,7 @@ def probes(item: Task | Trajectory, protocol: str, intention: Intention) -> Iter
     # Every reply of the reference, with the turns before it.
     references = iter([(turns[:i], turn.text) for i, turn in enumerate(turns) if turn.role == "assistant"])
     names = {tool.name for tool in trajectory.tools}
-    begun, stop, parse = DIALECTS[protocol].OPENING
+    begun, stop, parse, _ = DIALECTS[protocol].OPENING
     for k, call in enumerate([*trajectory.steps, None]):
         if call is None and trajectory.answer is None:
             return

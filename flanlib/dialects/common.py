@@ -25,11 +25,15 @@ class Answer(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """How a turn with a thought begins, the texts that end the thought, and how it is parsed (or ValueError)."""
+    """How a turn with a thought begins, the texts that end the thought, and how it is parsed (or ValueError).
+
+    ``quoted`` tells whether the names of tools stand in quotes, as in JSON.
+    """
 
     begun: str = ""
     stop: tuple[str, ...] = ()
     parse: Callable[[str], Any] = str
+    quoted: bool = False
 
 
 def offer(tools: Sequence[Tool], how: str, instructions: str = "") -> Turn:

@@ -12,7 +12,7 @@ Reply with one JSON object and nothing else. To use a tool:
 {"thought": "what you need to do next", "name": "the tool", "arguments": {"parameter": "value"}}
 When you know enough:
 {"thought": "why you can answer now", "answer": "the answer"}"""
-OPENING = Opening('{"thought":', (', "name"', ', "answer"'), lambda reply: first_json(reply)[0])
+OPENING = Opening('{"thought":', (', "name"', ', "answer"'), lambda reply: first_json(reply)[0], quoted=True)
 
 
 def render(trajectory: Trajectory, *, rng: np.random.Generator) -> Conversation:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from flanlib import store
+from flanlib import pace, progress, store
 from flanlib.benchmarks import Generate, Prompt, ask, bfcl, episodes, general, steps, when2call
 from flanlib.benchmarks.agent_h import ask as agent_h
 from flanlib.benchmarks.agent_h.replies import degenerate
@@ -108,6 +108,18 @@ def at_hand(trials: Mapping[str, Sequence[Trial]], models: Mapping[str, Sequence
     kept = {name: [trial for trial in listed if trial.split not in why] for name, listed in trials.items()}
     return kept, [f"{split} is left out: its results for these models do not ship. {text}"
                   for split, text in why.items()]  # fmt: skip
+
+
+def ahead(trials: Sequence[Trial], preset: Preset, *, models: int) -> None:
+    """Note in the log about how long it will take to judge some models on trials each, before they are tuned.
+
+    Nothing is noted if the untuned model's trials are all in the cache, or if they are short.
+    """
+    jobs = [job for trial in trials if not (job := _Job(trial, None, preset)).done]
+    if any(job.long for job in jobs):
+        seconds = workers.estimated(jobs)
+        told = "how long cannot be told yet" if seconds is None else pace.spoken(models * seconds)
+        progress.note(f"after tuning, {models} models are judged on {len(jobs)} trials each: {told}, one by one")
 
 
 def replies(requests: Sequence[Trajectory], preset: Preset, *, longest: int = 64) -> dict[str, str]:

@@ -97,7 +97,7 @@ def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
     if not jobs:
         return
     long = any(job.long for job in jobs)
-    seconds = _seconds(jobs) if long else None
+    seconds = estimated(jobs) if long else None
     processes, share = _processes(jobs)
     if long:
         progress.note(_plan(jobs, processes, seconds, f"{len(jobs)} of {every} {what} to do"))
@@ -123,8 +123,8 @@ def side_by_side(jobs: Sequence[Job], *, what: str) -> None:
             pool.shutdown(cancel_futures=True)
 
 
-def _seconds(jobs: Sequence[Job]) -> float | None:
-    """Estimate how long jobs take one by one (:func:`flanlib.pace.seconds`)."""
+def estimated(jobs: Sequence[Job]) -> float | None:
+    """Estimate how many seconds jobs take one by one; None if there is nothing to tell it by."""
 
     def measured() -> float | None:
         with _one_thread():
@@ -140,9 +140,10 @@ def _plan(jobs: Sequence[Job], processes: int, seconds: float | None, begin: str
         amounts.update({name.replace("_", " "): n for name, n in job.facts().items()})
     parts = [f"{n:,} {name}" for name, n in amounts.items()]
     parts += [pace.spoken(seconds / processes)] if seconds else ["how long cannot be told yet"]
-    most = (max(job.takes() for job in jobs) + (LIBRARIES if device().type == "cpu" else 0)) / 1e9
+    cpu = device().type == "cpu"  # on a GPU passes and batches become as large as its memory allows
+    most = (max(job.takes() for job in jobs) + (LIBRARIES if cpu else 0)) / 1e9
     parts += [f"{processes} at a time, each in {most:.1f} GB of memory"] if processes > 1 else []
-    return f"{begin}: {', '.join(parts)}, {processes * most:.1f} GB of memory in all"
+    return f"{begin}: {', '.join(parts)}, {'' if cpu else 'at least '}{processes * most:.1f} GB of memory in all"
 
 
 def _launched() -> bool:

@@ -37,8 +37,8 @@ TOLERANCE = 0.1
 STARTS = 4.5e10
 """Tokens of a pass times weights of a layer at which starting a layer's kernels takes as long as their arithmetic.
 Worked out, not measured: 60 kernels of 5 microseconds, 2 operations per weight and token, 3e14 of them a second."""
-UNPACKED = 250
-"""Tokens of a pass whose arithmetic takes as long as dequantising the weights. Worked out too, for NF4 on an H100."""
+UNPACKED = 300
+"""Tokens of a pass whose arithmetic takes as long as dequantising NF4. Worked out: 230 on a 4090, 340 on an H100."""
 
 
 class _Decoder(NamedTuple):

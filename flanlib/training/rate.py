@@ -11,8 +11,9 @@ from flanlib.records import KINDS
 from flanlib.text.packing import Row
 from flanlib.text.tokens import CONTEXT
 from flanlib.training.loss import collate, token_losses
-from flanlib.training.memory import until_exhausted
+from flanlib.training.memory import chosen, until_exhausted
 from flanlib.training.model import add_lora, autocast, load
+from flanlib.training.passes import arrange
 
 DOCUMENT = 256
 """Tokens of a conversation in the row. Every second token is trained."""
@@ -24,9 +25,9 @@ def seconds_per_token(preset: Preset) -> float | None:
 
     The first pass is not timed: it fills caches and chooses kernels. It is measured once in a process.
     """
+    way = chosen(preset)  # before the model takes its memory
     model, taken = add_lora(load(preset.model, bits=preset.bits), rank=preset.lora_rank, seed=0), None
-    if preset.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+    arrange(model, way)
     batch = {name: part.to(model.device) for name, part in collate([_row(preset.row_tokens)]).items()}
     with until_exhausted():
         for _ in range(2):

@@ -24,7 +24,7 @@ MOST = 8
 def processes(jobs: int, cores: int, free: float, each: float) -> int:
     """Return how many processes do ``jobs`` on a GPU with ``free`` bytes, of which each process takes ``each``.
 
-    >>> processes(20, cores=16, free=24e9, each=2e9), processes(20, 16, 24e9, 10e9), processes(20, 16, 24e9, math.inf)
+    >>> processes(20, cores=16, free=24e9, each=2e9), processes(20, 16, 24e9, 10e9), processes(20, 16, 24e9, 40e9)
     (8, 2, 1)
     """
     return max(1, int(min(jobs, cores // CORES, HEADROOM * free / each, MOST)))
