@@ -142,7 +142,7 @@ def chosen(only: str | None = None) -> list[Path]:
         if not any(path.name.startswith(number) for path in paths):
             raise FlanError(shown(NOTEBOOKS), found=f"no notebook {number}".strip(),
                             expected=f"one of {', '.join(path.stem for path in paths) or 'none'}",
-                            remedy="Give numbers as in --only 01,02." if paths else "Run it in a checkout of the kit.")  # fmt: skip
+                            remedy="Give numbers as in --only 01,02." if paths else "Run in a checkout.")  # fmt: skip
     return [path for path in paths if not wanted or path.name.startswith(tuple(wanted))]
 
 
