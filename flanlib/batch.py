@@ -65,13 +65,14 @@ class Client(NotebookClient):
     interrupted = False
 
     async def async_start_new_kernel(self, **options: Any) -> None:
-        """Start the kernel. From now on Ctrl-C cancels the run, which shuts the kernel down."""
+        """Start the kernel. From now on Ctrl-C ends the run, and the kernel with its workers."""
         with suppress(NotImplementedError):
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._cancel, asyncio.current_task())
         await super().async_start_new_kernel(**options)
 
     def _cancel(self, task: asyncio.Task) -> None:
         self.interrupted = True
+        self.shutdown_kernel = "immediate"  # asked to end, it would print what it thinks of that
         task.cancel()
 
 
