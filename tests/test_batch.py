@@ -247,7 +247,7 @@ def test_unknown_numbers_are_refused_before_anything_runs(books, capsys):
 
 def test_a_folder_without_notebooks_is_refused(books, capsys):
     assert batch.main([]) == 1
-    assert "found no notebook; expected one of none. Run it in a checkout of the kit." in capsys.readouterr().err
+    assert "found no notebook; expected one of none. Run in a checkout." in capsys.readouterr().err
 
 
 def test_only_keeps_the_order_of_the_folder(books):
