@@ -102,14 +102,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for path in paths:
             _print(f"{path.name}: started, {size.name} preset{_ahead(path)}")
             start = time.monotonic()
-            with tempfile.NamedTemporaryFile("r") as log:
-                os.environ["FLAN_READ_LOG"] = log.name
+            with tempfile.TemporaryDirectory() as scratch:  # Windows would let nobody else write to an open file
+                log = Path(scratch) / "read"
+                log.touch()
+                os.environ["FLAN_READ_LOG"] = str(log)
                 try:
                     written_to = run(path)
                 finally:
                     del os.environ["FLAN_READ_LOG"]
                 if untouched(path):
-                    read[path.stem] = sorted(set(log.read().split()))
+                    read[path.stem] = sorted(set(log.read_text().split()))
             _print(f"{path.name}: {time.monotonic() - start:.0f} s, written to {shown(written_to)}")
         if folder == FIGURES and not rank():
             ship.note(read)

@@ -36,7 +36,7 @@ def work(name: str, config: Mapping[str, Any], facts: Mapping[str, Any]) -> Work
 
 @lru_cache(maxsize=2048)
 def _finished(manifest: Path) -> tuple[str, Work, float]:
-    content = json.loads(manifest.read_text())
+    content = json.loads(manifest.read_text(encoding="utf-8"))
     return content["machine"], work(content["name"], content["config"], content), content["wall_seconds"]
 
 

@@ -138,7 +138,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FlanError(str(folder), found="no manifest.json", expected="a finished run",
                         remedy="Run its notebook again. It resumes where it stopped.")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -220,6 +220,24 @@ def test_a_fresh_run_ends_with_its_claims_beside_the_shipped(books, capsys, monk
     assert path.read_bytes() == before
 
 
+def test_a_fresh_run_says_what_the_shipped_results_took_unless_they_are_made_already(books, monkeypatch):
+    results, runs = books.parent / "results", books.parent / "runs"
+    store.write(results / ship.READ, "notebook,result\n00_a,run-1\n00_a,trial-2\n01_b,trial-3\n")
+    for name, facts in {"run-1": '"tokens": 9', "trial-2": '"items": 9', "trial-3": '"items": 9'}.items():
+        config = '{"schedule": {}}' if "tokens" in facts else "{}"
+        store.write(results / name / store.MANIFEST, f'{{"name": "smoke-{name}", "config": {config}, {facts}, '
+                    f'"machine": "there", "wall_seconds": {3000 if "tokens" in facts else 130}}}')  # fmt: skip
+    assert batch._ahead(books / "00_a.ipynb") == ""
+    monkeypatch.setenv("FLAN_FRESH", "1")
+    told = batch._ahead(books / "00_a.ipynb")
+    assert told.startswith("; 2 results to compute")
+    assert told.endswith("training took about 50 min and judging about 2 min")
+    store.write(runs / "run-1" / store.MANIFEST, "{}")
+    assert batch._ahead(books / "00_a.ipynb").startswith("; 1 results to compute")
+    monkeypatch.setenv("FLAN_TOKENS", "5")
+    assert batch._ahead(books / "01_b.ipynb") == ""
+
+
 def test_unknown_numbers_are_refused_before_anything_runs(books, capsys):
     write(books, "00_a.ipynb", "open('ran', 'w').write('')")
     assert batch.main(["--only", "00,07"]) == 1
@@ -229,7 +247,7 @@ def test_unknown_numbers_are_refused_before_anything_runs(books, capsys):
 
 def test_a_folder_without_notebooks_is_refused(books, capsys):
     assert batch.main([]) == 1
-    assert "found no notebook; expected one of none. Run it in a checkout of the kit." in capsys.readouterr().err
+    assert "found no notebook; expected one of none. Run in a checkout." in capsys.readouterr().err
 
 
 def test_only_keeps_the_order_of_the_folder(books):

@@ -47,17 +47,18 @@ def test_every_benchmark_becomes_scores_of_its_own():
     assert {name: values[name] for name in wanted} == wanted
     assert len(found[found["score"].isin(wanted)]) == len(wanted), "one row each"
     table = rivals.table(found).set_index("column")["value"]
-    # Skill 1, episodes 0, Agent-H (1 + 0) / 2, BFCL (1 + 0) / 2, accuracy 0; a class that is chosen and one that is
-    # right have F1 0 each.
-    assert table[rivals.OVERALL] == pytest.approx((1 + 0 + 0.5 + 0.5 + 0) / 5)
+    # Skill 1, episodes 0, Agent-H (1 + 0) / 2, BFCL (1 + 0) / 2; a class that is chosen and one that is right have F1
+    # 0 each.
+    assert table[rivals.OVERALL] == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
     assert table[[rivals.HELD_IN, rivals.AGENT_H, rivals.F1]].to_list() == [1, 0.5, 0]
 
 
 def test_what_was_not_measured_has_no_column_and_no_part_in_the_overall_score():
-    found = pd.concat([skill("a", 0.8), rows("a", "episodes", [1, 0, 0, 0]), rows("a", rivals.CALLS, [1])])
-    assert rivals.measured(found) == [rivals.SKILL, rivals.EPISODES], "BFCL needs both of its rates"
+    found = pd.concat([skill("a", 0.8), rows("a", "episodes", [1, 0, 0, 0])])
+    found = found[found["score"] != "reasoning"]  # data without thoughts
+    assert rivals.measured(found) == [rivals.SKILL, rivals.EPISODES]
     table = rivals.table(found).set_index("column")["value"]
-    assert table.to_dict() == pytest.approx({rivals.SKILL: 0.8, rivals.EPISODES: 0.25, rivals.CALLS: 1.0,
+    assert table.to_dict() == pytest.approx({rivals.SKILL: 0.8, rivals.EPISODES: 0.25,
                                              rivals.OVERALL: (0.8 + 0.25) / 2})  # fmt: skip
     with pytest.raises(FlanError, match="no benchmark that is held out"):
         rivals.table(rows("a", "general", [1]))

@@ -26,8 +26,9 @@ SCORES: Mapping[str, tuple[str, ...]] = {
     AGENT_H: score.BY_STRUCTURE, BFCL: (CALLS, ABSTAINS), score.HSCORE: score.BY_KEYWORDS,
 }  # fmt: skip
 """The scores that a column averages. Any other column is the score of that name."""
-AVERAGED = (SKILL, EPISODES, AGENT_H, BFCL, ACCURACY)
-"""What the overall score averages: a benchmark each, all of them held out. F1 is no mean over questions."""
+AVERAGED = (SKILL, EPISODES, AGENT_H, BFCL)
+"""What the overall score averages: a benchmark each, all of them held out. When2Call is not among them: its rule
+compares sums of log-probabilities, and a call in chat form is a name alone, so it favours calls in that form."""
 SHOWN = (HELD_IN, SKILL, EPISODES, AGENT_H, CALLS, ABSTAINS, F1, GENERAL, OVERALL)
 
 
@@ -57,9 +58,8 @@ def single(judged: pd.DataFrame, splits: Sequence[str]) -> pd.DataFrame:
 
 
 def measured(rows: pd.DataFrame, columns: Iterable[str] = AVERAGED) -> list[str]:
-    """List the columns whose scores are all there."""
-    there = set(rows["score"])
-    return [column for column in columns if there.issuperset(SCORES.get(column, (column,)))]
+    """List the columns of which a score is there."""
+    return [column for column in columns if _there(rows, column)]
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -127,6 +127,11 @@ def _scores(rows: pd.DataFrame, column: str) -> list[str]:
     if not columns:
         raise FlanError("overall score", found="no benchmark that is held out",
                         expected=f"one of {', '.join(AVERAGED)}", remedy="Judge the models on one.")  # fmt: skip
-    averaged = [SCORES.get(column, (column,)) for column in columns]
+    averaged = [_there(rows, column) for column in columns]
     times = math.lcm(*map(len, averaged))
     return [name for names in averaged for name in names * (times // len(names))]
+
+
+def _there(rows: pd.DataFrame, column: str) -> list[str]:
+    """List the scores of a column that were judged: data without thoughts has no reasoning."""
+    return [name for name in SCORES.get(column, (column,)) if (rows["score"] == name).any()]
