@@ -43,8 +43,8 @@ NOT_RUN = {
     "python -m pytest": "three minutes, as `make test`",
     "conda env create -f environment.yml": "needs a network and conda",
     "jupyter nbconvert --to notebook --execute --output-dir executed notebooks/*.ipynb":
-        "minutes; a test of the kit runs notebooks so",
-    "pip install .": "needs a network; a test of the kit installs the wheel and uses it",
+        "minutes: it runs every notebook, as `make figures`",
+    "pip install .": "needs a network; a test of the kit builds the wheel and uses it",
     'pip install -e ".[liger]"': "needs a network and a card",
     'pip install -e ".[lagent]"': "needs a network",
     'make figures ONLY=05 DATA="my_runs/*.jsonl" MODEL=Qwen/Qwen3-0.6B':
