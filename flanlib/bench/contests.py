@@ -23,6 +23,8 @@ from flanlib.tally import Tally
 from flanlib.text.packing import Row, pack
 from flanlib.text.templates import AnyTemplate, Template, jinja
 from flanlib.text.tokens import CONTEXT, Example, encode_all
+from flanlib.training.attention import by_document
+from flanlib.training.leaks import isolates
 from flanlib.training.model import add_lora, compute_dtype, keep_layout, linear_layers, load, lora_config, nf4, outline
 from flanlib.training.train import Schedule, fit
 
@@ -76,6 +78,7 @@ def fit_ours(model: str, rows: Sequence[Row], per_step: int, folder: Path, *, ra
     """Train as the notebooks do; ``settings`` change the :class:`flanlib.training.train.Schedule`."""
     schedule = Schedule(**{"rows_per_step": per_step, "rows_per_pass": per_step, "rate": RATE, "seed": 0} | settings)
     tuned = add_lora(load(model, bits=bits), rank=rank, seed=0)
+    isolates(by_document(tuned))  # once per model, before it trains; the peers check and set up before theirs too
     return partial(fit, tuned, rows, schedule, folder, tell=lambda share: None)
 
 

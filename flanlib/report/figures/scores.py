@@ -161,7 +161,8 @@ def answers(frame: pd.DataFrame) -> Figure:
             axes.text(103, models.index(row["model"]), f"{100 * row['share']:.0f} [{100 * row['low']:.0f}, "
                       f"{100 * row['high']:.0f}]", va="center", color=INK, fontsize="small")  # fmt: skip
         axes.set(xlim=(0, 100), xticks=(0, 50, 100))
-        axes.set_title(textwrap.fill(f"{cell} (n = {rows['n'].max():,.0f})", 28), fontsize="medium")
+        count = f"(n\u00a0=\u00a0{rows['n'].max():,.0f})"  # spaces at which no line is broken
+        axes.set_title(textwrap.fill(f"{cell} {count}", 28), fontsize="medium")
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
     for axes in panels[len(names):]:
@@ -176,6 +177,7 @@ def _text_name(source: str, dialect: str) -> str:
     """Name a corpus in one dialect.
 
     >>> _text_name("lab", "react"), _text_name("lab", "following"), _text_name("plain chat", "chat")
-    ('lab, ReAct form', 'lab, following', 'plain chat')
+    ('lab, ReAct form', 'lab, format pairs', 'plain chat')
     """
+    dialect = {"following": "format pairs"}.get(dialect, dialect)
     return source if dialect in source else f"{source}, {FORM_NAMES.get(dialect, dialect)}"
