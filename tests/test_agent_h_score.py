@@ -175,7 +175,8 @@ def test_the_same_replies_give_the_same_intervals():
 def test_answers_add_up_and_the_right_one_has_the_interval():
     judged = pd.concat([judge(SAMPLES, replies).assign(model=name)
                         for name, replies in {"broken": REPLIES, "perfect": PERFECT}.items()])  # fmt: skip
-    table = answers(judged)
+    table = answers(judged.iloc[::-1])
+    assert list(dict.fromkeys(table["model"])) == ["perfect", "broken"], "in the order in which they come"
     assert table.groupby(["model", "cell"])["share"].sum().tolist() == pytest.approx([1.0] * 10)
     found = table.set_index(["model", "cell", "answer"])["share"].to_dict()
     assert found["broken", CELLS[0], "right"] == 1.0

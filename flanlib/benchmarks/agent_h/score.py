@@ -94,13 +94,18 @@ def answers(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares(single: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate judgements of 0 and 1 with columns model, cell and answer, RIGHT or a wrong one, as :func:`answers`."""
+    """Tabulate judgements of 0 and 1 with columns model, cell and answer, RIGHT or a wrong one, as :func:`answers`.
+
+    Models and cells keep their order.
+    """
     of = single.groupby(["model", "cell"], sort=False)["answer"]
     table = of.value_counts(normalize=True).rename("share").reset_index()
     right = scores.table(single, ["model", "cell"])[["model", "cell", "low", "high", "n"]]
     none = right.assign(answer=RIGHT, share=0.0).merge(table[["model", "cell", "answer"]], how="left", indicator=True)
     table = pd.concat([table, none[none["_merge"] == "left_only"][list(table)]]).merge(right)
     table.loc[table["answer"] != RIGHT, ["low", "high"]] = float("nan")
+    places = {name: place for place, name in enumerate([*single["model"].unique(), *single["cell"].unique()])}
+    table = table.sort_values(["model", "cell"], key=lambda names: names.map(places), kind="stable", ignore_index=True)
     return table[["model", "cell", "answer", "share", "low", "high", "n"]]
 
 

@@ -149,7 +149,7 @@ def answers(frame: pd.DataFrame) -> Figure:
     ``answer`` is one of ANSWERS. The share of right answers is written beside the bar, with its interval.
     """
     models, names = list(dict.fromkeys(frame["model"])), list(dict.fromkeys(frame["cell"]))
-    columns = min(3, len(names))
+    columns = 2 if len(names) == 4 else min(3, len(names))
     lines = math.ceil(len(names) / columns)
     figure = Picture(figsize=(9, 1.0 + lines * (0.9 + 0.28 * len(models))))
     panels = list(figure.subplots(lines, columns, sharey=True, squeeze=False).flat)
