@@ -42,15 +42,17 @@ def bootstrap(values: Sequence[float], *, weights: Sequence[float], rng: np.rand
     return Interval(mean, float(low), float(high), len(x))
 
 
-def seeds(values: Sequence[float]) -> Interval:
+def seeds(values: Sequence[float], *, least: float = -math.inf) -> Interval:
     """Estimate the mean over seeds with its Student-t interval, one value per seed. One seed gives NaN bounds.
+
+    ``least`` is the least value that is possible, below which the interval does not reach.
 
     >>> seeds([1.0, 2.0, 3.0])  # 2 +- 4.303 * 1 / sqrt(3)
     Interval(mean=2.0, low=-0.484..., high=4.484..., n=3)
     """
     n, mean = len(values), float(np.mean(values)) if len(values) else NAN
     half = float(stats.t.ppf(BOUNDS[1], n - 1) * stats.sem(values)) if n > 1 else NAN
-    return Interval(mean, mean - half, mean + half, n)
+    return Interval(mean, float(np.maximum(mean - half, least)), mean + half, n)  # NaN stays
 
 
 def ratios(values: Sequence[float]) -> Interval:

@@ -13,6 +13,7 @@ from flanlib.experiments import judging, tuning, workers
 from flanlib.inference import generate
 from flanlib.presets import PRESETS
 from flanlib.training import memory, rate, sharing
+from flanlib.training.model import outline
 
 SMALL = replace(PRESETS["smoke"], trained_tokens=5000)
 
@@ -57,7 +58,7 @@ def test_as_many_run_at_once_as_their_plans_allow():
     planned = memory.plan(wide).sum()
     assert runs(wide, 1)[0].takes() == pytest.approx(planned)
     assert workers._processes(runs(wide, 20))[0] == int(0.95 * 20e9 // planned) > 1
-    model = sharing.outline(SMALL.model)
+    model = outline(SMALL.model)
     trial = judging._Job(judging.Trial("general", "chat", "x", (), decoding=generate.Decoding(80)), None, SMALL)
     batch = generate.ENOUGH * memory.scoring_bytes(model, 80)
     assert trial.takes() == 2 * sum(weight.numel() for weight in model.parameters()) + batch + memory.WORKSPACE

@@ -90,6 +90,5 @@ def rises(judged: pd.DataFrame) -> pd.DataFrame:
             rose = y[-1] > y[0] and at
             tokens.append(float(np.interp(target, y[at - 1 : at + 1], x[at - 1 : at + 1])) if rose else float("nan"))
             ends.append((y[0], y[-1]))
-        rows.append((form, score, *astuple(seeds(tokens)), *np.mean(ends, 0)))
-    table = pd.DataFrame(rows, columns=["form", "score", "tokens", "low", "high", "n", "from", "to"])
-    return table.assign(low=table["low"].clip(lower=0))  # a t interval reaches below 0, tokens do not
+        rows.append((form, score, *astuple(seeds(tokens, least=0)), *np.mean(ends, 0)))
+    return pd.DataFrame(rows, columns=["form", "score", "tokens", "low", "high", "n", "from", "to"])

@@ -29,7 +29,7 @@ from flanlib.text.templates import get_template
 from flanlib.text.tokens import CONTEXT, Example, check_lost, encode_all, load_tokenizer
 from flanlib.training import memory, sharing
 from flanlib.training.loss import measure
-from flanlib.training.model import add_lora, check_ids, compute_dtype, halved, load, load_adapter, outline
+from flanlib.training.model import add_lora, check_ids, compute_dtype, halved, load, load_adapter, weight_count
 from flanlib.training.train import Schedule, draw, fit
 
 # Raise it when training or measuring gives other results. It is part of every cache key.
@@ -267,7 +267,7 @@ def table(folders: Mapping[str, Sequence[Path]], name: str) -> pd.DataFrame:
 
 def parameters(preset: Preset) -> int:
     """Return how many weights the preset's model has, from its configuration."""
-    return sum(weight.numel() for weight in outline(preset.model).parameters())
+    return weight_count(preset.model)
 
 
 def model_key(preset: Preset) -> dict[str, Any]:

@@ -188,10 +188,9 @@ def learning(losses: pd.DataFrame, forms: Sequence[str]) -> pd.DataFrame:
 
 def speeds(losses: pd.DataFrame, forms: Sequence[str]) -> pd.DataFrame:
     """Tabulate how fast each kind is learned: form, split, kind, tokens (:func:`tokens_to_drop`), low, high, n."""
-    table = [(form, split, kind, *astuple(seeds(tokens_to_drop(losses, form, [kind], split=split))))
+    table = [(form, split, kind, *astuple(seeds(tokens_to_drop(losses, form, [kind], split=split), least=0)))
              for form, split, kind in product(forms, SPLITS, CAPABILITIES)]  # fmt: skip
-    frame = pd.DataFrame(table, columns=["form", "split", "kind", "tokens", "low", "high", "n"])
-    return frame.assign(low=frame["low"].clip(lower=0))  # a t interval reaches below 0, tokens do not
+    return pd.DataFrame(table, columns=["form", "split", "kind", "tokens", "low", "high", "n"])
 
 
 def slower(losses: pd.DataFrame, form: str, kinds: Iterable[str], than: Iterable[str]) -> Interval:

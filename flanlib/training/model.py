@@ -168,6 +168,11 @@ def check_ids(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
                         remedy="Take its own tokenizer, or resize the embedding and save the model.")  # fmt: skip
 
 
+def weight_count(name: str) -> int:
+    """Return how many weights a model has, from its configuration. Raises FlanError as :func:`outline`."""
+    return sum(weight.numel() for weight in outline(name).parameters())
+
+
 def linear_layers(model: Any) -> list[torch.nn.Linear]:
     """Return the layers that are quantised and get LoRA: all linear ones but the head."""
     head = model.get_output_embeddings()

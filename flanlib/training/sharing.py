@@ -11,7 +11,7 @@ import torch
 
 from flanlib.presets import Preset
 from flanlib.training.memory import HEADROOM, WORKSPACE, plan, room
-from flanlib.training.model import device, outline
+from flanlib.training.model import device, weight_count
 
 SMALL = 1_000_000_000
 """Weights of a model from which on it keeps a GPU busy by itself, at thousands of tokens a pass."""
@@ -33,7 +33,7 @@ def processes(jobs: int, cores: int, free: float, each: float) -> int:
 @lru_cache(maxsize=8)
 def small(name: str) -> bool:
     """Tell whether a model leaves a GPU idle most of the time."""
-    return sum(weight.numel() for weight in outline(name).parameters()) < SMALL
+    return weight_count(name) < SMALL
 
 
 def training(preset: Preset, tokens: int) -> float:

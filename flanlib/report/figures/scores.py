@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import cycle
 
@@ -135,7 +135,7 @@ def kind_shares(frame: pd.DataFrame) -> Figure:
         size = f"{rows['tokens'].sum():,.0f} tokens of {rows['n'].max():,.0f} conversations"
         axes.text(101, y, size, va="center", color=INK, fontsize="small")
     axes.set(xlim=(0, 100), xlabel="share of trained tokens (%)", yticks=range(len(bars)),
-             yticklabels=[_text_name(*name) for name, _ in bars])  # fmt: skip
+             yticklabels=[_text_name(*name, rows["kind"]) for name, rows in bars])  # fmt: skip
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     parts.bar_legend(figure, {kind: STYLE[kind] for kind in kinds}, ncols=len(kinds), handlelength=2.4)
@@ -173,11 +173,13 @@ def answers(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _text_name(source: str, dialect: str) -> str:
-    """Name a corpus in one dialect.
+def _text_name(source: str, dialect: str, kinds: Iterable[str]) -> str:
+    """Name a corpus with its form, or plain chat, which has none.
 
-    >>> _text_name("lab", "react"), _text_name("lab", "following"), _text_name("plain chat", "chat")
-    ('lab, ReAct form', 'lab, format pairs', 'plain chat')
+    >>> _text_name("lab", "react", ["reasoning"]), _text_name("lab", "following", ["retrieval"])
+    ('lab, ReAct form', 'lab, format pairs')
+    >>> _text_name("plain chat", "chat", ["general"])
+    'plain chat'
     """
-    dialect = {"following": "format pairs"}.get(dialect, dialect)
-    return source if dialect in source else f"{source}, {FORM_NAMES.get(dialect, dialect)}"
+    form = {"following": "format pairs", **FORM_NAMES}.get(dialect, dialect)
+    return source if set(kinds) == {"general"} else f"{source}, {form}"
