@@ -53,6 +53,7 @@ def test_a_command_that_ends_otherwise_stops_the_page(tmp_path):
 
 def test_ctrl_c_reaches_the_command(tmp_path):
     here = terminal(tmp_path)
-    code = "open('up', 'w')\ntry: time.sleep(60)\nexcept KeyboardInterrupt: sys.exit('stopped')"
+    # The file says that the command is ready for Ctrl-C, so it is made within the block.
+    code = "try: open('up', 'w'), time.sleep(60)\nexcept KeyboardInterrupt: sys.exit('stopped')"
     here.run(f"{sys.executable} -c \"import sys, time\n{code}\"", ends=1, interrupt=(tmp_path / "up").exists)
     assert here.page[-3] == "stopped"
